@@ -1,0 +1,57 @@
+// Tensors: element types, shapes and views. A view owns nothing; any thread may read it.
+#ifndef QN_TENSOR_TENSOR_H
+#define QN_TENSOR_TENSOR_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// A weight format is one value here and one row of tensor/quant/registry.c.
+typedef enum { QN_DTYPE_F32, QN_DTYPE_F16, QN_DTYPE_BF16, QN_DTYPE_COUNT } qn_dtype;
+
+enum { QN_MAX_RANK = 4 };
+
+// Dense row-major view: dim[rank-1] runs fastest. data is a device address (on the CPU and in unified memory: a pointer).
+typedef struct {
+    void *data;
+    qn_dtype dtype;
+    int rank;
+    int64_t dim[QN_MAX_RANK];
+} qn_tensor;
+
+static inline qn_tensor qn_tensor_2d(void *data, qn_dtype dtype, int64_t rows, int64_t columns)
+{
+    return (qn_tensor){data, dtype, 2, {rows, columns}};
+}
+static inline qn_tensor qn_tensor_1d(void *data, qn_dtype dtype, int64_t n)
+{
+    return (qn_tensor){data, dtype, 1, {n}};
+}
+
+int64_t qn_tensor_n_elements(const qn_tensor *t);
+// Bytes that the view spans (whole blocks for block formats).
+size_t qn_tensor_bytes(const qn_tensor *t);
+
+// The traits of a weight format: its block layout and reference conversion.
+typedef struct {
+    const char *name; // "bf16", as on the command line and in reports
+    int block_elements, block_bytes;
+    // n elements (a multiple of block_elements) to and from float32; reference code, any alignment of the block type.
+    void (*to_f32)(const void *from, float *to, size_t n);
+    void (*from_f32)(const float *from, void *to, size_t n);
+} qn_format;
+
+const qn_format *qn_format_of(qn_dtype dtype);
+// QN_DTYPE_COUNT where unknown.
+qn_dtype qn_dtype_by_name(const char *name);
+
+// Single conversions (round to nearest even).
+float qn_f16_to_f32(uint16_t h);
+uint16_t qn_f32_to_f16(float f);
+static inline float qn_bf16_to_f32(uint16_t h)
+{
+    union { uint32_t u; float f; } v = {(uint32_t)h << 16};
+    return v.f;
+}
+uint16_t qn_f32_to_bf16(float f);
+
+#endif
