@@ -1,0 +1,72 @@
+// Backend: records of operations in, a compiled program out, launched a step at a time.
+// One table of functions a backend (backend/registry.c has the rows). All calls on a device come from its owner thread, except
+// open and close. A backend never reads a clock, a socket or a model's name.
+#ifndef QN_BACKEND_BACKEND_H
+#define QN_BACKEND_BACKEND_H
+#include "backend/plan.h"
+#include "base/error.h"
+
+typedef struct qn_device qn_device;   // each backend has its own struct behind these
+typedef struct qn_program qn_program;
+typedef uint64_t qn_ticket;
+
+typedef struct {
+    int n_threads; // compute threads; 0: one a core
+} qn_device_options;
+
+typedef struct {
+    char text[64];         // "AMD EPYC, 2 threads, avx512"
+    int n_threads;
+    uint64_t memory_bytes; // what the device has in all
+} qn_device_info;
+
+// State of a launch.
+enum {
+    QN_TICKET_RUNNING = 0,
+    QN_TICKET_DONE = 1,
+    QN_TICKET_LOST = -100, // the step did not happen, or not wholly; the device works: sequences resume as after preemption
+    // QUERN_E_DEVICE: the device is dead; nothing more can be launched
+};
+
+typedef struct {
+    const void *input; // a step block of the host, laid out as the plan's limits say
+    void *output;      // qn_step_result[max_outputs] of the host: valid once the ticket is done
+    // both stay untouched by the host until then
+} qn_launch;
+
+typedef struct {
+    const char *name;
+    // 1 where this machine can run it.
+    int (*available)(void);
+    int (*open)(const qn_device_options *options, qn_device **out, quern_error *e);
+    void (*close)(qn_device *d);
+    void (*info)(qn_device *d, qn_device_info *out);
+
+    // Device memory, 64-byte aligned and zeroed. alloc: QUERN_E_MEMORY; free takes NULL.
+    int (*alloc)(qn_device *d, size_t n_bytes, void **address, quern_error *e);
+    void (*free)(qn_device *d, void *address);
+    // A read-only weight at host address `from`: the same address where the device can read it there (no copy), else a new device
+    // buffer that the device owns until close. `from` stays valid while the device is open.
+    int (*adopt)(qn_device *d, const void *from, size_t n_bytes, void **address, quern_error *e);
+    int (*upload)(qn_device *d, void *to, const void *from, size_t n_bytes);
+    int (*download)(qn_device *d, void *to, const void *from, size_t n_bytes);
+    // 1 where the record's operation, types and shapes have an entry here.
+    int (*supports)(qn_device *d, const qn_record *r);
+    // Makes what is fastest of a plan whose records are all supported. The plan may be freed afterwards.
+    int (*compile)(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e);
+    void (*free_program)(qn_device *d, qn_program *p);
+    // Starts a step and returns its ticket without waiting (a backend may finish it before it returns). Up to two launches are
+    // in flight; they run in order. Nonzero: QUERN_E_DEVICE, nothing was started.
+    int (*launch)(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket *out);
+    // QN_TICKET_… or QUERN_E_DEVICE. poll does not wait; wait does, for at most timeout_ms.
+    int (*poll)(qn_device *d, qn_ticket t);
+    int (*wait)(qn_device *d, qn_ticket t, int timeout_ms);
+    // Bytes a second that the device can read from its memory, measured (about 0.3 s).
+    double (*measure_read)(qn_device *d);
+} qn_backend;
+
+// The registry: rows in order of preference for "auto". NULL past the end / where unknown or not available.
+const qn_backend *qn_backend_at(int i);
+const qn_backend *qn_backend_by_name(const char *name); // NULL or "auto": the first available
+
+#endif

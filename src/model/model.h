@@ -1,0 +1,85 @@
+// Model: a checkpoint's configuration and weights, and the recording of its forward pass. One file a family (qwen2.c, qwen3.c)
+// behind model/registry.c. Knows layers; never a socket, a scheduler or a backend's name.
+// Read-only after open: any thread may read it; recording and opening happen on the thread that loads.
+#ifndef QN_MODEL_MODEL_H
+#define QN_MODEL_MODEL_H
+#include "backend/backend.h"
+#include "backend/ops/copy_blocks.h" // qn_state_span
+#include "base/error.h"
+
+typedef struct qn_model qn_model;
+
+// What generation_config.json says; a field is meaningful where its has_ flag is set (eos_ids always).
+typedef struct {
+    int32_t eos_ids[QN_MAX_EOS];
+    int n_eos;
+    bool do_sample; // false or absent: greedy is the directory's default strategy
+    bool has_temperature, has_top_k, has_top_p, has_min_p, has_repetition_penalty;
+    float temperature, top_p, min_p, repetition_penalty;
+    int top_k;
+} qn_generation_config;
+
+// What is known from config.json and generation_config.json alone, without a weight file.
+typedef struct {
+    char architecture[32]; // the registry's row: "qwen2", "qwen3"
+    qn_dtype dtype;        // of the weights (the checkpoint's own; for a config alone: what it declares)
+    int n_layers, n_vocab, n_context, hidden_size, n_heads, n_kv_heads, head_dim, intermediate_size;
+    bool tied;
+    uint64_t n_parameters; // exact, tied embeddings once
+    uint64_t weight_bytes; // all tensors as stored; 0 where only the config was read
+    uint64_t active_bytes; // weight bytes that a step of one row reads
+    qn_generation_config generation;
+} qn_model_facts;
+
+typedef struct {
+    const qn_backend *backend; // where the weights are to live
+    qn_device *device;
+    bool no_mmap;
+} qn_model_options;
+
+// Opens a Hugging Face directory: config.json, generation_config.json, *.safetensors with or without an index. Everything is
+// checked before a tensor's byte is touched. Weights are mapped, in the type that they have.
+int qn_model_open(const char *directory, const qn_model_options *options, qn_model **out,
+                  quern_error *e);
+// A built-in shape with seeded random weights (model/shapes.c).
+int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
+                        qn_model **out, quern_error *e);
+void qn_model_free(qn_model *m);
+
+const qn_model_facts *qn_model_get_facts(const qn_model *m);
+
+// Facts from a directory's config alone, and those of a shape. For `quern inspect`.
+int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e);
+int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
+// Names of the built-in shapes, NULL-terminated; static.
+const char *const *qn_model_shapes(void);
+
+// One named tensor of the weight table that a config implies: what must be in the files, and what inspect prints.
+typedef struct {
+    char name[96];
+    int rank;
+    int64_t dim[QN_MAX_RANK];
+} qn_weight_fact;
+// All of them for a directory's config or (directory NULL) a shape; *out is malloc'd.
+int qn_model_list_weights(const char *directory, const char *shape, qn_weight_fact **out, int *n,
+                          quern_error *e);
+
+// State of a sequence: parts with one record of record_bytes a token and layer, kept for the last `window` positions (0: all).
+typedef struct {
+    const char *name;
+    int n_layers;
+    size_t record_bytes;
+    int window;
+} qn_state_part;
+// Fills out (room for QN_MAX_PARTS); returns how many. Blocks of a part are record_bytes · QN_BLOCK_TOKENS.
+int qn_model_state_parts(const qn_model *m, qn_state_part *out);
+
+// Device scratch that a pass of these limits needs (activations, logits, sampling). One scratch serves all programs of a model.
+size_t qn_model_scratch_bytes(const qn_model *m, const qn_step_limits *limits);
+// The logits of a pass within that scratch: F32 [max_outputs, n_vocab].
+qn_tensor qn_model_logits(const qn_model *m, const qn_step_limits *limits, void *scratch);
+// Records a whole step into a plan that qn_plan_init made: step_begin, copy_blocks, the pass, sample. spans[i] is where the
+// engine put part i of the state.
+void qn_model_record(const qn_model *m, qn_plan *plan, const qn_state_span *spans, void *scratch);
+
+#endif
