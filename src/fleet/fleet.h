@@ -15,8 +15,8 @@ typedef struct {
     quern_runtime_options runtime;
     const qn_fleet_model *models;
     size_t n_models;
-    const char *routing;   // NULL or "automatic", else the name of the model that "auto" means
-    int long_text_tokens;  // 0: 200
+    const char *routing;  // NULL or "automatic", else the name of the model that "auto" means
+    int long_text_tokens; // 0: 200
 } qn_fleet_options;
 
 // Loads all models (names must be unique) and measures their speed. All or nothing.
@@ -37,9 +37,9 @@ int qn_priority_by_name(const char *name); // -1 where unknown
 const char *qn_priority_name(qn_priority p);
 
 typedef struct {
-    const char *model;     // a name, "auto", or NULL (= auto)
+    const char *model; // a name, "auto", or NULL (= auto)
     qn_priority priority;
-    size_t n_prompt_bytes; // the prompt's length is estimated from its bytes (4 a token until the model has been seen)
+    size_t n_prompt_bytes; // the prompt's length is estimated at 4 bytes a token
     int max_tokens;        // 0: not given
     float deadline_ms;     // 0: none
 } qn_route_query;
@@ -50,8 +50,8 @@ typedef struct {
     char requested[64];
     qn_priority priority;
     char chosen[64];
-    char reason[160];      // one sentence
-    int n_predicted;       // a predicted finish a model, in the fleet's order
+    char reason[160]; // one sentence
+    int n_predicted;  // a predicted finish a model, in the fleet's order
     double predicted_ms[QN_MAX_MODELS];
 } qn_route;
 
