@@ -1,0 +1,194 @@
+// quern chat: a conversation in the terminal. libedit reads lines from a terminal, stdio from a pipe.
+#include <histedit.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/app.h"
+#include "app/report.h"
+#include "base/buffer.h"
+#include "base/error.h"
+
+typedef struct {
+    EditLine *editor; // NULL: stdin is no terminal
+    History *history;
+    char *line; // of getline
+    size_t capacity;
+} input;
+
+static volatile int interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static char *show_prompt(EditLine *editor)
+{
+    (void)editor;
+    static char prompt[] = "› ";
+    return prompt;
+}
+
+static void input_open(input *in)
+{
+    *in = (input){0};
+    if (!isatty(0)) return;
+    HistEvent event;
+    in->editor = el_init("quern", stdin, stdout, stderr);
+    in->history = history_init();
+    if (in->history) history(in->history, &event, H_SETSIZE, 200);
+    if (!in->editor) return;
+    el_set(in->editor, EL_PROMPT, show_prompt);
+    el_set(in->editor, EL_EDITOR, "emacs");
+    el_set(in->editor, EL_SIGNAL, 0);
+    if (in->history) el_set(in->editor, EL_HIST, history, in->history);
+}
+
+static void input_close(input *in)
+{
+    if (in->editor) el_end(in->editor);
+    if (in->history) history_end(in->history);
+    free(in->line);
+}
+
+// The next line without its end, borrowed; NULL at the end of input.
+static const char *input_next(input *in, size_t *n)
+{
+    HistEvent event;
+    int length = 0;
+    ssize_t got;
+    const char *text;
+    if (in->editor) {
+        text = el_gets(in->editor, &length);
+        if (!text || length <= 0) return NULL;
+        if (in->history && length > 1) history(in->history, &event, H_ENTER, text);
+        got = length;
+    } else {
+        got = getline(&in->line, &in->capacity, stdin);
+        if (got < 0) return NULL;
+        text = in->line;
+    }
+    *n = (size_t)got;
+    while (*n && (text[*n - 1] == '\n' || text[*n - 1] == '\r'))
+        --*n;
+    return text;
+}
+
+static void print_token(void *user, const quern_token *token)
+{
+    qn_buffer_append(user, token->text, token->n_text);
+    fwrite(token->text, 1, token->n_text, stdout);
+    fflush(stdout);
+}
+
+static void print_end(void *user, const quern_result *r)
+{
+    qn_buffer *answer = user;
+    if (r->n_beams) {
+        qn_buffer_append(answer, r->text, r->n_text);
+        fwrite(r->text, 1, r->n_text, stdout);
+    }
+    printf("\n");
+    if (isatty(1))
+        printf("\033[2m%d tokens, %.1f tokens/s, first after %.0f ms%s\033[0m\n",
+               r->completion_tokens, r->tokens_per_second, r->queue_ms + r->prefill_ms,
+               r->finish == QUERN_FINISH_CANCELLED ? ", stopped" : "");
+}
+
+// One turn: the messages so far in, the answer appended to them.
+static int answer(quern_model *m, json_t *messages, quern_params *params, quern_error *e)
+{
+    json_t *variables = json_pack("{s:O,s:b}", "messages", messages, "add_generation_prompt", 1);
+    char *chat = variables ? json_dumps(variables, JSON_COMPACT) : NULL;
+    qn_buffer text = QN_BUFFER_INIT;
+    int rc = chat ? 0 : qn_error_set(e, QUERN_E_MEMORY, "no memory");
+    params->chat_json = chat;
+    params->n_chat_bytes = chat ? strlen(chat) : 0;
+    interrupted = 0;
+    qn_app_listener listener = {print_token, print_end, &text, (volatile int *)&interrupted};
+    if (!rc) rc = qn_app_generate(m, params, &listener, e);
+    if (!rc)
+        json_array_append_new(messages,
+                              json_pack("{s:s,s:o}", "role", "assistant", "content",
+                                        qn_report_text(text.data ? text.data : "", text.length)));
+    qn_buffer_free(&text);
+    free(chat);
+    json_decref(variables);
+    return rc;
+}
+
+static json_t *start(const char *system)
+{
+    json_t *messages = json_array();
+    if (system)
+        json_array_append_new(messages,
+                              json_pack("{s:s,s:s}", "role", "system", "content", system));
+    return messages;
+}
+
+static int converse(quern_model *m, const char *system, quern_params *params)
+{
+    input in;
+    quern_error e = {0};
+    json_t *messages = start(system);
+    input_open(&in);
+    if (in.editor) printf("/reset begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.\n");
+    size_t n;
+    for (const char *line; (line = input_next(&in, &n));) {
+        if (!n) continue;
+        if (n == 5 && !memcmp(line, "/quit", 5)) break;
+        if (n == 6 && !memcmp(line, "/reset", 6)) {
+            json_decref(messages);
+            messages = start(system);
+            continue;
+        }
+        json_t *text = json_stringn(line, n);
+        if (!text) {
+            fprintf(stderr, "quern: expected UTF-8 text\n");
+            continue;
+        }
+        json_array_append_new(messages, json_pack("{s:s,s:o}", "role", "user", "content", text));
+        if (answer(m, messages, params, &e)) {
+            qn_app_fail(&e);
+            json_array_remove(messages, json_array_size(messages) - 1);
+        }
+    }
+    input_close(&in);
+    json_decref(messages);
+    return QN_EXIT_DONE;
+}
+
+int qn_app_chat(int argc, char **argv)
+{
+    qn_engine_options engine;
+    const char *system = NULL;
+    quern_params params;
+    qn_text_list words = {0};
+    qn_option rows[QN_ENGINE_OPTIONS + 1] = {
+        {"--system", QN_OPTION_TEXT, &system, "TEXT", "a system message to begin with", 0, 0},
+    };
+    qn_engine_options_rows(&engine, rows + 1);
+    quern_params_init(&params);
+    qn_command_line line = {"quern chat MODEL [options]",
+                            "A conversation in the terminal; from a pipe, each line is a message.",
+                            rows,
+                            QN_ENGINE_OPTIONS + 1,
+                            &params,
+                            &words,
+                            1,
+                            1};
+    int rc = qn_options_parse(&line, argc, argv);
+    if (rc != QN_OPTIONS_GO) return rc;
+    quern_error e = {0};
+    qn_app_session s;
+    if (qn_app_open(words.text[0], &engine, &s, &e)) return qn_app_fail(&e);
+    signal(SIGINT, on_interrupt);
+    rc = converse(s.model, system, &params);
+    qn_app_close(&s);
+    return rc;
+}

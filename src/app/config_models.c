@@ -1,0 +1,91 @@
+// Which models to serve: named ones, or all that lie in the models folder. See config.h.
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/app.h"
+#include "app/config.h"
+#include "base/error.h"
+#include "base/file.h"
+
+void qn_config_init(qn_config *c)
+{
+    *c = (qn_config){.port = -1, .monitoring = true};
+}
+
+void qn_config_free(qn_config *c)
+{
+    qn_arena_free(&c->arena);
+}
+
+int qn_config_add_model(qn_config *c, const char *name, const char *path,
+                        const quern_model_options *options, quern_error *e)
+{
+    char *found = NULL;
+    if (c->n_models == QN_MAX_MODELS)
+        return qn_error_set(e, QUERN_E_LIMIT, "models: at most %d", QN_MAX_MODELS);
+    int rc = qn_app_find_model(path, &found, e);
+    if (rc) return rc;
+    if (!name) { // a path given as a name is served under its last part
+        size_t n = strlen(path);
+        while (n > 1 && path[n - 1] == '/')
+            n--;
+        const char *start = path + n;
+        while (start > path && start[-1] != '/')
+            start--;
+        name = qn_arena_text(&c->arena, start, (size_t)(path + n - start));
+    } else {
+        name = qn_arena_text(&c->arena, name, strlen(name));
+    }
+    const char *kept = qn_arena_text(&c->arena, found, strlen(found));
+    free(found);
+    if (!name || !kept) return qn_error_set(e, QUERN_E_MEMORY, "models: no memory");
+    c->models[c->n_models++] = (qn_fleet_model){name, kept, *options};
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_model(const char *folder, const char *name)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s/config.json", folder, name);
+    return name[0] != '.' && n > 0 && (size_t)n < sizeof path && qn_file_exists(path);
+}
+
+// Adds folder's models in the order of their names.
+static int add_folder(qn_config *c, const char *folder, quern_error *e)
+{
+    char *names[QN_MAX_MODELS + 1];
+    int n = 0, rc = 0;
+    DIR *d = opendir(folder);
+    if (!d) return 0;
+    for (struct dirent *entry; (entry = readdir(d)) && n <= QN_MAX_MODELS;)
+        if (is_model(folder, entry->d_name) && (names[n] = strdup(entry->d_name))) n++;
+    closedir(d);
+    qsort(names, (size_t)n, sizeof *names, compare_names);
+    for (int i = 0; i < n; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (!rc) rc = qn_config_add_model(c, names[i], path, &c->model, e);
+        free(names[i]);
+    }
+    return rc;
+}
+
+int qn_config_add_all(qn_config *c, quern_error *e)
+{
+    const char *own = getenv("QUERN_MODELS");
+    int rc = add_folder(c, "models", e);
+    if (!rc && !c->n_models && own && *own) rc = add_folder(c, own, e);
+    if (!rc && !c->n_models)
+        rc = qn_error_set(e, QUERN_E_NOT_FOUND,
+                          "no models: ./models/*/config.json and $QUERN_MODELS/*/config.json were "
+                          "sought; name one with "
+                          "--model NAME=PATH or --config FILE");
+    return rc;
+}

@@ -1,0 +1,104 @@
+// Where a model lies: a path, or a name sought in the places that DESIGN.md §4 names.
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "app/app.h"
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/file.h"
+
+static char *join(const char *a, const char *b)
+{
+    qn_buffer path = QN_BUFFER_INIT;
+    qn_buffer_printf(&path, "%s/%s", a, b);
+    return qn_buffer_take(&path);
+}
+
+// $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub, as huggingface_hub finds it.
+static char *hub_cache(void)
+{
+    const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
+    if (hub && *hub) return strdup(hub);
+    if (home && *home) return join(home, "hub");
+    return user && *user ? join(user, ".cache/huggingface/hub") : NULL;
+}
+
+// True where the folder models--ORG--NAME of the cache is the one asked for, by NAME or by ORG/NAME.
+static bool folder_is(const char *folder, const char *name)
+{
+    if (strncmp(folder, "models--", 8) != 0) return false;
+    const char *org = folder + 8, *base = strstr(org, "--");
+    const char *slash = strchr(name, '/');
+    if (!base) return false;
+    if (!slash) return !strcasecmp(base + 2, name);
+    size_t n = (size_t)(base - org);
+    return n == (size_t)(slash - name) && !strncasecmp(org, name, n) &&
+           !strcasecmp(base + 2, slash + 1);
+}
+
+// The snapshot that refs/main of a cached repository names.
+static char *snapshot_of(const char *repository)
+{
+    char *ref = join(repository, "refs/main"), *text = NULL, *path = NULL;
+    size_t n;
+    if (ref && !qn_file_read(ref, 200, &text, &n, NULL)) {
+        while (n && isspace((unsigned char)text[n - 1]))
+            text[--n] = 0;
+        char *snapshots = join(repository, "snapshots");
+        if (snapshots && !strchr(text, '/')) path = join(snapshots, text);
+        free(snapshots);
+    }
+    free(text);
+    free(ref);
+    return path;
+}
+
+static char *find_in_hub(const char *hub, const char *name)
+{
+    char *found = NULL;
+    DIR *d = opendir(hub);
+    for (struct dirent *entry; d && !found && (entry = readdir(d));) {
+        if (!folder_is(entry->d_name, name)) continue;
+        char *repository = join(hub, entry->d_name);
+        if (repository) found = snapshot_of(repository);
+        free(repository);
+    }
+    if (d) closedir(d);
+    return found;
+}
+
+// base/name where it exists.
+static char *find_under(const char *base, const char *name)
+{
+    char *path = base && *base ? join(base, name) : NULL;
+    if (path && qn_file_exists(path)) return path;
+    free(path);
+    return NULL;
+}
+
+int qn_app_find_model(const char *name, char **out, quern_error *e)
+{
+    if (qn_file_exists(name)) {
+        *out = strdup(name);
+        return *out ? 0 : qn_error_set(e, QUERN_E_MEMORY, "no memory");
+    }
+    const char *own = getenv("QUERN_MODELS");
+    char *hub = hub_cache();
+    char *found = find_under("models", name);
+    if (!found) found = find_under(own, name);
+    if (!found && hub) found = find_in_hub(hub, name);
+    *out = found;
+    int rc =
+        found
+            ? 0
+            : qn_error_set(e, QUERN_E_NOT_FOUND,
+                           "model \"%s\" not found: sought as a path, ./models/%s, %s/%s and in %s",
+                           name, name, own && *own ? own : "$QUERN_MODELS", name,
+                           hub ? hub : "the Hugging Face cache");
+    free(hub);
+    return rc;
+}
