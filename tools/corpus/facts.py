@@ -6,7 +6,6 @@ facts() lists them; training draws from that list and the evaluation asks the wh
 from collections import namedtuple
 
 from . import sums
-from .words import article
 
 Fact = namedtuple("Fact", "kind key turns")   # turns: tuple of (question, answer)
 
@@ -22,11 +21,11 @@ Turkey:Ankara|Ukraine:Kyiv|Uruguay:Montevideo|Vietnam:Hanoi"""
 
 OPPOSITES = """hot:cold|big:small|tall:short|fast:slow|young:old|happy:sad|light:dark|day:night|up:down|left:right
 open:closed|full:empty|wet:dry|hard:soft|rich:poor|strong:weak|early:late|high:low|near:far|good:bad|clean:dirty
-loud:quiet|heavy:weightless|thick:thin|wide:narrow|deep:shallow|sweet:bitter|push:pull|buy:sell|win:lose
+loud:quiet|thick:thin|wide:narrow|deep:shallow|sweet:bitter|push:pull|buy:sell|win:lose
 begin:end|love:hate|give:take|remember:forget|true:false|first:last|inside:outside|above:below|before:after
 always:never|more:less|north:south|east:west|black:white|awake:asleep|brave:afraid|smooth:rough|sharp:blunt
 easy:difficult|friend:enemy|question:answer|arrive:leave|laugh:cry|winter:summer|noisy:silent|cheap:expensive
-safe:dangerous|alive:dead|find:hide|question:answer"""
+safe:dangerous|alive:dead|find:hide"""
 
 # Thing as it is asked for, and its colour.
 COLOURS = """grass:green|snow:white|a banana:yellow|the sky:blue|a lemon:yellow|a tomato:red|coal:black|milk:white
@@ -107,10 +106,11 @@ def _quantities():
 
 def _neighbours():
     for n in range(0, 100):
-        after = f"After {n} comes {n + 1}."
-        yield Fact("counting", f"after {n}", (
-            (f"What number comes after {n}?", after), (f"Which number follows {n}?", after)))
-        if n > 0:
+        if not sums.is_held_out(n, n + 1):
+            after = f"After {n} comes {n + 1}."
+            yield Fact("counting", f"after {n}", (
+                (f"What number comes after {n}?", after), (f"Which number follows {n}?", after)))
+        if n > 0 and not sums.is_held_out(n - 1, n):
             before = f"Before {n} comes {n - 1}."
             yield Fact("counting", f"before {n}", ((f"What number comes before {n}?", before),))
 
@@ -139,7 +139,3 @@ def facts():
 def statements():
     """The facts as plain sentences, for text outside any chat."""
     return [fact.turns[0][1] for fact in facts() if fact.kind != "counting"]
-
-
-def an(noun):
-    return f"{article(noun)} {noun}"
