@@ -1,0 +1,168 @@
+// quern serve: configuration → fleet → server. The wiring, and what a person sees while it starts.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "app/app.h"
+#include "app/config.h"
+#include "app/routes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "server/server.h"
+
+typedef struct {
+    qn_engine_options engine;
+    const char *config, *host;
+    int port, drain_seconds;
+    qn_text_list models;
+} serve_options;
+
+// NAME=PATH, or a name or path alone.
+static int add_models(const serve_options *o, qn_config *c, quern_error *e)
+{
+    int rc = 0;
+    for (int i = 0; i < o->models.n && !rc; i++) {
+        const char *text = o->models.text[i], *equals = strchr(text, '=');
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : 0, text);
+        rc = qn_config_add_model(c, equals ? name : NULL, equals ? equals + 1 : text, &c->model, e);
+    }
+    return rc;
+}
+
+// The file first, then what the command line says instead.
+static int configure(const serve_options *o, qn_config *c, quern_error *e)
+{
+    int rc = 0;
+    c->model = o->engine.model;
+    if (o->config) rc = qn_config_read(c, o->config, e);
+    if (!rc) rc = add_models(o, c, e);
+    if (!rc && !o->config && !o->models.n) rc = qn_config_add_all(c, e);
+    if (rc) return rc;
+    const quern_runtime_options *r = &o->engine.runtime;
+    if (r->backend) c->runtime.backend = r->backend;
+    if (r->n_threads) c->runtime.n_threads = r->n_threads;
+    if (r->memory_bytes) c->runtime.memory_bytes = r->memory_bytes;
+    if (o->engine.log_level) c->log_level = o->engine.log_level;
+    if (o->host) c->host = o->host;
+    if (o->port >= 0) c->port = o->port;
+    if (o->drain_seconds) c->drain_seconds = o->drain_seconds;
+    if (!c->host) c->host = "127.0.0.1";
+    if (c->port < 0) c->port = 8080;
+    c->runtime.log_fd = 2;
+    c->runtime.log_level = (quern_log_level)qn_log_level_of(c->log_level ? c->log_level : "info");
+    return 0;
+}
+
+// Loading takes a while: a port that is taken is better said before it.
+static int check_port(const qn_config *c, quern_error *e)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
+    int one = 1;
+    if (!c->port || inet_pton(AF_INET, c->host, &a.sin_addr) != 1) return 0;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) return 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    int rc = bind(fd, (struct sockaddr *)&a, sizeof a);
+    int why = errno;
+    close(fd);
+    return rc ? qn_error_set(e, QUERN_E_IO, "cannot listen on %s:%d: %s", c->host, c->port,
+                             strerror(why))
+              : 0;
+}
+
+static void announce(qn_fleet *fleet, const qn_config *c, int port, double ms)
+{
+    quern_runtime_info r;
+    quern_runtime_get_info(qn_fleet_runtime(fleet), &r);
+    printf("quern: %s on %s, reading %.1f GB/s\n", r.backend, r.device,
+           r.read_bytes_per_second * 1e-9);
+    printf("quern: memory: weights %.1f MiB, state %.1f MiB, scratch %.1f MiB, of %.1f GiB\n",
+           (double)r.memory_weights_bytes / (1 << 20), (double)r.memory_state_bytes / (1 << 20),
+           (double)r.memory_scratch_bytes / (1 << 20), (double)r.memory_total_bytes / (1 << 30));
+    printf("quern: ready after %.1f s; serving ", ms * 1e-3);
+    for (size_t i = 0; i < qn_fleet_n_models(fleet); i++) {
+        quern_model_info m;
+        quern_model_get_info(qn_fleet_model_at(fleet, i), &m);
+        printf("%s%s", i ? ", " : "", m.name);
+    }
+    bool v6 = strchr(c->host, ':') != NULL;
+    printf(" on http://%s%s%s:%d\n", v6 ? "[" : "", c->host, v6 ? "]" : "", port);
+    fflush(stdout);
+}
+
+static int serve(const qn_config *c, quern_error *e)
+{
+    double from_ms = qn_clock_ms();
+    qn_fleet *fleet = NULL;
+    qn_server *server = NULL;
+    qn_log log = qn_log_open(c->runtime.log_fd, c->runtime.log_level);
+    qn_fleet_options options = {c->runtime, c->models, (size_t)c->n_models, c->routing,
+                                c->long_text_tokens};
+    int rc = check_port(c, e);
+    if (!rc) rc = qn_fleet_open(&options, &fleet, e);
+    qn_server_options o = {.host = c->host,
+                           .port = c->port,
+                           .monitoring = c->monitoring,
+                           .horizontal = c->horizontal,
+                           .drain_ms = c->drain_seconds * 1000,
+                           .fleet = fleet,
+                           .log = &log};
+    o.routes = qn_routes(&o.n_routes);
+    if (!rc) rc = qn_server_open(&o, &server, e);
+    if (!rc) {
+        if (!qn_server_is_loopback(server))
+            qn_log_write(&log, QUERN_LOG_WARN,
+                         "%s is open to other machines and there are no keys: anybody who "
+                         "reaches it can use the models",
+                         c->host);
+        announce(fleet, c, qn_server_port(server), qn_clock_ms() - from_ms);
+        rc = qn_server_run(server);
+        if (rc == QUERN_E_CANCELLED)
+            _exit(QN_EXIT_FAILED); // the second signal: requests may still run
+        if (rc) qn_error_set(e, rc, "the server stopped: %s", quern_code_name(rc));
+    }
+    qn_server_close(server);
+    qn_fleet_close(fleet);
+    return rc;
+}
+
+int qn_app_serve(int argc, char **argv)
+{
+    serve_options o = {.port = -1};
+    qn_text_list words = {0};
+    qn_option rows[QN_ENGINE_OPTIONS + 5] = {
+        {"--config", QN_OPTION_TEXT, &o.config, "FILE",
+         "YAML: models, routing, scaling, monitoring … (docs/api.md)", 0, 0},
+        {"--model", QN_OPTION_LIST, &o.models, "NAME=PATH", "a model to serve (may be repeated)", 0,
+         0},
+        {"--host", QN_OPTION_TEXT, &o.host, "H", "address to listen on (default: 127.0.0.1)", 0, 0},
+        {"--port", QN_OPTION_INT, &o.port, "N", "port; 0: any free one (default: 8080)", 0, 65535},
+        {"--drain-seconds", QN_OPTION_INT, &o.drain_seconds, "N",
+         "how long running requests may take after SIGTERM (default: 30)", 1, 86400},
+    };
+    qn_engine_options_rows(&o.engine, rows + 5);
+    qn_command_line line = {
+        "quern serve [--config FILE] [--model NAME=PATH]… [options]",
+        "Serves models over REST, SSE and WebSocket. With neither --config nor --model: every "
+        "folder of\n./models (else $QUERN_MODELS) that has a config.json, under its own name.",
+        rows,
+        QN_ENGINE_OPTIONS + 5,
+        NULL,
+        &words,
+        0,
+        0};
+    int rc = qn_options_parse(&line, argc, argv);
+    if (rc != QN_OPTIONS_GO) return rc;
+    quern_error e = {0};
+    qn_config c;
+    qn_config_init(&c);
+    rc = configure(&o, &c, &e);
+    if (!rc) rc = serve(&c, &e);
+    qn_config_free(&c);
+    return rc ? qn_app_fail(&e) : QN_EXIT_DONE;
+}

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Runs the test suites and counts their cases; `./run tests` and `./run checks` call it in the tests' venv.
+
+usage: tools/test.py --build DIR (tests | checks) [SUITE …]
+Ends with `total: N passed, N failed, N skipped`; exit 1 when anything failed. Skips are printed with their reasons.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class Count:
+    """Cases passed, failed and skipped; failures and skips are told as they come."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed=0, failed=0, skipped=0):
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+
+    def result(self, ok, name):
+        print(f"{'ok  ' if ok else 'FAIL'} {name}", flush=True)
+        self.add(passed=ok, failed=not ok)
+        return ok
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def sh(command, env=None, timeout=3600, **keywords):
+    """Runs a command; the completed process with stdout and stderr together."""
+    try:
+        return subprocess.run([str(c) for c in command], env={**os.environ, **(env or {})}, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **keywords)
+    except subprocess.TimeoutExpired as e:
+        out = e.stdout.decode(errors="replace") if isinstance(e.stdout, bytes) else e.stdout or ""
+        return subprocess.CompletedProcess(command, 124, f"{out}\ntimed out after {timeout} s")
+
+
+def c_tests(build, suites, count, env=None, wrapper=(), timeout=600):
+    """The cmocka programs of the given Meson suites, built now; their cases counted from TAP."""
+    built = sh(["ninja", "-C", build, "meson-test-prereq"])
+    if not count.result(built.returncode == 0, f"build of the C tests in {build.name}"):
+        print(built.stdout[-4000:])
+        return
+    for test in json.loads(sh(["meson", "introspect", "--tests", build]).stdout):
+        if not any(s.split(":")[-1] in suites for s in test["suite"]):
+            continue
+        started = time.monotonic()
+        done = sh([*wrapper, *test["cmd"]], {**test["env"], **(env or {}), "CMOCKA_MESSAGE_OUTPUT": "TAP"}, timeout)
+        lines = done.stdout.splitlines()
+        skips = [line for line in lines if re.match(r"ok \d+ .*# SKIP", line) or re.match(r"not ok \d+ .*# SKIP", line)]
+        bad = [line for line in lines if re.match(r"not ok\b", line) and line not in skips]
+        good = sum(bool(re.match(r"ok \d+", line)) and line not in skips for line in lines)
+        if done.returncode and not bad or not (good or bad or skips):
+            bad.append(f"{test['name']}: ended with {done.returncode}")
+        count.add(good, len(bad), len(skips))
+        for line in skips:
+            print(f"SKIP {test['name']}: {line}")
+        print(f"{'FAIL' if bad else 'ok  '} {test['name']}: {good} cases, {time.monotonic() - started:.1f} s", flush=True)
+        if bad:
+            print("\n".join(lines[-60:]), *bad, sep="\n", flush=True)
+
+
+def pytest(folder, count, quern, name, env=None, arguments=(), timeout=3000):
+    """A folder of pytest files against the program `quern` (a command line)."""
+    report = pathlib.Path(f"{os.environ['QUERN_TEST_BUILD']}/junit-{name}.xml")
+    report.unlink(missing_ok=True)
+    done = sh([sys.executable, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider", ROOT / folder,
+               f"--junitxml={report}", *arguments],
+              {"QUERN_BIN": str(quern), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}, timeout, cwd=ROOT)
+    if not report.exists() or done.returncode not in (0, 1):
+        print(done.stdout[-6000:])
+        count.result(False, f"{name}: pytest ended with {done.returncode}")
+        return
+    suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
+    n, skipped = int(suite.get("tests")), int(suite.get("skipped"))
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    count.add(n - failed - skipped, failed, skipped)
+    for line in re.findall(r"^SKIPPED .*$", done.stdout, re.M):
+        print(line)
+    print(f"{'FAIL' if failed else 'ok  '} {name}: {n} cases, {float(suite.get('time')):.1f} s", flush=True)
+    if failed:
+        print(done.stdout[-12000:], flush=True)
+
+
+def setup(build, *options, env=None):
+    """A Meson build directory with the given options, and the program built in it. True on success."""
+    if not (build / "build.ninja").exists():
+        shutil.rmtree(build, ignore_errors=True)
+        done = sh(["meson", "setup", build, ROOT, *options], env)
+        if done.returncode:
+            print(done.stdout[-4000:])
+            return False
+    done = sh(["ninja", "-C", build, "quern", "meson-test-prereq"], env)
+    if done.returncode:
+        print(done.stdout[-6000:])
+    return done.returncode == 0
+
+
+# ---- ./run tests ----
+
+def check(build, count):
+    done = sh([sys.executable, ROOT / "tools/check/check.py", "--build", build])
+    print(done.stdout, end="", flush=True)
+    m = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", done.stdout, re.M)
+    count.add(*map(int, m.groups())) if m else count.result(False, "tools/check/check.py")
+
+
+def models(build, count):
+    done = sh([sys.executable, ROOT / "tools/eval_models.py", "--quern", build / "quern"], timeout=1200, cwd=ROOT)
+    print(done.stdout, end="", flush=True)
+    count.result(done.returncode == 0, "tools/eval_models.py: accuracies and stories of the embedded models")
+
+
+TESTS = {
+    "check": check,
+    "unit": lambda build, count: c_tests(build, {"unit"}, count),
+    "ops": lambda build, count: c_tests(build, {"ops"}, count),
+    "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
+    "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
+    "server": lambda build, count: pytest("tests/server", count, build / "quern", "server"),
+    "models": models,
+}
+
+
+# ---- ./run checks ----
+
+def compilers(build, count):
+    """Warnings are errors, with gcc and with clang."""
+    for cc in ("gcc", "clang"):
+        count.result(setup(build / f"werror-{cc}", "-Dwerror=true", "-Dbuildtype=release", env={"CC": cc}),
+                     f"{cc}: no warnings")
+
+
+def sanitizers(build, count):
+    """The whole suite under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer."""
+    to = build / "asan"
+    if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized", "-Db_lundef=false"),
+                        "build with address and undefined"):
+        return
+    env = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=98", "QUERN_SANITIZED": "1",
+           "QUERN_TIMEOUT_SCALE": "6"}
+    c_tests(to, {"unit", "ops"}, count, env, timeout=1200)
+    pytest("tests/golden", count, to / "quern", "golden-asan", env)
+    pytest("tests/server", count, to / "quern", "server-asan", env)
+
+
+def threads(build, count):
+    """Engine and server tests under ThreadSanitizer."""
+    to = build / "tsan"
+    if not count.result(setup(to, "-Db_sanitize=thread", "-Dbuildtype=debugoptimized", "-Db_lundef=false"), "build with thread"):
+        return
+    env = {"TSAN_OPTIONS": f"halt_on_error=1:exitcode=97:suppressions={ROOT}/tests/tsan.txt", "QUERN_SANITIZED": "1",
+           "QUERN_TIMEOUT_SCALE": "10"}
+    c_tests(to, {"unit"}, count, env, timeout=1200)
+    pytest("tests/server", count, to / "quern", "server-tsan", env)
+
+
+def arm64(build, count):
+    """Cross-built for aarch64; unit, ops and golden tests under qemu-user."""
+    to = build / "arm64"
+    script = sh([ROOT / "tools/arm64.sh", to])
+    if not count.result(script.returncode == 0, "cross build for aarch64"):
+        print(script.stdout[-6000:])
+        return
+    root = to / "sysroot"
+    qemu = ["qemu-aarch64", "-L", root]
+    env = {"QUERN_TIMEOUT_SCALE": "10", "QUERN_EMULATED": "1"}
+    c_tests(to, {"unit", "ops"}, count, env, qemu, 1800)
+    pytest("tests/golden", count, f"qemu-aarch64 -L {root} {to}/quern", "golden-arm64", env)
+
+
+def fuzz(build, count):
+    """Each fuzz target for a while from its seeds, with address and undefined."""
+    seconds = int(os.environ.get("QUERN_FUZZ_SECONDS", "30"))
+    to = build / "fuzz"
+    if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dfuzz=true", "-Db_lundef=false",
+                              env={"CC": "clang-14"}), "build of the fuzz targets"):
+        return
+    done = sh(["ninja", "-C", to, "fuzz-targets"])
+    if not count.result(done.returncode == 0, "fuzz targets link"):
+        print(done.stdout[-4000:])
+        return
+    for target in sorted((to / "tests/fuzz").glob("fuzz_*")):
+        if not os.access(target, os.X_OK) or target.is_dir():
+            continue
+        seeds = ROOT / "tests/fuzz/seeds" / target.name
+        corpus = to / "corpus" / target.name
+        corpus.mkdir(parents=True, exist_ok=True)
+        done = sh([target, corpus, *([seeds] if seeds.exists() else []), f"-max_total_time={seconds}",
+                   "-rss_limit_mb=1024", "-timeout=10", "-max_len=65536", "-print_final_stats=1"], cwd=corpus)
+        runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
+        if not count.result(done.returncode == 0, f"{target.name}: {runs[1] if runs else 0} inputs"):
+            print(done.stdout[-4000:])
+
+
+CHECKS = {"compilers": compilers, "sanitizers": sanitizers, "threads": threads, "arm64": arm64, "fuzz": fuzz}
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--build", type=pathlib.Path, required=True)
+    arguments.add_argument("stage", choices=("tests", "checks"))
+    arguments.add_argument("suites", nargs="*")
+    given = arguments.parse_args()
+    build = given.build.resolve()
+    os.environ["QUERN_TEST_BUILD"] = str(build)
+    table = TESTS if given.stage == "tests" else CHECKS
+    unknown = set(given.suites) - set(table)
+    if unknown:
+        arguments.error(f"unknown suite {', '.join(sorted(unknown))}: choose from {', '.join(table)}")
+    count, started = Count(), time.monotonic()
+    for name in given.suites or table:
+        print(f"== {name}", flush=True)
+        table[name](build, count)
+    print(f"{given.stage} took {time.monotonic() - started:.0f} s")
+    print(f"total: {count}")
+    return count.failed > 0 or count.passed == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
