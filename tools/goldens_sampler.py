@@ -35,12 +35,19 @@ def distribution(params, logits, history):
     return torch.softmax(scores, -1)[0].tolist()
 
 
-def is_stable(params, logits, history, rng):
-    """True where no cut moves when every logit moves by up to 1e-5."""
+def is_stable(case, rng):
+    """True where no cut moves when every logit (or, among equal logits, every threshold) moves by up to 1e-5."""
+    params, logits, history = case["params"], case["logits"], case["history"]
     kept = [p > 0 for p in distribution(params, logits, history)]
     for _ in range(8):
-        moved = [x + rng.uniform(-1e-5, 1e-5) for x in logits]
-        if [p > 0 for p in distribution(params, moved, history)] != kept:
+        if case["ties"]:
+            shift = rng.uniform(-1e-5, 1e-5)
+            moved = {**params, **{k: params[k] + shift for k in ("top_p", "min_p") if 0 < params[k] < 1}}
+            same = [p > 0 for p in distribution(moved, logits, history)] == kept
+        else:
+            moved = [x + rng.uniform(-1e-5, 1e-5) for x in logits]
+            same = [p > 0 for p in distribution(params, moved, history)] == kept
+        if not same:
             return False
     return True
 
@@ -77,7 +84,7 @@ def write(path, seed):
         n_vocab, ties = next(sizes), number % 9 == 4
         while True:
             case = draw_case(params, n_vocab, ties, rng)
-            if ties or is_stable(params, case["logits"], case["history"], rng):
+            if is_stable(case, rng):
                 break
         probs = distribution(params, case["logits"], case["history"])
         case["probs"] = {str(i): float(f"{p:.9g}") for i, p in enumerate(probs) if p > 0}

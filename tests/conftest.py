@@ -1,0 +1,86 @@
+"""Fixtures of all black-box tests: the quern binary, found and run the same way everywhere.
+
+QUERN_BIN            the binary (default build/quern); several words are a command: "qemu-aarch64 -L /usr/… /path/quern"
+QUERN_TIMEOUT_SCALE  multiplies every timeout, for sanitizers, emulators and slow runners
+QUERN_SANITIZED=1    the binary is an ASan or TSan build, whose shadow memory no RLIMIT_AS can hold
+"""
+
+import json
+import os
+import pathlib
+import resource
+import shlex
+import subprocess
+
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+TIMEOUT_SCALE = float(os.environ.get("QUERN_TIMEOUT_SCALE", "1"))
+SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
+
+
+def quern_command():
+    words = shlex.split(os.environ.get("QUERN_BIN") or str(REPO / "build" / "quern"))
+    # A relative path is meant from the repository, wherever pytest was started.
+    return [str(REPO / w) if "/" in w and not w.startswith("/") else w for w in words]
+
+
+class Quern:
+    """Runs the binary. Nothing here forgives: a signal, a timeout or an unexpected exit code fails the test."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def run(self, *args, input=None, timeout=60, memory=None, stack=None, env=None, cwd=None):
+        """The finished process, stdout and stderr as bytes. memory and stack are limits in bytes."""
+        def limit():
+            if memory is not None and not SANITIZED:
+                resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+            if stack is not None:
+                resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
+        words = [*self.command, *[str(a) for a in args]]
+        try:
+            done = subprocess.run(words, input=input, capture_output=True, timeout=timeout * TIMEOUT_SCALE, cwd=cwd,
+                                  preexec_fn=limit if memory or stack else None,
+                                  env=None if env is None else {**os.environ, **env})
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{shlex.join(words)}: still running after {timeout * TIMEOUT_SCALE:g} s")
+        if done.returncode < 0:
+            pytest.fail(f"{shlex.join(words)}: ended by signal {-done.returncode}\n{text_of(done.stderr)}")
+        return done
+
+    def ok(self, *args, **options):
+        """stdout of a run that must succeed."""
+        done = self.run(*args, **options)
+        if done.returncode != 0:
+            pytest.fail(f"{shlex.join(map(str, args))}: exit {done.returncode}\n{text_of(done.stderr)}")
+        return done.stdout
+
+    def json(self, *args, **options):
+        return json.loads(self.ok(*args, **options))
+
+    def refused(self, *args, **options):
+        """The one line on stderr of a run that must fail with exit code 1."""
+        done = self.run(*args, **options)
+        lines = text_of(done.stderr).splitlines()
+        if done.returncode != 1 or len(lines) != 1 or not lines[0].strip():
+            pytest.fail(f"{shlex.join(map(str, args))}: exit {done.returncode} where 1 and one line on stderr are due; "
+                        f"stderr has {len(lines)} lines:\n{text_of(done.stderr)[:2000]}")
+        return lines[0]
+
+
+def text_of(data):
+    return data.decode("utf-8", errors="backslashreplace")
+
+
+def pytest_report_header(config):
+    shared = os.environ.get("QUERN_SHARED") or REPO.parent / "shared"
+    return [f"quern: {shlex.join(quern_command())}", f"shared goldens: {shared}"]
+
+
+@pytest.fixture(scope="session")
+def quern():
+    command = quern_command()
+    if not any(os.path.exists(word) for word in command):
+        pytest.fail(f"no binary at {shlex.join(command)}: build it (./run build) or set QUERN_BIN")
+    return Quern(command)
