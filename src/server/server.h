@@ -8,13 +8,14 @@
 
 // 0 in any field: the default that stands beside it.
 typedef struct {
-    int header_ms;             // 10,000: from accept (or the first byte after an answer) to the end of the headers
-    int body_ms;               // 60,000: from there to the end of the body
-    int idle_ms;               // 30,000: between requests, and for a reader that takes nothing
-    int ping_ms;               // 15,000: SSE comment and WebSocket ping
-    int pong_ms;               // 30,000: a silent WebSocket is closed
-    size_t body_bytes;         // 16 MiB: body of a request, message of a WebSocket
-    size_t stream_bytes;       // 1 MiB: what a stream may hold for a slow reader before its request is cancelled
+    int header_ms; // 10,000: from accept (or the first byte after an answer) to the end of the headers
+    int body_ms;       // 60,000: from there to the end of the body
+    int idle_ms;       // 30,000: between requests, and for a reader that takes nothing
+    int ping_ms;       // 15,000: SSE comment and WebSocket ping
+    int pong_ms;       // 30,000: a silent WebSocket is closed
+    size_t body_bytes; // 16 MiB: body of a request, message of a WebSocket
+    size_t
+        stream_bytes; // 1 MiB: what a stream may hold for a slow reader before its request is cancelled
     int n_connections;         // from RLIMIT_NOFILE
     int n_connections_per_ip;  // 1,024; a loopback bind has none
     int n_requests_per_socket; // 64: running at once on one WebSocket
