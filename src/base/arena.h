@@ -9,7 +9,10 @@ typedef struct {
     size_t used_bytes, limit_bytes; // limit 0: none
 } qn_arena;
 
-#define QN_ARENA_INIT {0}
+#define QN_ARENA_INIT                                                                              \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 // `bytes` zeroed bytes aligned to 16, or NULL when memory or the limit is exhausted.
 void *qn_arena_take(qn_arena *a, size_t bytes);

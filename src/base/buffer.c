@@ -13,7 +13,8 @@ bool qn_buffer_reserve(qn_buffer *b, size_t n)
     size_t need = b->length + n + 1;
     if (need <= b->capacity) return true;
     size_t capacity = b->capacity ? b->capacity : 64;
-    while (capacity < need) capacity *= 2;
+    while (capacity < need)
+        capacity *= 2;
     char *p = realloc(b->data, capacity);
     if (!p) goto fail;
     b->data = p;

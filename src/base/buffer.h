@@ -10,7 +10,10 @@ typedef struct {
     bool failed; // memory ran out at some append: what is held is incomplete
 } qn_buffer;
 
-#define QN_BUFFER_INIT {0}
+#define QN_BUFFER_INIT                                                                             \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 // Appends; on lack of memory sets `failed`, keeps the old contents and returns false.
 bool qn_buffer_append(qn_buffer *b, const void *bytes, size_t n);

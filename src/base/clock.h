@@ -4,6 +4,9 @@
 #include <stdint.h>
 
 uint64_t qn_clock_ns(void);
-static inline double qn_clock_ms(void) { return (double)qn_clock_ns() * 1e-6; }
+static inline double qn_clock_ms(void)
+{
+    return (double)qn_clock_ns() * 1e-6;
+}
 
 #endif

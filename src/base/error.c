@@ -24,6 +24,15 @@ int qn_error_set(quern_error *e, int code, const char *format, ...)
     return code;
 }
 
+// As much of text as there is room for.
+static void append(quern_error *e, const char *text)
+{
+    size_t at = strlen(e->message), room = sizeof e->message - 1 - at, n = strlen(text);
+    if (n > room) n = room;
+    memcpy(e->message + at, text, n);
+    e->message[at + n] = 0;
+}
+
 int qn_error_prefix(quern_error *e, const char *format, ...)
 {
     if (!e) return 0;
@@ -31,11 +40,10 @@ int qn_error_prefix(quern_error *e, const char *format, ...)
     memcpy(old, e->message, sizeof old);
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(e->message, sizeof e->message, format, args);
+    vsnprintf(e->message, sizeof e->message, format, args);
     va_end(args);
-    if (n < 0) n = 0;
-    if ((size_t)n < sizeof e->message)
-        snprintf(e->message + n, sizeof e->message - (size_t)n, ": %s", old);
+    append(e, ": ");
+    append(e, old);
     keep_one_line(e->message);
     return e->code;
 }

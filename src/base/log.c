@@ -32,8 +32,10 @@ int qn_log_level_of(const char *name)
 static void make_safe(char *s)
 {
     for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = ' ';
-        else if (*s == '"') *s = '\'';
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = ' ';
+        else if (*s == '"')
+            *s = '\'';
 }
 
 void qn_log_write(const qn_log *log, quern_log_level level, const char *format, ...)

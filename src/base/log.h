@@ -5,9 +5,9 @@
 #include "quern.h"
 
 typedef struct {
-    int fd;                 // -1: silent
-    quern_log_level level;  // lines above it are dropped
-    int priority_prefix;    // 1: "<N>" for journald
+    int fd;                // -1: silent
+    quern_log_level level; // lines above it are dropped
+    int priority_prefix;   // 1: "<N>" for journald
 } qn_log;
 
 // A log to fd; notices journald by itself.

@@ -49,7 +49,8 @@ size_t qn_utf8_check(const char *s, size_t n)
     size_t i = 0;
     while (i < n) {
         uint64_t word;
-        while (n - i >= 8 && (memcpy(&word, s + i, 8), !(word & 0x8080808080808080u))) i += 8;
+        while (n - i >= 8 && (memcpy(&word, s + i, 8), !(word & 0x8080808080808080u)))
+            i += 8;
         if (i == n) break;
         uint32_t code;
         int length = qn_utf8_decode(s + i, n - i, &code);
