@@ -1,0 +1,134 @@
+// From a directory's named tensors to the views of a model: every tensor of the weight table must be there, in its shape and
+// in a type that Quern computes with; what contradicts the configuration is refused, what is beside it is ignored.
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/family.h"
+
+typedef struct {
+    qn_model *model;
+    const char *directory;
+    quern_error *e;
+} loader;
+
+static const char *print_shape(const int64_t *dim, int rank, char *text, size_t n)
+{
+    size_t at = (size_t)snprintf(text, n, "[");
+    for (int i = 0; i < rank && at < n; i++)
+        at += (size_t)snprintf(text + at, n - at, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    if (at < n) snprintf(text + at, n - at, "]");
+    return text;
+}
+
+static int check(const loader *l, const char *name, const qn_safetensor *t, const int64_t *dim,
+                 int rank)
+{
+    char expected[64], found[192];
+    print_shape(dim, rank, expected, sizeof expected);
+    if (!t)
+        return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
+                            l->directory, name, expected);
+    const char *path = l->model->files.files[t->file].path;
+    if (t->rank != rank || memcmp(t->dim, dim, (size_t)rank * sizeof *dim))
+        return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
+                            expected, print_shape(t->dim, t->rank, found, sizeof found));
+    if (t->dtype == QN_DTYPE_COUNT)
+        return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
+                            "%s: %s: expected type F32, F16 or BF16, found %s", path, name,
+                            t->type);
+    return 0;
+}
+
+// Copies the rank's columns side by side into new memory of the device.
+static int copy_columns(qn_model *m, const qn_tensor *whole, qn_tensor *part, quern_error *e)
+{
+    size_t row = qn_tensor_bytes(whole) / (size_t)whole->dim[0], piece = row / (size_t)m->n_ranks;
+    size_t n_rows = (size_t)whole->dim[0];
+    char *host = malloc(n_rows * piece);
+    if (!host)
+        return qn_error_set(e, QUERN_E_MEMORY, "no memory for %zu bytes of weights",
+                            n_rows * piece);
+    for (size_t i = 0; i < n_rows; i++)
+        memcpy(host + i * piece, (const char *)whole->data + i * row + (size_t)m->rank * piece,
+               piece);
+    int rc = qn_memory_upload(m, host, n_rows * piece, &part->data, e);
+    free(host);
+    return rc;
+}
+
+int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
+                    quern_error *e)
+{
+    bool cut = m->n_ranks > 1 && spec->cut != QN_CUT_WHOLE;
+    int axis = spec->cut == QN_CUT_COLUMNS ? 1 : 0;
+    *out = *whole;
+    if (cut) out->dim[axis] /= m->n_ranks;
+    if (cut && axis == 1) return copy_columns(m, whole, out, e);
+    size_t n_bytes = qn_tensor_bytes(out);
+    const char *from = (const char *)whole->data + (cut ? (size_t)m->rank * n_bytes : 0);
+    size_t align = (size_t)qn_format_of(whole->dtype)->block_bytes;
+    int rc = (uintptr_t)from % align ? qn_memory_upload(m, from, n_bytes, &out->data, e)
+                                     : qn_memory_adopt(m, from, n_bytes, &out->data, e);
+    return rc;
+}
+
+static int load_one(void *context, const qn_weight_spec *spec, int layer)
+{
+    loader *l = context;
+    qn_model *m = l->model;
+    char name[96];
+    int64_t dim[2];
+    int rank = qn_weights_shape(&m->config, spec, dim);
+    qn_weights_name(spec, layer, name);
+    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    int rc = check(l, name, t, dim, rank);
+    if (rc) return rc;
+    qn_tensor whole = {(void *)(uintptr_t)t->data, t->dtype, rank, {dim[0], dim[1]}};
+    rc = qn_loader_place(m, spec, &whole, qn_weights_slot(m, spec, layer), l->e);
+    if (rc) qn_error_prefix(l->e, "%s: %s", m->files.files[t->file].path, name);
+    return rc;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+static bool is_known(const qn_model *m, const char *name)
+{
+    char known[96];
+    int layer = atoi(name + sizeof "model.layers." - 1);
+    for (int i = 0; i < m->family->n_weights; i++) {
+        qn_weights_name(&m->family->weights[i], layer, known);
+        if (!strcmp(known, name)) return layer < m->config.n_layers;
+    }
+    return false;
+}
+
+// A tensor of the layers that the configuration knows nothing of (another layer, a bias, a quantised weight's scale) shows
+// that it lies about them. Old checkpoints keep the frequencies of RoPE; outside the layers, anything may be beside.
+static int check_surplus(const loader *l)
+{
+    const qn_safetensors *s = &l->model->files;
+    for (int i = 0; i < s->n_tensors; i++) {
+        const char *name = s->tensors[i].name;
+        if (strncmp(name, "model.layers.", 13) || ends_with(name, ".rotary_emb.inv_freq")) continue;
+        if (!is_known(l->model, name))
+            return qn_error_set(l->e, QUERN_E_FORMAT,
+                                "%s: %.200s: expected no such tensor by config.json, found one",
+                                s->files[s->tensors[i].file].path, name);
+    }
+    return 0;
+}
+
+int qn_loader_open(qn_model *m, const char *directory, quern_error *e)
+{
+    loader l = {m, directory, e};
+    int rc = qn_safetensors_open(directory, m->options.no_mmap, &m->files, e);
+    if (!rc) rc = check_surplus(&l);
+    if (!rc) rc = qn_weights_each(&m->config, m->family, load_one, &l);
+    return rc;
+}

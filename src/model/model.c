@@ -1,0 +1,149 @@
+// Opening a model, from a directory or a shape, and what an engine asks of it. See model.h.
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ops/sample.h"
+#include "backend/ops/step_begin.h"
+#include "model/family.h"
+
+static qn_model *model_new(const qn_description *d, const qn_model_options *options)
+{
+    qn_model *m = calloc(1, sizeof *m);
+    if (!m) return NULL;
+    m->family = d->family;
+    m->config = d->config;
+    m->n_ranks = 1;
+    if (options) m->options = *options;
+    qn_config_facts(d, &m->facts);
+    m->layers = calloc((size_t)d->config.n_layers, d->family->layer_bytes);
+    if (m->layers) return m;
+    free(m);
+    return NULL;
+}
+
+static int set_up_rope(qn_model *m, const char *source, quern_error *e)
+{
+    float inv_freq[QN_HF_MAX_HEAD_DIM / 2];
+    int n = m->config.head_dim / 2, rc;
+    m->inv_freq = qn_tensor_1d(NULL, QN_DTYPE_F32, n);
+    rc = qn_rope_frequencies(&m->config, source, inv_freq, &m->rope_scale, e);
+    if (rc) return rc;
+    return qn_memory_upload(m, inv_freq, (size_t)n * sizeof *inv_freq, &m->inv_freq.data, e);
+}
+
+// A tied head reads the embedding table: this rank's rows of it.
+static void tie_head(qn_model *m)
+{
+    qn_tensor *head = &m->ends.head;
+    *head = m->ends.embed;
+    head->dim[0] /= m->n_ranks;
+    head->data = (char *)head->data + (size_t)m->rank * qn_tensor_bytes(head);
+}
+
+// What is left to do once the weights' views are filled.
+static int finish(qn_model *m, const char *source, quern_error *e)
+{
+    if (m->config.tied) tie_head(m);
+    qn_weights_measure(m);
+    return set_up_rope(m, source, e);
+}
+
+int qn_model_open(const char *directory, const qn_model_options *options, qn_model **out,
+                  quern_error *e)
+{
+    qn_description d;
+    int rc = qn_config_read(directory, &d, e);
+    if (rc) return rc;
+    qn_model *m = model_new(&d, options);
+    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", directory);
+    rc = qn_loader_open(m, directory, e);
+    if (!rc) rc = finish(m, directory, e);
+    if (rc)
+        qn_model_free(m);
+    else
+        *out = m;
+    return rc;
+}
+
+int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
+                        qn_model **out, quern_error *e)
+{
+    qn_description d;
+    int rc = qn_shapes_find(shape, dtype, &d, e);
+    if (rc) return rc;
+    qn_model *m = model_new(&d, options);
+    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", shape);
+    rc = qn_random_fill(m, dtype, e);
+    if (!rc) rc = finish(m, shape, e);
+    if (rc)
+        qn_model_free(m);
+    else
+        *out = m;
+    return rc;
+}
+
+void qn_model_free(qn_model *m)
+{
+    if (!m) return;
+    qn_memory_free(m);
+    qn_safetensors_close(&m->files);
+    qn_file_unmap(&m->random);
+    free(m->layers);
+    free(m);
+}
+
+const qn_model_facts *qn_model_get_facts(const qn_model *m)
+{
+    return &m->facts;
+}
+
+int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e)
+{
+    qn_description d;
+    int rc = qn_config_read(directory, &d, e);
+    if (!rc) qn_config_facts(&d, out);
+    return rc;
+}
+
+int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e)
+{
+    qn_description d;
+    int rc = qn_shapes_find(shape, dtype, &d, e);
+    if (rc) return rc;
+    qn_config_facts(&d, out);
+    const qn_format *f = qn_format_of(dtype);
+    out->weight_bytes = out->n_parameters / (uint64_t)f->block_elements * (uint64_t)f->block_bytes;
+    return 0;
+}
+
+int qn_model_state_parts(const qn_model *m, qn_state_part *out)
+{
+    return m->family->state_parts(m, out);
+}
+
+size_t qn_model_scratch_bytes(const qn_model *m, const qn_step_limits *limits)
+{
+    qn_activations at;
+    return m->family->carve(m, limits, NULL, &at);
+}
+
+qn_tensor qn_model_logits(const qn_model *m, const qn_step_limits *limits, void *scratch)
+{
+    qn_activations at;
+    m->family->carve(m, limits, scratch, &at);
+    return at.logits;
+}
+
+void qn_model_record(const qn_model *m, qn_plan *plan, const qn_state_span *spans, void *scratch)
+{
+    qn_pass pass = {.plan = plan, .spans = spans};
+    qn_state_part parts[QN_MAX_PARTS];
+    int n_parts = m->family->state_parts(m, parts);
+    m->family->carve(m, &plan->batch.limits, scratch, &pass.at);
+    qn_step_begin(plan);
+    qn_copy_blocks(plan, spans, n_parts);
+    m->family->record(m, &pass);
+    qn_sample(plan, pass.at.logits, pass.at.sampling);
+}
