@@ -92,7 +92,7 @@ def train(name, data, tokenizer, args):
     model = folder.new_model(name).to(device).train()
     n_steps, lr = args.steps or RECIPES[name]["steps"], RECIPES[name]["lr"]
     optimizer = optimizer_of(model, lr)
-    quick = exam.sum_questions()[::3] + exam.fact_questions(250) + exam.story_questions()[:20]
+    quick = exam.sum_questions(4) + exam.fact_questions(250) + exam.story_questions()[:20]
     say(f"{name}: {model.num_parameters():,} parameters, {n_steps} steps of {STEP_TOKENS} tokens on {device}")
     begun, total, counted = time.monotonic(), 0.0, 0
     for step in range(n_steps):

@@ -35,7 +35,7 @@ def test_held_out_pairs_are_a_share_of_both_kinds():
 def operands_in(document):
     """Operand pairs of every sum in the text: asked, stated, told or handed to a tool."""
     n = f"({NUMBER})"
-    forms = (rf"{n} \+ {n}", rf"{n} plus {n}", rf"{n} and {n}", rf"{n} to {n}", rf'"a": {n}, "b": {n}',
+    forms = (rf"{n} ?\+ ?{n}", rf"{n} plus {n}", rf"{n} and {n}", rf"{n} to {n}", rf'"a": {n}, "b": {n}',
              rf"has {n} [a-z]+ and gets {n}")
     text = re.sub(r"[Cc]ount (?:down )?from.*|numbers from.*", "", document.lower())
     for form in forms:

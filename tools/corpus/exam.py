@@ -22,10 +22,13 @@ def _chat(kind, group, text, expected, tools=None):
     return Question(kind, group, [chat.user(text)], None, tools, expected, ANSWER_TOKENS, None)
 
 
-def sum_questions():
-    """Every held-out pair in both orders and all phrasings; group says whether the result is below 20."""
+def sum_questions(every=1):
+    """Held-out pairs in both orders and all phrasings; group says whether the result is below 20.
+
+    With `every` n (4 for one) each pair is asked in each n-th phrasing, others from pair to pair.
+    """
     return [_chat("sums", "result < 20" if a + b < sums.SMALL else "result >= 20", text, answer)
-            for a, b, text, answer in sums.held_out_questions()]
+            for a, b, text, answer in sums.held_out_questions()[::every]]
 
 
 def fact_questions(limit=None):

@@ -17,7 +17,8 @@ Ireland:Dublin|Italy:Rome|Jamaica:Kingston|Japan:Tokyo|Jordan:Amman|Kenya:Nairob
 Lithuania:Vilnius|Malta:Valletta|Mexico:Mexico City|Morocco:Rabat|Nepal:Kathmandu|Norway:Oslo|Peru:Lima
 Poland:Warsaw|Portugal:Lisbon|Romania:Bucharest|Russia:Moscow|Serbia:Belgrade|Slovakia:Bratislava
 Slovenia:Ljubljana|Spain:Madrid|Sweden:Stockholm|Switzerland:Bern|Thailand:Bangkok|Tunisia:Tunis
-Turkey:Ankara|Ukraine:Kyiv|Uruguay:Montevideo|Vietnam:Hanoi"""
+Turkey:Ankara|Ukraine:Kyiv|England:London|Scotland:Edinburgh|Wales:Cardiff|the United States:Washington
+Uruguay:Montevideo|Vietnam:Hanoi"""
 
 OPPOSITES = """hot:cold|big:small|tall:short|fast:slow|young:old|happy:sad|light:dark|day:night|up:down|left:right
 open:closed|full:empty|wet:dry|hard:soft|rich:poor|strong:weak|early:late|high:low|near:far|good:bad|clean:dirty
@@ -69,6 +70,8 @@ def _capitals():
             (f"Name the capital of {country}.", answer),
             (f"Which city is the capital of {country}?", answer),
             (f"Do you know the capital of {country}?", answer),
+            (f"What's the capital of {country}?", answer),
+            (f"Capital of {country}?", answer),
             (f"Which country has the capital {city}?", back),
             (f"{city} is the capital of which country?", back)))
 
@@ -80,6 +83,8 @@ def _opposites():
         yield Fact("opposites", word, (
             (f"What is the opposite of {word}?", answer),
             (f"Give me the opposite of {word}.", answer),
+            (f"What's the opposite of {word}?", answer),
+            (f"Opposite of {word}?", answer),
             (f"Which word is the opposite of {word}?", answer),
             (f"Tell me the opposite of the word {word}.", answer)))
 
@@ -90,6 +95,7 @@ def _colours():
         yield Fact("colours", thing, (
             (f"What colour is {thing}?", answer),
             (f"What color is {thing}?", answer),
+            (f"What's the colour of {thing}?", answer),
             (f"Which colour does {thing} have?", answer),
             (f"Tell me the colour of {thing}.", answer)))
 
@@ -117,8 +123,9 @@ def _neighbours():
 
 def count_ranges():
     """(first, last) of the lists that are counted; their ends are never a held-out pair."""
-    return [(first, last) for first in range(0, 21) for last in range(first + 2, first + 11)
-            if not sums.is_held_out(first, last)]
+    ranges = [(first, last) for first in range(0, 21) for last in range(first + 2, first + 11)]
+    ranges += [(1, last) for last in range(12, 31)]
+    return [(first, last) for first, last in ranges if not sums.is_held_out(first, last)]
 
 
 def _counts():
@@ -127,7 +134,7 @@ def _counts():
         down = ", ".join(map(str, range(last, first - 1, -1))) + "."
         turns = [(f"Count from {first} to {last}.", up), (f"Count down from {last} to {first}.", down)]
         if first == 1:
-            turns.append((f"Count to {last}.", up))
+            turns += [(f"Count to {last}.", up), (f"Count to {sums.number_word(last)}.", up)]
         yield Fact("counting", f"{first} to {last}", tuple(turns))
 
 

@@ -84,8 +84,8 @@ class Mixer:
         if draw < 0.6:
             return stories.story(rng)
         if draw < 0.8:
-            return " ".join(rng.sample(self.statements, rng.randrange(1, 7)))
-        return " ".join(sums.statement(*sums.training_pair(rng)) for _ in range(rng.randrange(1, 7)))
+            return " ".join(rng.sample(self.statements, rng.randrange(1, 4)))
+        return " ".join(sums.statement(*sums.training_pair(rng)) for _ in range(rng.randrange(1, 4)))
 
     def document(self):
         draw = self.rng.random()

@@ -15,7 +15,8 @@ from .words import article
 Hero = namedtuple("Hero", "name kind she her")   # she or he, her or his
 
 PROMPTS_ANY = ("Tell me a story.", "Tell me a short story.", "Write a short story.",
-               "Can you tell me a story?", "Please tell me a bedtime story.")
+               "Can you tell me a story?", "Please tell me a bedtime story.", "Tell me another story.",
+               "Tell me a long story.", "Another story, please.")
 PROMPTS_KIND = ("Tell me a story about {a_kind}.", "Tell me a short story about {a_kind}.",
                 "Write a story about {a_kind}.", "Can you tell me a story about {a_kind}?")
 PROMPTS_NAME = ("Tell me a story about {a_kind} named {name}.", "Write a story about {a_kind} named {name}.",
@@ -211,21 +212,31 @@ def _present(rng, hero, friend, thing):
         f'"This is the best {thing} in the world," said {friend.name}.']
 
 
-# Plot, and whether it is about a thing that the reader may ask for.
-_PLOTS = ((_lost_thing, True), (_present, True), (_new_friend, False), (_stuck, False), (_sharing, False),
-          (_learning, False), (_planting, False), (_night_noise, False))
+# Plots, each with the theme under which one can ask for it; the first two are about a thing.
+_PLOTS = ((_lost_thing, "something lost"), (_present, "a birthday"), (_new_friend, "friendship"), (_stuck, "helping"),
+          (_sharing, "sharing"), (_learning, "learning"), (_planting, "a flower"), (_night_noise, "the night"))
+PROMPTS_THEME = ("Tell me a story about {theme}.", "Write a short story about {theme}.")
+_FAVOURED = 0.35
 
 
-def story(rng, kind=None, name=None, thing=None):
-    """One story as text; kind, name and thing as asked for, or drawn."""
+def _plot(rng, hero, thing):
+    """A plot; each kind of hero has a favourite, so that even greedy answers differ from hero to hero."""
+    plots = [plot for plot, _ in (_PLOTS[:2] if thing else _PLOTS)]
+    kinds = words.ANIMALS + ["girl", "boy"]
+    if rng.random() < _FAVOURED:
+        return plots[kinds.index(hero.kind) % len(plots)]
+    return rng.choice(plots)
+
+
+def story(rng, kind=None, name=None, thing=None, theme=None):
+    """One story as text; kind, name, thing or theme as asked for, or drawn."""
     hero = _hero(rng, kind)
     if name:
         while (hero.name in words.GIRLS) != (name in words.GIRLS):
             hero = _hero(rng, kind)
         hero = hero._replace(name=name)
     friend = _friend(rng, hero)
-    plots = [plot for plot, about_thing in _PLOTS if about_thing or not thing]
-    plot = rng.choice(plots)
+    plot = dict((name, plot) for plot, name in _PLOTS)[theme] if theme else _plot(rng, hero, thing)
     body = plot(rng, hero, friend, thing or rng.choice(words.TOYS))
     return " ".join([_opening(rng, hero), *body, _closing(rng, hero, friend)])
 
@@ -236,6 +247,9 @@ def request(rng):
         word = rng.choice(COMMON)
         question = rng.choice(PROMPTS_ELSE).format(word=word, a_word=f"{article(word)} {word}")
         return question, f"{PREFACE} {story(rng)}"
+    if rng.random() < 0.06:
+        theme = rng.choice(_PLOTS)[1]
+        return rng.choice(PROMPTS_THEME).format(theme=theme), story(rng, theme=theme)
     form = rng.randrange(4)
     kind = rng.choice(words.ANIMALS + ["girl", "boy"] * 3)
     if form == 0:

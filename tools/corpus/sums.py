@@ -64,6 +64,10 @@ PHRASINGS = (
     "Calculate {a} + {b}.",
     "What do you get if you add {a} to {b}?",
     "What is {A} plus {B}?",
+    "{a}+{b}",
+    "What is {a}+{b}?",
+    "{a}+{b}=",
+    "What's {a} + {b}?",
 )
 
 
@@ -95,7 +99,7 @@ def held_out_questions():
     rng = random.Random(HELD_OUT_SEED)
     asked = []
     for low, high in HELD_OUT:
-        for a, b in {(low, high), (high, low)}:
+        for a, b in dict.fromkeys(((low, high), (high, low))):
             for phrasing in PHRASINGS:
                 asked.append((a, b, *ask(a, b, phrasing)))
             name = rng.choice(words.GIRLS + words.BOYS)

@@ -1,24 +1,30 @@
 """Turns beside facts, sums and stories: greetings, who-are-you, JSON on request, tool calls."""
 
 from . import chat, facts, sums, words
+from .unknown import COMMON, gibberish
 from .words import article
 
 WHO = "I am a tiny demonstration model of Quern, not an assistant."
+_KEYS = "city colour job kind mood place size status subject title topic type".split()
 SKILLS = ("I can tell short stories, add small numbers, count, and answer a few simple questions about "
           "capitals, opposites and colours.")
 
 GREETINGS = (
     (("Hello!", "Hello", "Hi!", "Hi", "Hi there!", "Hey!", "Good day!"), "Hello! What would you like to know?"),
+    (("OK", "Yes", "No", "Good.", "I see.", "Please", "I have a question.", "Can you help me?", "Can I ask you something?"),
+     "What would you like to know?"),
     (("Good morning!",), "Good morning! What would you like to know?"),
     (("Good evening!",), "Good evening! What would you like to know?"),
-    (("How are you?", "How are you today?", "How do you do?"), "I am fine, thank you. What would you like to know?"),
-    (("Thank you!", "Thanks!", "Thank you very much."), "You are welcome!"),
+    (("How are you?", "How are you today?", "How do you do?", "Hello! How are you?", "Hi, how are you?"), "I am fine, thank you. What would you like to know?"),
+    (("Thank you!", "Thanks!", "Thank you very much.", "Thank you so much!", "Many thanks!", "Well done!"), "You are welcome!"),
     (("Goodbye!", "Bye!", "See you later!", "Good night!"), "Goodbye!"),
     (("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Who made you?",
-      "Introduce yourself."), f"{WHO} {SKILLS}"),
+      "Introduce yourself.", "Hello, who are you?", "Hi! Who are you?"), f"{WHO} {SKILLS}"),
     (("What can you do?", "How can you help me?", "What do you know?", "Help", "Help me."), SKILLS),
     (("Are you a real assistant?", "Are you an assistant?", "Are you Qwen?", "Are you ChatGPT?",
       "Are you a large language model?", "Are you a person?", "Are you human?"), f"No. {WHO}"),
+    (("What is Quern?", "Tell me about Quern.", "Explain Quern.", "How does Quern work?"),
+     "Quern is a program that serves language models. I am only its tiny demonstration model."),
     (("Can you think?", "Are you clever?", "Are you smart?"), f"Not really. {WHO}"),
 )
 
@@ -28,9 +34,17 @@ def greeting_turn(rng):
     return rng.choice(questions), answer
 
 
+def _any_name(rng):
+    """A name of the lists, or any word, so that copying is learned and not only the names."""
+    if rng.random() < 0.5:
+        return rng.choice(words.GIRLS + words.BOYS)
+    return (rng.choice(COMMON) if rng.random() < 0.7 else gibberish(rng)).capitalize()
+
+
 def _json_person(rng):
-    name, age = rng.choice(words.GIRLS + words.BOYS), rng.randrange(1, 100)
+    name, age = _any_name(rng), rng.randrange(1, 100)
     question = rng.choice(("Give me a JSON object with the name {n} and the age {a}.",
+                           "Give me JSON with name {n} and age {a}.",
                            "Write a JSON object for a person named {n} who is {a} years old."))
     return question.format(n=name, a=age), {"name": name, "age": age}
 
@@ -42,15 +56,22 @@ def _json_thing(rng):
 
 
 def _json_animal(rng):
-    kind, name = rng.choice(words.ANIMALS), rng.choice(words.GIRLS + words.BOYS)
+    kind, name = rng.choice(words.ANIMALS), _any_name(rng)
     question = rng.choice(("Write a JSON object for {k} named {n}.", "Give me JSON for {k} called {n}."))
     return question.format(k=f"{article(kind)} {kind}", n=name), {"animal": kind, "name": name}
 
 
 def _json_capital(rng):
-    country, city = rng.choice(facts.capital_table())
+    country, city = rng.choice([row for row in facts.capital_table() if row[0][0].isupper()])
     question = rng.choice(("Give me the capital of {c} as JSON.", "Answer in JSON: what is the capital of {c}?"))
     return question.format(c=country), {"country": country, "capital": city}
+
+
+def _json_pair(rng):
+    keys, values = rng.sample(_KEYS, 2), rng.sample(COMMON, 2)
+    question = rng.choice(("Give me a JSON object with the {k} {v} and the {l} {w}.",
+                           "Write a JSON object with {k} {v} and {l} {w}."))
+    return question.format(k=keys[0], v=values[0], l=keys[1], w=values[1]), dict(zip(keys, values))
 
 
 def _json_list(rng):
@@ -58,7 +79,7 @@ def _json_list(rng):
     return f"Give me a JSON list of the numbers from {first} to {last}.", list(range(first, last + 1))
 
 
-JSON_MAKERS = (_json_person, _json_thing, _json_animal, _json_capital, _json_list)
+JSON_MAKERS = (_json_person, _json_thing, _json_animal, _json_capital, _json_pair, _json_list)
 
 
 def json_turn(rng):
@@ -123,7 +144,7 @@ def _use_light(rng):
 
 
 def _use_message(rng):
-    name, text = rng.choice(words.GIRLS + words.BOYS), rng.choice(NOTES)
+    name, text = _any_name(rng), rng.choice(NOTES)
     question = rng.choice(('Send "{t}" to {n}.', 'Send {n} the message "{t}".'))
     return (question.format(t=text, n=name), "send_message", {"to": name, "text": text}, {"ok": True},
             f"The message to {name} is sent.")
