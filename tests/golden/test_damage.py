@@ -1,0 +1,91 @@
+"""Damaged and unsupported directories are refused: exit 1, one line, soon, in 2 GiB, by no signal; sound ones are not."""
+
+import json
+import shutil
+
+import damage
+import golden_roots
+import numpy
+import pytest
+
+MEMORY = 2 << 30
+SECONDS = 10
+MODELS = golden_roots.OWN.golden / "models"
+
+
+def copy_of(base, tmp_path):
+    return shutil.copytree(MODELS / base, tmp_path / "model")
+
+
+def check_line(line, spoiled):
+    for wanted in spoiled.names:
+        assert any(word in line for word in wanted.split("|")), f"{wanted!r} is not named in: {line}"
+
+
+@pytest.mark.parametrize("spoiled", [pytest.param(d, id=d.name) for d in damage.ALL])
+def test_refused(quern, spoiled, tmp_path):
+    folder = copy_of(spoiled.base, tmp_path)
+    spoiled.apply(folder)
+    commands = [["run", folder, "--tokens", "1 2 3", "-n", 1]]
+    if spoiled.inspect:
+        commands.append(["inspect", folder])
+    if spoiled.name.startswith("tokenizer-") and spoiled.inspect:
+        commands.append(["tokenize", folder])
+    for command in commands:
+        check_line(quern.refused(*command, input=b"x", timeout=SECONDS, memory=MEMORY), spoiled)
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "tokenize", "detokenize", "template", "logits"])
+@pytest.mark.parametrize("path", ["nowhere", "empty", "a-file"])
+def test_no_model_there(quern, tmp_path, command, path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a-file").write_text("x")
+    (tmp_path / "in.json").write_text("{}")
+    more = {"run": ["--tokens", "1"], "logits": ["--tokens", "1", "--out", tmp_path / "o.npy"], "template": [tmp_path / "in.json"]}
+    line = quern.refused(command, tmp_path / path, *more.get(command, []), input=b"1", timeout=SECONDS, memory=MEMORY)
+    assert path in line
+
+
+# ---- what must not be refused ----
+
+def same_weights_reversed(folder):
+    tensors = damage.tensors_of(*damage.split(folder / damage.WEIGHTS))
+    damage.rebuild(folder / damage.WEIGHTS, dict(reversed(tensors.items())))
+
+
+def header_padded(folder):
+    header, data = damage.split(folder / damage.WEIGHTS)
+    damage.join(folder / damage.WEIGHTS, json.dumps(header).encode() + b" " * 4001, data)
+
+
+def head_stored_though_tied(folder):
+    """As Qwen3-0.6B comes: tie_word_embeddings true, and lm_head.weight in the file besides."""
+    tensors = damage.tensors_of(*damage.split(folder / damage.WEIGHTS))
+    tensors["lm_head.weight"] = tensors[damage.EMBED]
+    damage.rebuild(folder / damage.WEIGHTS, tensors)
+
+
+def more_fields(folder):
+    damage.edit_json(folder / "config.json", lambda data: data.update(auto_map={"AutoModel": "x.Y"}, unheard_of=[1, {}]))
+
+
+def fewer_fields(folder):
+    for field in ("hidden_act", "attention_dropout", "use_sliding_window", "sliding_window", "max_window_layers", "torch_dtype",
+                  "initializer_range", "architectures", "use_cache", "bos_token_id", "eos_token_id"):
+        damage.edit_json(folder / "config.json", lambda data: data.pop(field))
+
+
+SOUND = [same_weights_reversed, header_padded, head_stored_though_tied, more_fields, fewer_fields]
+
+
+@pytest.mark.parametrize("change", [pytest.param(change, id=change.__name__) for change in SOUND])
+def test_not_refused(quern, change, tmp_path):
+    folder = copy_of(damage.QWEN2, tmp_path)
+    golden = json.loads((folder / "golden.json").read_text())
+    change(folder)
+    assert quern.json("inspect", folder, "--json", memory=MEMORY)["parameters"] == golden["parameters"]
+    case = golden["cases"][1]
+    quern.ok("logits", folder, "--tokens", golden_roots.words(case["ids"]), "--out", tmp_path / "out.npy", memory=MEMORY)
+    ref = numpy.load(folder / case["logits"])
+    out = numpy.load(tmp_path / "out.npy")
+    assert numpy.linalg.norm(out - ref) <= 1e-4 * numpy.linalg.norm(ref)
