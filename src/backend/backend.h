@@ -11,7 +11,8 @@ typedef struct qn_program qn_program;
 typedef uint64_t qn_ticket;
 
 typedef struct {
-    int n_threads; // compute threads; 0: one a core
+    int n_threads;   // compute threads; 0: one a core
+    const char *isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
 } qn_device_options;
 
 typedef struct {
@@ -52,11 +53,13 @@ typedef struct {
     int (*download)(qn_device *d, void *to, const void *from, size_t n_bytes);
     // 1 where the record's operation, types and shapes have an entry here.
     int (*supports)(qn_device *d, const qn_record *r);
-    // Makes what is fastest of a plan whose records are all supported. The plan may be freed afterwards.
+    // Makes what is fastest of a plan whose records are all supported (else QUERN_E_UNSUPPORTED; QUERN_E_MEMORY). The plan may
+    // be freed afterwards.
     int (*compile)(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e);
     void (*free_program)(qn_device *d, qn_program *p);
     // Starts a step and returns its ticket without waiting (a backend may finish it before it returns). Up to two launches are
-    // in flight; they run in order. Nonzero: QUERN_E_DEVICE, nothing was started.
+    // in flight; they run in order. Nonzero: nothing was started: QUERN_E_DEVICE, or QUERN_E_INTERNAL where the step block's
+    // counts exceed the plan's limits.
     int (*launch)(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket *out);
     // QN_TICKET_… or QUERN_E_DEVICE. poll does not wait; wait does, for at most timeout_ms.
     int (*poll)(qn_device *d, qn_ticket t);

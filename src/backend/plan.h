@@ -5,6 +5,7 @@
 #define QN_BACKEND_PLAN_H
 #include "backend/step.h"
 #include "base/arena.h"
+#include "base/error.h"
 #include "tensor/tensor.h"
 
 // The operations; the order is that of the table in ops.c. A new one: a value here, ops/<op>.h, cpu/ref/<op>.c, a row in ops.c.
@@ -75,9 +76,9 @@ int qn_access_tensor(qn_access *accesses, int n, const qn_tensor *t, int write);
 int qn_access_bytes(qn_access *accesses, int n, const void *from, size_t n_bytes, int write);
 
 // A plan in which every fused record that `supports` refuses is written as plain ones (the same results, bit for bit). 0 or
-// QUERN_E_UNSUPPORTED where a record can neither be run nor rewritten, QUERN_E_MEMORY. *out is initialised by this.
-struct quern_error;
+// QUERN_E_UNSUPPORTED where a record can neither be run nor rewritten, QUERN_E_MEMORY. *out is initialised by this, and empty
+// on failure.
 int qn_plan_compose(const qn_plan *in, int (*supports)(void *context, const qn_record *r),
-                    void *context, qn_plan *out, struct quern_error *e);
+                    void *context, qn_plan *out, quern_error *e);
 
 #endif

@@ -1,6 +1,8 @@
 // Layout of step block and slot table; see step.h. Every part starts at a multiple of 64 bytes.
 #include "backend/step.h"
 
+#include <string.h>
+
 static size_t take(size_t *at, size_t bytes)
 {
     size_t offset = *at;
@@ -44,6 +46,26 @@ qn_step_view qn_step_at(const qn_step_limits *l, void *base)
 {
     size_t total;
     return lay_out_step(l, base, &total);
+}
+
+static void copy_some(void *to, const void *from, int32_t n, size_t bytes)
+{
+    if (n > 0) memcpy(to, from, (size_t)n * bytes);
+}
+
+void qn_step_copy(const qn_step_limits *l, void *to, const void *from)
+{
+    if (to == from) return;
+    qn_step_view t = qn_step_at(l, to), f = qn_step_at(l, (void *)from); // f is only read
+    const qn_step_counts *n = f.counts;
+    *t.counts = *n;
+    copy_some(t.rows, f.rows, n->n_rows, sizeof *f.rows);
+    copy_some(t.outputs, f.outputs, n->n_outputs, sizeof *f.outputs);
+    copy_some(t.slot_copies, f.slot_copies, n->n_slot_copies, sizeof *f.slot_copies);
+    copy_some(t.params_edits, f.params_edits, n->n_params_edits, sizeof *f.params_edits);
+    copy_some(t.token_edits, f.token_edits, n->n_token_edits, sizeof *f.token_edits);
+    copy_some(t.block_edits, f.block_edits, n->n_block_edits, sizeof *f.block_edits);
+    copy_some(t.block_copies, f.block_copies, n->n_block_copies, sizeof *f.block_copies);
 }
 
 static qn_slot_table lay_out_slots(const qn_step_limits *l, char *base, size_t *total)

@@ -1,0 +1,153 @@
+// Compiling and running a plan on the CPU; see program.h.
+// A record must wait for the earlier ones whose ranges it meets (one of the two writing). Between two barriers all records are
+// free of such meetings, so the workers run through them without waiting for one another, each taking chunks where there are
+// some left.
+#include "backend/cpu/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    _Alignas(64) atomic_uint n_taken; // a cache line of its own: every worker writes it
+    qn_cpu_kernel kernel;
+    const void *args;
+    int barrier_before;
+} record;
+
+struct qn_program {
+    qn_arena arena; // of the arguments
+    record *records;
+    int n_records, max_rows;
+    qn_batch batch;
+};
+
+typedef struct {
+    qn_program *program;
+    qn_pool *pool;
+    char *scratch;
+    int n_workers;
+} run;
+
+// ---- dependencies ----
+
+static int meets(const qn_access *a, const qn_access *b)
+{
+    const char *a_from = a->from, *b_from = b->from;
+    return (a->write || b->write) && a_from < b_from + b->n_bytes && b_from < a_from + a->n_bytes;
+}
+
+static int depends(const qn_record *later, const qn_record *earlier)
+{
+    qn_access a[QN_MAX_ACCESSES], b[QN_MAX_ACCESSES];
+    int n_a = qn_op_get(later->op)->accesses(later->args, a);
+    int n_b = qn_op_get(earlier->op)->accesses(earlier->args, b);
+    for (int i = 0; i < n_a; i++)
+        for (int j = 0; j < n_b; j++)
+            if (meets(&a[i], &b[j])) return 1;
+    return 0;
+}
+
+// 1 where record i meets one of [first, i).
+static int depends_on_any(const qn_plan *plan, int i, int first)
+{
+    for (int j = first; j < i; j++)
+        if (depends(&plan->records[i], &plan->records[j])) return 1;
+    return 0;
+}
+
+// ---- make ----
+
+static int copy_records(qn_program *p, const qn_cpu_isa *isa, const qn_plan *plan)
+{
+    int first = 0; // the first record since the last barrier
+    for (int i = 0; i < plan->n_records; i++) {
+        const qn_record *from = &plan->records[i];
+        size_t bytes = qn_op_get(from->op)->args_bytes;
+        void *args = qn_arena_take(&p->arena, bytes);
+        if (!args) return QUERN_E_MEMORY;
+        memcpy(args, from->args, bytes);
+        int barrier = depends_on_any(plan, i, first);
+        if (barrier) first = i;
+        p->records[i].kernel = qn_dispatch_kernel(isa, from->op);
+        p->records[i].args = args;
+        p->records[i].barrier_before = barrier;
+    }
+    return 0;
+}
+
+int qn_program_make(const qn_cpu_isa *isa, const qn_plan *plan, qn_program **out, quern_error *e)
+{
+    *out = NULL;
+    for (int i = 0; i < plan->n_records; i++)
+        if (!qn_dispatch_supports(&plan->records[i]))
+            return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                                "cpu: record %d: no entry for %s of this type and shape", i,
+                                qn_op_get(plan->records[i].op)->name);
+    qn_program *p = calloc(1, sizeof *p);
+    void *records = NULL;
+    size_t bytes = (size_t)(plan->n_records ? plan->n_records : 1) * sizeof(record);
+    if (p && !plan->failed && posix_memalign(&records, 64, bytes) == 0) {
+        memset(records, 0, bytes);
+        *p = (qn_program){.records = records,
+                          .n_records = plan->n_records,
+                          .max_rows = plan->max_rows,
+                          .batch = plan->batch};
+        if (copy_records(p, isa, plan) == 0) {
+            *out = p;
+            return 0;
+        }
+    }
+    qn_program_free(p);
+    return qn_error_set(e, QUERN_E_MEMORY, "cpu: no memory for a program of %d records",
+                        plan->n_records);
+}
+
+void qn_program_free(qn_program *p)
+{
+    if (!p) return;
+    qn_arena_free(&p->arena);
+    free(p->records);
+    free(p);
+}
+
+// ---- run ----
+
+static int fits(const qn_program *p, const qn_step_counts *n)
+{
+    const qn_step_limits *l = &p->batch.limits;
+    return n->n_rows >= 0 && n->n_rows <= p->max_rows && n->n_rows <= l->max_rows &&
+           n->n_outputs >= 0 && n->n_outputs <= l->max_outputs && n->n_slot_copies >= 0 &&
+           n->n_slot_copies <= l->max_slots && n->n_params_edits >= 0 &&
+           n->n_params_edits <= l->max_slots && n->n_token_edits >= 0 &&
+           n->n_token_edits <= l->max_edits && n->n_block_edits >= 0 &&
+           n->n_block_edits <= l->max_edits && n->n_block_copies >= 0 &&
+           n->n_block_copies <= l->max_slots;
+}
+
+static void work(void *context, int worker)
+{
+    const run *r = context;
+    qn_cpu_task task = {.worker = worker,
+                        .n_workers = r->n_workers,
+                        .scratch = r->scratch + (size_t)worker * QN_CPU_SCRATCH_BYTES};
+    for (int i = 0; i < r->program->n_records; i++) {
+        record *at = &r->program->records[i];
+        if (at->barrier_before) qn_pool_barrier(r->pool);
+        task.n_taken = &at->n_taken;
+        at->kernel(at->args, &task);
+    }
+}
+
+int qn_program_run(qn_program *p, qn_pool *pool, char *scratch, const qn_launch *step)
+{
+    const qn_step_counts *counts = step->input;
+    if (!fits(p, counts)) return QUERN_E_INTERNAL;
+    qn_step_copy(&p->batch.limits, p->batch.step.counts, step->input);
+    for (int i = 0; i < p->n_records; i++)
+        atomic_store_explicit(&p->records[i].n_taken, 0, memory_order_relaxed);
+    run r = {p, pool, scratch, qn_pool_n_threads(pool)};
+    qn_pool_run(pool, work, &r);
+    if (step->output && counts->n_outputs)
+        memcpy(step->output, p->batch.results, (size_t)counts->n_outputs * sizeof(qn_step_result));
+    return 0;
+}
