@@ -14,11 +14,19 @@ typedef struct {
     size_t n, capacity;
 } qn_ids;
 void qn_ids_free(qn_ids *ids);
+// Append; false: no memory, nothing appended.
+bool qn_ids_push(qn_ids *ids, int32_t id);
+bool qn_ids_append(qn_ids *ids, const int32_t *more, size_t n);
 
 // Reads directory/tokenizer.json (and what of tokenizer_config.json concerns tokens). Refused with file and field:
 // a type other than BPE, ids or merges not in the vocabulary, a pattern that does not compile, unknown normalizers …
 int qn_tokenizer_load(const char *directory, qn_tokenizer **out, quern_error *e);
+// The same from n bytes of tokenizer.json; `name` stands in messages.
+int qn_tokenizer_parse(const char *name, const char *json, size_t n, qn_tokenizer **out,
+                       quern_error *e);
 void qn_tokenizer_free(qn_tokenizer *t);
+// False where the pattern runs without just-in-time compilation (the system refused it): several times slower, worth a log line.
+bool qn_tokenizer_is_fast(const qn_tokenizer *t);
 
 // Highest id + 1, added tokens included.
 int qn_tokenizer_n_ids(const qn_tokenizer *t);

@@ -1,0 +1,55 @@
+// The parts of a tokenizer, shared by tokenizer*.c and nobody else.
+#ifndef QN_TEXT_TOKENIZER_INTERNAL_H
+#define QN_TEXT_TOKENIZER_INTERNAL_H
+#include <jansson.h>
+
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer.h"
+
+struct qn_tokenizer {
+    qn_bpe bpe;
+    qn_pretokenizer *pretokenizer;
+    bool nfc; // normalizer NFC, else none
+    qn_added_token *added;
+    size_t n_added;
+    qn_added_set raw, normalized; // added tokens sought in the raw text, and after normalization
+    bool
+        normalized_special; // some of `normalized` are special: trust is needed after normalization
+    int32_t max_added;      // highest id of an added token, -1: none
+};
+
+// A byte-level string (each byte as a printable character) to raw bytes; out has room for n. False: it holds a character that
+// stands for no byte.
+bool qn_tokenizer_unmap(const char *s, size_t n, char *out, size_t *n_out);
+// s, made fit for a message: at most 40 bytes, only printable ASCII. Returns out.
+const char *qn_tokenizer_show(const char *s, size_t n, char out[48]);
+
+// ---- the parts of loading; each returns 0 or a QUERN_E code and names file and field ----
+
+typedef struct {
+    qn_tokenizer *t;
+    const char *path;    // of the file being read, for messages
+    const json_t *vocab; // model.vocab
+    json_t *added;       // content → index in t->added
+    quern_error *e;
+} qn_tokenizer_loader;
+
+// JSON text to a value, with limits on depth and size before anything is built.
+int qn_tokenizer_json(const char *path, const char *json, size_t n, json_t **out, quern_error *e);
+// *out: a member's boolean, or `otherwise` where there is none or null.
+int qn_tokenizer_bool(const qn_tokenizer_loader *l, const json_t *object, const char *key,
+                      bool otherwise, bool *out);
+// "model": the vocabulary and the merges.
+int qn_tokenizer_load_model(qn_tokenizer_loader *l, const json_t *model);
+// "added_tokens" of tokenizer.json.
+int qn_tokenizer_load_added(qn_tokenizer_loader *l, const json_t *tokens);
+// "added_tokens_decoder" of tokenizer_config.json: must agree; tokens that stand only here are added.
+int qn_tokenizer_load_decoder(qn_tokenizer_loader *l, const json_t *tokens);
+// After the last added token: what encoding needs.
+int qn_tokenizer_load_sets(qn_tokenizer_loader *l);
+// "normalizer", "pre_tokenizer", "post_processor" and "decoder".
+int qn_tokenizer_load_pipeline(qn_tokenizer_loader *l, const json_t *root);
+
+#endif
