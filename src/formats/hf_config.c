@@ -91,7 +91,7 @@ static int read_model_type(const qn_formats_field *f, const json_t *o, qn_hf_con
     if (!name) return refuse(f, QUERN_E_FORMAT, "model_type", "a string", value);
     if (strlen(name) >= sizeof c->model_type)
         return refuse(f, QUERN_E_UNSUPPORTED, "model_type", "a known type", value);
-    strcpy(c->model_type, name);
+    memcpy(c->model_type, name, strlen(name) + 1);
     return 0;
 }
 

@@ -35,6 +35,7 @@ typedef struct {
     const char *text; // the header's JSON
     size_t n, at;
     uint64_t data_bytes;
+    bool metadata; // has been seen
     quern_error *e;
 } reader;
 
@@ -241,11 +242,13 @@ static int read_member(reader *r)
     rc = expect(r, ':');
     if (rc) goto out;
     bool metadata = !strcmp(name, "__metadata__");
-    if (!metadata && !sane_name(name)) {
-        rc = qn_error_set(r->e, QUERN_E_FORMAT, "%s: expected a tensor's name, found \"%.80s\"",
-                          r->path, name);
+    if (metadata ? r->metadata : !sane_name(name)) {
+        rc = qn_error_set(r->e, QUERN_E_FORMAT,
+                          "%s: header: expected another tensor's name, found \"%.80s\"", r->path,
+                          name);
         goto out;
     }
+    r->metadata |= metadata;
     rc = read_object(r, name, metadata ? QN_SAFETENSORS_MAX_METADATA : ENTRY_BYTES, &value);
     if (rc) goto out;
     rc = metadata ? check_metadata(r, value) : read_tensor(r, name, value, &t);
@@ -330,7 +333,13 @@ int qn_safetensors_parse(qn_safetensors *s, const unsigned char *bytes, size_t n
                             "%s: header length: expected at most the %zu bytes that follow, found "
                             "%llu",
                             path, n - 8, (unsigned long long)length);
-    reader r = {s, path, file, (const char *)bytes + 8, (size_t)length, 0, n - 8 - length, e};
+    reader r = {.set = s,
+                .path = path,
+                .file = file,
+                .text = (const char *)bytes + 8,
+                .n = (size_t)length,
+                .data_bytes = n - 8 - length,
+                .e = e};
     if (r.text[0] != '{')
         return qn_error_set(e, QUERN_E_FORMAT, "%s: header byte 0: expected '{'", path);
     size_t valid = qn_utf8_check(r.text, r.n);

@@ -22,7 +22,7 @@ typedef struct {
 // What is known from config.json and generation_config.json alone, without a weight file.
 typedef struct {
     char architecture[32]; // the registry's row: "qwen2", "qwen3"
-    qn_dtype dtype;        // of the weights (the checkpoint's own; for a config alone: what it declares)
+    qn_dtype dtype; // of the weights (the checkpoint's own; for a config alone: what it declares)
     int n_layers, n_vocab, n_context, hidden_size, n_heads, n_kv_heads, head_dim, intermediate_size;
     bool tied;
     uint64_t n_parameters; // exact, tied embeddings once
