@@ -1,0 +1,105 @@
+// See plan_sizes.h.
+#include "engine/plan_sizes.h"
+
+#include <stdio.h>
+
+#include "base/checked.h"
+
+enum {
+    CHUNK_DEFAULT = 256,
+    BATCH_DEFAULT = 32,
+    MAX_BLOCKS = 1 << 26,
+    MAX_QUEUE = 1 << 20,
+    TOKENS_A_SEQUENCE = 1024, // what the default pool holds for each of max_batch sequences
+    STATE_SHARE = 4,          // … unless that is more than this part of the memory left
+};
+
+static int refuse(quern_error *e, const char *name, int value, int most)
+{
+    if (e) snprintf(e->param, sizeof e->param, "%s", name);
+    return qn_error_set(e, QUERN_E_ARGUMENT, "%s: must be 0 (default) to %d, found %d", name, most,
+                        value);
+}
+
+int qn_sizes_check(const quern_model_options *o, quern_error *e)
+{
+    const struct {
+        const char *name;
+        int value, most;
+    } rows[] = {{"prefill_chunk", o->prefill_chunk, QN_MAX_CHUNK},
+                {"n_kv_blocks", o->n_kv_blocks, MAX_BLOCKS},
+                {"max_batch", o->max_batch, QN_MAX_BATCH},
+                {"max_queue", o->max_queue, MAX_QUEUE},
+                {"n_context", o->n_context, INT32_MAX}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].value < 0 || rows[i].value > rows[i].most)
+            return refuse(e, rows[i].name, rows[i].value, rows[i].most);
+    return QUERN_OK;
+}
+
+static uint64_t block_bytes_of(const qn_model *weights)
+{
+    qn_state_part parts[QN_MAX_PARTS];
+    int n = qn_model_state_parts(weights, parts);
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++)
+        bytes += (uint64_t)parts[i].n_layers * parts[i].record_bytes * QN_BLOCK_TOKENS;
+    return bytes;
+}
+
+void qn_sizes_set_blocks(const qn_model *weights, qn_sizes *s, int n_context_asked, int n_blocks)
+{
+    int64_t n_context = n_context_asked ? n_context_asked : qn_model_get_facts(weights)->n_context;
+    if (n_context > (int64_t)n_blocks * QN_BLOCK_TOKENS)
+        n_context = (int64_t)n_blocks * QN_BLOCK_TOKENS;
+    s->n_blocks = n_blocks;
+    s->n_context = (int)n_context;
+    s->limits.max_context = (int)n_context;
+}
+
+uint64_t qn_sizes_scratch_bytes(const qn_model *weights, const qn_sizes *s)
+{
+    const qn_step_limits *l = &s->limits;
+    return (uint64_t)qn_step_bytes(l) + qn_slot_table_bytes(l) +
+           (uint64_t)l->max_outputs * sizeof(qn_step_result) + qn_model_scratch_bytes(weights, l);
+}
+
+// A whole context at least, a fair length for each of the batch if memory has it: a quarter of what is left at most.
+static int default_blocks(const qn_sizes *s, int n_context, uint64_t left_bytes)
+{
+    uint64_t usual = n_context < TOKENS_A_SEQUENCE ? (uint64_t)n_context : TOKENS_A_SEQUENCE;
+    uint64_t n_tokens = usual * (uint64_t)s->limits.max_slots;
+    if (n_tokens < (uint64_t)n_context) n_tokens = (uint64_t)n_context;
+    uint64_t n = (n_tokens + QN_BLOCK_TOKENS - 1) / QN_BLOCK_TOKENS;
+    uint64_t most = left_bytes / STATE_SHARE / (s->block_bytes ? s->block_bytes : 1);
+    if (n > most) n = most;
+    if (n > MAX_BLOCKS) n = MAX_BLOCKS;
+    return n ? (int)n : 1;
+}
+
+int qn_sizes_choose(const qn_model *weights, const quern_model_options *o, uint64_t left_bytes,
+                    qn_sizes *out, quern_error *e)
+{
+    const qn_model_facts *facts = qn_model_get_facts(weights);
+    if (o->n_context > facts->n_context) {
+        if (e) snprintf(e->param, sizeof e->param, "n_context");
+        return qn_error_set(e, QUERN_E_ARGUMENT, "n_context: the model has %d, asked for %d",
+                            facts->n_context, o->n_context);
+    }
+    int max_batch = o->max_batch ? o->max_batch : BATCH_DEFAULT;
+    int chunk = o->prefill_chunk ? o->prefill_chunk : CHUNK_DEFAULT;
+    int n_context = o->n_context ? o->n_context : facts->n_context;
+    *out = (qn_sizes){
+        .block_bytes = block_bytes_of(weights),
+        .pool_is_default = o->n_kv_blocks == 0,
+        .limits = {.max_rows = chunk + max_batch,
+                   .max_outputs = max_batch > QN_MIN_OUTPUTS ? max_batch : QN_MIN_OUTPUTS,
+                   .max_slots = max_batch,
+                   .max_edits = chunk + 2 * max_batch,
+                   .max_context = n_context}};
+    uint64_t scratch = qn_sizes_scratch_bytes(weights, out);
+    left_bytes = left_bytes > scratch ? left_bytes - scratch : 0;
+    int n_blocks = o->n_kv_blocks ? o->n_kv_blocks : default_blocks(out, n_context, left_bytes);
+    qn_sizes_set_blocks(weights, out, o->n_context, n_blocks);
+    return QUERN_OK;
+}
