@@ -81,6 +81,6 @@ def pytest_report_header(config):
 @pytest.fixture(scope="session")
 def quern():
     command = quern_command()
-    if not any(os.path.exists(word) for word in command):
+    if not os.path.exists([word for word in command if "/" in word][-1]):
         pytest.fail(f"no binary at {shlex.join(command)}: build it (./run build) or set QUERN_BIN")
     return Quern(command)
