@@ -79,6 +79,13 @@ static int refuse_unknown(const char *name, quern_error *e)
     return qn_request_refuse(e, shown, "is no field of a request");
 }
 
+bool qn_request_has(const qn_request_input *in, const char *field)
+{
+    size_t n;
+    const quern_field *f = field_by_name(field);
+    return f && in->params.given >> (f - quern_fields(&n)) & 1u;
+}
+
 static int read_choice(const quern_field *f, const json_t *value, double *out, quern_error *e)
 {
     const char *text = json_string_value(value);

@@ -27,6 +27,8 @@ typedef struct {
 // `parts`: message content may be an array of {"type":"text","text":…}, as OpenAI has it; null fields are absent.
 int qn_request_input_read(json_t *document, bool parts, qn_request_input *out, quern_error *e);
 void qn_request_input_free(qn_request_input *in);
+// Whether a row of quern_fields() was given.
+bool qn_request_has(const qn_request_input *in, const char *field);
 
 // Checks `messages` and makes the variables of the chat template from them; *out is malloc'd.
 int qn_messages_read(const json_t *messages, json_t *tools, bool parts, char **out, quern_error *e);

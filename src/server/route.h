@@ -13,8 +13,9 @@ typedef void (*qn_handler)(qn_call *call);
 typedef struct {
     const char *method, *path; // exact
     qn_handler handler;
-    bool public;   // needs no key (once there are keys)
-    bool draining; // answered also while the server drains
+    bool public; // needs no key (once there are keys)
+    bool
+        generates; // uses the models: refused while the server drains, and to pages of foreign origins
 } qn_route_row;
 
 #endif
