@@ -3,7 +3,11 @@
 
 #include <string.h>
 
+#include "backend/cpu/kernels.h"
 #include "backend/cpu/ref/ref.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 // ---- ref: every operation has a row ----
 
@@ -34,6 +38,11 @@ static const struct {
 
 // ---- instruction sets, best first ----
 
+#define KERNELS(isa)                                                                               \
+    {                                                                                              \
+        [QN_OP_MATMUL] = qn_matmul_##isa,                                                          \
+    }
+
 static int always(void)
 {
     return 1;
@@ -41,10 +50,35 @@ static int always(void)
 
 static const qn_cpu_isa portable = {.name = "portable"};
 
+#if defined(__x86_64__)
+static const qn_cpu_isa avx512 = {"avx512", KERNELS(avx512)}, avx2 = {"avx2", KERNELS(avx2)};
+
+static int has_avx2(void)
+{
+    unsigned a, b, c = 0, d;
+    int f16c = __get_cpuid(1, &a, &b, &c, &d) && c & 1u << 29;
+    return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#elif defined(__aarch64__)
+static const qn_cpu_isa neon = {"neon", KERNELS(neon)};
+#endif
+
 static const struct {
     const qn_cpu_isa *isa;
     int (*present)(void);
 } isas[] = {
+#if defined(__x86_64__)
+    {&avx512, has_avx512},
+    {&avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&neon, always},
+#endif
     {&portable, always},
 };
 

@@ -62,12 +62,12 @@ static inline float qn_scalar_max(float a, float b)
 }
 
 // The 16 lanes added as the tree of ops/matmul.h. Changes them.
-static inline float qn_scalar_tree(float *lanes)
+static inline float qn_scalar_tree(float *sums)
 {
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    return lanes[0];
+            sums[i] += sums[i + half];
+    return sums[0];
 }
 
 // sin and cos of a (|a| < 2²⁰) in double precision, errors below 1e-15: n·π/2 taken away in two parts (the first exact for
