@@ -347,5 +347,6 @@ int qn_safetensors_parse(qn_safetensors *s, const unsigned char *bytes, size_t n
         return qn_error_set(e, QUERN_E_FORMAT, "%s: header byte %zu: expected UTF-8", path, valid);
     int first = s->n_tensors, rc = read_members(&r);
     if (rc) return rc;
-    return check_cover(&r, s->tensors + first, s->n_tensors - first, bytes + 8 + length);
+    int n_new = s->n_tensors - first;
+    return check_cover(&r, n_new ? s->tensors + first : NULL, n_new, bytes + 8 + length);
 }

@@ -27,10 +27,11 @@ static int check(const loader *l, const char *name, const qn_safetensor *t, cons
 {
     char expected[64], found[192];
     print_shape(dim, rank, expected, sizeof expected);
+    const qn_safetensors *s = &l->model->files;
     if (!t)
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
-                            l->directory, name, expected);
-    const char *path = l->model->files.files[t->file].path;
+                            s->n_files == 1 ? s->files[0].path : l->directory, name, expected);
+    const char *path = s->files[t->file].path;
     if (t->rank != rank || memcmp(t->dim, dim, (size_t)rank * sizeof *dim))
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
                             expected, print_shape(t->dim, t->rank, found, sizeof found));

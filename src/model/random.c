@@ -1,5 +1,6 @@
 // Seeded random weights for a built-in shape, so that anyone can see what a machine will do before a download. A block of
 // numbers is drawn once and tiled: its length is a prime, so that rows do not repeat in step with any width.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -97,14 +98,15 @@ static int reserve(filler *f)
     const qn_model_options *o = &f->model->options;
     qn_device_info info = {.memory_bytes = 0};
     if (o->backend) o->backend->info(o->device, &info);
-    void *p = MAP_FAILED;
-    if (f->total <= SIZE_MAX / 2 && (!info.memory_bytes || f->total < info.memory_bytes))
-        p = mmap(NULL, (size_t)f->total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                 0);
-    if (p == MAP_FAILED)
+    if (f->total > SIZE_MAX / 2 || (info.memory_bytes && f->total >= info.memory_bytes))
         return qn_error_set(f->e, QUERN_E_MEMORY,
                             "random weights: expected %llu bytes of memory, found %llu in all",
                             (unsigned long long)f->total, (unsigned long long)info.memory_bytes);
+    void *p =
+        mmap(NULL, (size_t)f->total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return qn_error_set(f->e, QUERN_E_MEMORY, "random weights: cannot map %llu bytes: %s",
+                            (unsigned long long)f->total, strerror(errno));
 #ifdef MADV_HUGEPAGE
     madvise(p, (size_t)f->total, MADV_HUGEPAGE); // a hint: faster to fill
 #endif
