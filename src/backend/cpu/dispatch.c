@@ -38,11 +38,6 @@ static const struct {
 
 // ---- instruction sets, best first ----
 
-#define KERNELS(isa)                                                                               \
-    {                                                                                              \
-        [QN_OP_MATMUL] = qn_matmul_##isa,                                                          \
-    }
-
 static int always(void)
 {
     return 1;
@@ -51,8 +46,6 @@ static int always(void)
 static const qn_cpu_isa portable = {.name = "portable"};
 
 #if defined(__x86_64__)
-static const qn_cpu_isa avx512 = {"avx512", KERNELS(avx512)}, avx2 = {"avx2", KERNELS(avx2)};
-
 static int has_avx2(void)
 {
     unsigned a, b, c = 0, d;
@@ -65,8 +58,6 @@ static int has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
-#elif defined(__aarch64__)
-static const qn_cpu_isa neon = {"neon", KERNELS(neon)};
 #endif
 
 static const struct {
@@ -74,10 +65,10 @@ static const struct {
     int (*present)(void);
 } isas[] = {
 #if defined(__x86_64__)
-    {&avx512, has_avx512},
-    {&avx2, has_avx2},
+    {&qn_kernels_avx512, has_avx512},
+    {&qn_kernels_avx2, has_avx2},
 #elif defined(__aarch64__)
-    {&neon, always},
+    {&qn_kernels_neon, always},
 #endif
     {&portable, always},
 };

@@ -9,6 +9,7 @@
 enum {
     QN_CPU_LANES = 16,                 // of every sum (ops/matmul.h)
     QN_CPU_SCRATCH_BYTES = 512 * 1024, // of each worker
+    QN_CPU_MAX_HEAD_DIM = 1024,        // heads of attention and rope
 };
 
 typedef struct {

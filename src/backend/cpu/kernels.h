@@ -1,12 +1,10 @@
-// Kernels: those that an instruction set has of its own. <op>_<isa>.c brings simd_<isa>.h and <op>_body.h together.
+// Kernels: the tables of the instruction sets, one file each (kernels_<isa>.c), compiled for it. Which run: dispatch.c.
 #ifndef QN_BACKEND_CPU_KERNELS_H
 #define QN_BACKEND_CPU_KERNELS_H
-#include "backend/cpu/kernel.h"
+#include "backend/cpu/dispatch.h"
 
-#define QN_KERNELS(isa) void qn_matmul_##isa(const void *args, const qn_cpu_task *task);
-QN_KERNELS(avx512)
-QN_KERNELS(avx2)
-QN_KERNELS(neon)
-#undef QN_KERNELS
+extern const qn_cpu_isa qn_kernels_avx512;
+extern const qn_cpu_isa qn_kernels_avx2;
+extern const qn_cpu_isa qn_kernels_neon;
 
 #endif

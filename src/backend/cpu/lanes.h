@@ -1,8 +1,9 @@
-// Lanes: what is built on the 16-lane functions alone and so reads the same for every instruction set. Included behind one
-// of simd_<isa>.h by the body files.
+// Lanes: what is built on the 16-lane functions alone and so reads the same for every instruction set.
 #ifndef QN_BACKEND_CPU_LANES_H
 #define QN_BACKEND_CPU_LANES_H
 #include "backend/cpu/scalar.h"
+#include "backend/cpu/simd.h"
+#ifdef SIMD_ISA
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -17,8 +18,17 @@ ALWAYS_INLINE lanes lanes_load_as(qn_dtype dtype, const char *p)
 static inline float lanes_scalar_as(qn_dtype dtype, const char *p)
 {
     float f;
-    qn_format_of(dtype)->to_f32(p, &f, 1);
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    if (dtype == QN_DTYPE_BF16) return qn_bf16_to_f32(h);
+    if (dtype == QN_DTYPE_F16) return qn_f16_to_f32(h);
+    memcpy(&f, p, sizeof f);
     return f;
+}
+
+static inline int64_t lanes_element_bytes(qn_dtype dtype)
+{
+    return dtype == QN_DTYPE_F32 ? 4 : 2;
 }
 
 // qn_scalar_exp on 16 lanes.
@@ -42,19 +52,5 @@ static inline lanes lanes_exp(lanes x)
     return lanes_scale(p, n);
 }
 
-// The first n (< 16) of p, zeros behind them.
-static inline lanes lanes_load_some(const float *p, int n)
-{
-    float padded[QN_CPU_LANES] = {0};
-    memcpy(padded, p, (size_t)n * sizeof *p);
-    return lanes_load(padded);
-}
-
-static inline void lanes_store_some(float *p, lanes a, int n)
-{
-    float padded[QN_CPU_LANES];
-    lanes_store(padded, a);
-    memcpy(p, padded, (size_t)n * sizeof *p);
-}
-
+#endif
 #endif

@@ -1,11 +1,13 @@
 // Simd, AVX2 with FMA and F16C: 16 lanes of float32 as two registers; see simd_avx512.h.
 #ifndef QN_BACKEND_CPU_SIMD_AVX2_H
 #define QN_BACKEND_CPU_SIMD_AVX2_H
+#ifdef SIMD_AVX2
 #include <immintrin.h>
 
 #include "backend/cpu/kernel.h"
 
 #define SIMD_NAME(function) function##_avx2
+#define SIMD_ISA "avx2"
 #define SIMD_TILE_ROWS 2
 enum { TILE_ROWS = 2, TILE_WEIGHTS = 3, TILE_WEIGHTS_ONE_ROW = 4 };
 
@@ -95,4 +97,5 @@ static inline float lanes_sum(lanes a)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+#endif
 #endif

@@ -1,12 +1,15 @@
 // Simd, AVX-512: 16 lanes of float32 as one register. simd_avx2.h, simd_neon.h: the same functions; scalar.h: the same
-// arithmetic. Included by the <op>_avx512.c files alone, which are compiled for that instruction set.
+// arithmetic. For kernels_avx512.c alone, which is compiled for
+// that instruction set.
 #ifndef QN_BACKEND_CPU_SIMD_AVX512_H
 #define QN_BACKEND_CPU_SIMD_AVX512_H
+#ifdef SIMD_AVX512
 #include <immintrin.h>
 
 #include "backend/cpu/kernel.h"
 
 #define SIMD_NAME(function) function##_avx512
+#define SIMD_ISA "avx512"
 // Sizes of register tiles: rows of activations × rows of weights, and weights for one row of activations alone.
 #define SIMD_TILE_ROWS 6 // for the preprocessor, which cannot see TILE_ROWS
 enum { TILE_ROWS = 6, TILE_WEIGHTS = 4, TILE_WEIGHTS_ONE_ROW = 8 };
@@ -81,4 +84,5 @@ static inline float lanes_sum(lanes a)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+#endif
 #endif

@@ -1,11 +1,13 @@
 // Simd, NEON (64-bit Arm): 16 lanes of float32 as four registers; see simd_avx512.h.
 #ifndef QN_BACKEND_CPU_SIMD_NEON_H
 #define QN_BACKEND_CPU_SIMD_NEON_H
+#ifdef SIMD_NEON
 #include <arm_neon.h>
 
 #include "backend/cpu/kernel.h"
 
 #define SIMD_NAME(function) function##_neon
+#define SIMD_ISA "neon"
 #define SIMD_TILE_ROWS 2
 enum { TILE_ROWS = 2, TILE_WEIGHTS = 2, TILE_WEIGHTS_ONE_ROW = 4 };
 
@@ -112,4 +114,5 @@ static inline float lanes_sum(lanes a)
 }
 
 #undef FOUR
+#endif
 #endif

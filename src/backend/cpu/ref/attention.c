@@ -6,8 +6,6 @@
 #include "backend/cpu/ref/ref.h"
 #include "backend/cpu/scalar.h"
 
-enum { MAX_HEAD_DIM = 1024 };
-
 int qn_ref_attention_supports(const void *args)
 {
     const qn_attention_args *a = args;
@@ -16,7 +14,7 @@ int qn_ref_attention_supports(const void *args)
         if (k->dim[i] != v->dim[i] || k->dim[i] <= 0) return 0;
     return k->data && v->data && k->rank == 4 && v->rank == 4 && k->dtype == v->dtype &&
            (unsigned)k->dtype < QN_DTYPE_COUNT && qn_format_of(k->dtype)->block_elements == 1 &&
-           a->head_dim > 0 && a->head_dim <= MAX_HEAD_DIM && k->dim[3] == a->head_dim &&
+           a->head_dim > 0 && a->head_dim <= QN_CPU_MAX_HEAD_DIM && k->dim[3] == a->head_dim &&
            k->dim[2] == QN_BLOCK_TOKENS && a->n_kv_heads > 0 && k->dim[1] == a->n_kv_heads &&
            a->n_heads > 0 && a->n_heads % a->n_kv_heads == 0 && a->window >= 0 &&
            qn_cpu_is_f32(&a->q) && qn_cpu_is_f32(&a->y) &&
@@ -24,7 +22,7 @@ int qn_ref_attention_supports(const void *args)
 }
 
 typedef struct {
-    float max, sum, y[MAX_HEAD_DIM]; // of the blocks so far
+    float max, sum, y[QN_CPU_MAX_HEAD_DIM]; // of the blocks so far
 } state;
 
 static float dot(const float *q, const float *k, int n)
@@ -41,7 +39,7 @@ static void attend(const qn_attention_args *a, const float *q, const char *k, co
 {
     const qn_format *format = qn_format_of(a->k_cache.dtype);
     int64_t record_bytes = (int64_t)a->head_dim * format->block_bytes;
-    float score[QN_BLOCK_TOKENS], record[MAX_HEAD_DIM], max = s->max;
+    float score[QN_BLOCK_TOKENS], record[QN_CPU_MAX_HEAD_DIM], max = s->max;
     for (int p = 0; p < n; p++) {
         format->to_f32(k + p * record_bytes, record, (size_t)a->head_dim);
         score[p] = dot(q, record, a->head_dim) * a->scale;

@@ -8,7 +8,8 @@
 int qn_ref_rope_supports(const void *args)
 {
     const qn_rope_args *a = args;
-    return qn_cpu_is_f32(&a->x) && a->n_heads > 0 && a->head_dim > 0 && a->head_dim % 2 == 0 &&
+    return qn_cpu_is_f32(&a->x) && a->n_heads > 0 && a->head_dim > 0 &&
+           a->head_dim <= QN_CPU_MAX_HEAD_DIM && a->head_dim % 2 == 0 &&
            a->x.dim[1] == (int64_t)a->n_heads * a->head_dim &&
            qn_cpu_is_vector(&a->inv_freq, a->head_dim / 2) && a->inv_freq.dtype == QN_DTYPE_F32;
 }
