@@ -1,6 +1,5 @@
 // From a directory's named tensors to the views of a model: every tensor of the weight table must be there, in its shape and
 // in a type that Quern computes with; what contradicts the configuration is refused, what is beside it is ignored.
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,19 +74,27 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     return rc;
 }
 
-static int load_one(void *context, const qn_weight_spec *spec, int layer)
+static int check_one(void *context, const qn_weight_spec *spec, int layer)
 {
-    loader *l = context;
-    qn_model *m = l->model;
+    const loader *l = context;
     char name[96];
     int64_t dim[2];
-    int rank = qn_weights_shape(&m->config, spec, dim);
+    int rank = qn_weights_shape(&l->model->config, spec, dim);
+    qn_weights_name(spec, layer, name);
+    return check(l, name, qn_safetensors_find(&l->model->files, name), dim, rank);
+}
+
+static int place_one(void *context, const qn_weight_spec *spec, int layer)
+{
+    const loader *l = context;
+    qn_model *m = l->model;
+    char name[96];
     qn_weights_name(spec, layer, name);
     const qn_safetensor *t = qn_safetensors_find(&m->files, name);
-    int rc = check(l, name, t, dim, rank);
-    if (rc) return rc;
-    qn_tensor whole = {(void *)(uintptr_t)t->data, t->dtype, rank, {dim[0], dim[1]}};
-    rc = qn_loader_place(m, spec, &whole, qn_weights_slot(m, spec, layer), l->e);
+    qn_tensor whole = {(void *)(uintptr_t)t->data, t->dtype, t->rank, {0}};
+    for (int i = 0; i < t->rank; i++)
+        whole.dim[i] = t->dim[i];
+    int rc = qn_loader_place(m, spec, &whole, qn_weights_slot(m, spec, layer), l->e);
     if (rc) qn_error_prefix(l->e, "%s: %s", m->files.files[t->file].path, name);
     return rc;
 }
@@ -101,10 +108,11 @@ static bool ends_with(const char *s, const char *end)
 static bool is_known(const qn_model *m, const char *name)
 {
     char known[96];
-    int layer = atoi(name + sizeof "model.layers." - 1);
+    long layer = strtol(name + sizeof "model.layers." - 1, NULL, 10);
+    if (layer < 0 || layer >= m->config.n_layers) return false;
     for (int i = 0; i < m->family->n_weights; i++) {
-        qn_weights_name(&m->family->weights[i], layer, known);
-        if (!strcmp(known, name)) return layer < m->config.n_layers;
+        qn_weights_name(&m->family->weights[i], (int)layer, known);
+        if (!strcmp(known, name)) return true;
     }
     return false;
 }
@@ -130,6 +138,8 @@ int qn_loader_open(qn_model *m, const char *directory, quern_error *e)
     loader l = {m, directory, e};
     int rc = qn_safetensors_open(directory, m->options.no_mmap, &m->files, e);
     if (!rc) rc = check_surplus(&l);
-    if (!rc) rc = qn_weights_each(&m->config, m->family, load_one, &l);
+    if (!rc)
+        rc = qn_weights_each(&m->config, m->family, check_one, &l); // all, before a byte is touched
+    if (!rc) rc = qn_weights_each(&m->config, m->family, place_one, &l);
     return rc;
 }

@@ -69,6 +69,8 @@ static void rope_has_the_numbers_of_transformers(void **state)
         {{.type = QN_ROPE_YARN, .theta = 1e4, .factor = 4, .original_max_position = 1024, .truncate = true,
           .attention_factor = 1.25, .has_attention_factor = true}, 1.25,
          {1.0, 0.31622776, 0.081250004, 0.019764237, 0.004375, 0.00079056947, 0.00025, 7.905695e-05}},
+        {{.type = QN_ROPE_YARN, .theta = 1e4, .factor = 4, .original_max_position = 4, .truncate = true}, 1.138629436111989, // no ramp
+         {1.0, 0.079056942, 0.025, 0.0079056947, 0.0025, 0.00079056947, 0.00025, 7.905695e-05}},
         // clang-format on
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
