@@ -12,8 +12,8 @@
 typedef struct qn_chat_template qn_chat_template;
 
 // Compiles n bytes of source; errors name the line. `name` stands in messages (a file's path).
-int qn_chat_template_compile(const char *name, const char *source, size_t n,
-                             qn_chat_template **out, quern_error *e);
+int qn_chat_template_compile(const char *name, const char *source, size_t n, qn_chat_template **out,
+                             quern_error *e);
 // directory/chat_template.jinja, else "chat_template" of tokenizer_config.json (a string, or a list with one named "default");
 // bos_token, eos_token … of tokenizer_config.json become variables. QUERN_E_NOT_FOUND where there is none.
 int qn_chat_template_load(const char *directory, qn_chat_template **out, quern_error *e);
