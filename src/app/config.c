@@ -13,7 +13,7 @@
 #include "base/log.h"
 
 typedef struct {
-    qn_config *config;
+    qn_app_config *config;
     const char *path;
     yaml_document_t *document;
     quern_error *error;
@@ -140,7 +140,7 @@ static int read_model(const reader *r, const yaml_node_t *node)
         if (rc) return rc;
     }
     if (!name || !*name) return refuse(r, node, "models", "a name or a mapping with a name");
-    return qn_config_add_model(r->config, path ? name : NULL, path ? path : name, &o, r->error);
+    return qn_app_config_add_model(r->config, path ? name : NULL, path ? path : name, &o, r->error);
 }
 
 static int read_models(const reader *r, const yaml_node_t *node, const key *k)
@@ -174,7 +174,7 @@ static int read_document(const reader *r, quern_error *e)
     static const char *const scalings[] = {"single", "horizontal", NULL};
     static const char *const monitorings[] = {"off", "real-time", NULL};
     static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
-    qn_config *c = r->config;
+    qn_app_config *c = r->config;
     int scaling = c->horizontal, monitoring = c->monitoring, level = -1;
     const key keys[] = {
         {"scaling", KEY_CHOICE, &scaling, 0, 0, scalings, NULL},
@@ -206,7 +206,7 @@ static int read_document(const reader *r, quern_error *e)
     return rc;
 }
 
-int qn_config_read(qn_config *c, const char *path, quern_error *e)
+int qn_app_config_read(qn_app_config *c, const char *path, quern_error *e)
 {
     char *text = NULL;
     size_t n;

@@ -9,18 +9,18 @@
 #include "base/error.h"
 #include "base/file.h"
 
-void qn_config_init(qn_config *c)
+void qn_app_config_init(qn_app_config *c)
 {
-    *c = (qn_config){.port = -1, .monitoring = true};
+    *c = (qn_app_config){.port = -1, .monitoring = true};
 }
 
-void qn_config_free(qn_config *c)
+void qn_app_config_free(qn_app_config *c)
 {
     qn_arena_free(&c->arena);
 }
 
-int qn_config_add_model(qn_config *c, const char *name, const char *path,
-                        const quern_model_options *options, quern_error *e)
+int qn_app_config_add_model(qn_app_config *c, const char *name, const char *path,
+                            const quern_model_options *options, quern_error *e)
 {
     char *found = NULL;
     if (c->n_models == QN_MAX_MODELS)
@@ -58,7 +58,7 @@ static bool is_model(const char *folder, const char *name)
 }
 
 // Adds folder's models in the order of their names.
-static int add_folder(qn_config *c, const char *folder, quern_error *e)
+static int add_folder(qn_app_config *c, const char *folder, quern_error *e)
 {
     char *names[QN_MAX_MODELS + 1];
     int n = 0, rc = 0;
@@ -71,13 +71,13 @@ static int add_folder(qn_config *c, const char *folder, quern_error *e)
     for (int i = 0; i < n; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        if (!rc) rc = qn_config_add_model(c, names[i], path, &c->model, e);
+        if (!rc) rc = qn_app_config_add_model(c, names[i], path, &c->model, e);
         free(names[i]);
     }
     return rc;
 }
 
-int qn_config_add_all(qn_config *c, quern_error *e)
+int qn_app_config_add_all(qn_app_config *c, quern_error *e)
 {
     const char *own = getenv("QUERN_MODELS");
     int rc = add_folder(c, "models", e);

@@ -22,26 +22,27 @@ typedef struct {
 } serve_options;
 
 // NAME=PATH, or a name or path alone.
-static int add_models(const serve_options *o, qn_config *c, quern_error *e)
+static int add_models(const serve_options *o, qn_app_config *c, quern_error *e)
 {
     int rc = 0;
     for (int i = 0; i < o->models.n && !rc; i++) {
         const char *text = o->models.text[i], *equals = strchr(text, '=');
         char name[128];
         snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : 0, text);
-        rc = qn_config_add_model(c, equals ? name : NULL, equals ? equals + 1 : text, &c->model, e);
+        rc = qn_app_config_add_model(c, equals ? name : NULL, equals ? equals + 1 : text, &c->model,
+                                     e);
     }
     return rc;
 }
 
 // The file first, then what the command line says instead.
-static int configure(const serve_options *o, qn_config *c, quern_error *e)
+static int configure(const serve_options *o, qn_app_config *c, quern_error *e)
 {
     int rc = 0;
     c->model = o->engine.model;
-    if (o->config) rc = qn_config_read(c, o->config, e);
+    if (o->config) rc = qn_app_config_read(c, o->config, e);
     if (!rc) rc = add_models(o, c, e);
-    if (!rc && !o->config && !o->models.n) rc = qn_config_add_all(c, e);
+    if (!rc && !o->config && !o->models.n) rc = qn_app_config_add_all(c, e);
     if (rc) return rc;
     const quern_runtime_options *r = &o->engine.runtime;
     if (r->backend) c->runtime.backend = r->backend;
@@ -59,7 +60,7 @@ static int configure(const serve_options *o, qn_config *c, quern_error *e)
 }
 
 // Loading takes a while: a port that is taken is better said before it.
-static int check_port(const qn_config *c, quern_error *e)
+static int check_port(const qn_app_config *c, quern_error *e)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
     int one = 1;
@@ -75,7 +76,7 @@ static int check_port(const qn_config *c, quern_error *e)
               : 0;
 }
 
-static void announce(qn_fleet *fleet, const qn_config *c, int port, double ms)
+static void announce(qn_fleet *fleet, const qn_app_config *c, int port, double ms)
 {
     quern_runtime_info r;
     quern_runtime_get_info(qn_fleet_runtime(fleet), &r);
@@ -95,7 +96,7 @@ static void announce(qn_fleet *fleet, const qn_config *c, int port, double ms)
     fflush(stdout);
 }
 
-static int serve(const qn_config *c, quern_error *e)
+static int serve(const qn_app_config *c, quern_error *e)
 {
     double from_ms = qn_clock_ms();
     qn_fleet *fleet = NULL;
@@ -159,10 +160,10 @@ int qn_app_serve(int argc, char **argv)
     int rc = qn_options_parse(&line, argc, argv);
     if (rc != QN_OPTIONS_GO) return rc;
     quern_error e = {0};
-    qn_config c;
-    qn_config_init(&c);
+    qn_app_config c;
+    qn_app_config_init(&c);
     rc = configure(&o, &c, &e);
     if (!rc) rc = serve(&c, &e);
-    qn_config_free(&c);
+    qn_app_config_free(&c);
     return rc ? qn_app_fail(&e) : QN_EXIT_DONE;
 }

@@ -30,14 +30,14 @@ static int leave(void **state)
            rmdir("elsewhere") || unlink("c.yaml") || chdir("/") || rmdir(dir);
 }
 
-static int read_text(const char *text, qn_config *c, quern_error *e)
+static int read_text(const char *text, qn_app_config *c, quern_error *e)
 {
     FILE *f = fopen("c.yaml", "w");
     assert_non_null(f);
     fputs(text, f);
     fclose(f);
-    qn_config_init(c);
-    return qn_config_read(c, "c.yaml", e);
+    qn_app_config_init(c);
+    return qn_app_config_read(c, "c.yaml", e);
 }
 
 static void both_forms_work_as_written(void **state)
@@ -50,7 +50,7 @@ static void both_forms_work_as_written(void **state)
         "\"context\": 2048}],\n"
         " \"routing\": \"automatic\", \"scaling\": \"horizontal\", \"monitoring\": \"real-time\"}"};
     for (int i = 0; i < 2; i++) {
-        qn_config c;
+        qn_app_config c;
         quern_error e = {0};
         assert_int_equal(read_text(forms[i], &c, &e), 0);
         assert_int_equal(c.n_models, 2);
@@ -60,7 +60,7 @@ static void both_forms_work_as_written(void **state)
         assert_int_equal(c.models[1].options.n_context, 2048);
         assert_true(c.horizontal && c.monitoring);
         assert_string_equal(c.routing, "automatic");
-        qn_config_free(&c);
+        qn_app_config_free(&c);
     }
 }
 
@@ -91,12 +91,12 @@ static void what_is_wrong_is_named_with_its_line(void **state)
         {"? {a: b}\n: c\n", "key"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        qn_config c;
+        qn_app_config c;
         quern_error e = {0};
         assert_true(read_text(cases[i].text, &c, &e) < 0);
         if (!strstr(e.message, cases[i].says))
             fail_msg("%s: says \"%s\"", cases[i].text, e.message);
-        qn_config_free(&c);
+        qn_app_config_free(&c);
     }
 }
 
