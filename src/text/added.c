@@ -38,17 +38,18 @@ static int32_t node_new(qn_added_set *s, int32_t parent, unsigned char byte)
     return node;
 }
 
-bool qn_added_put(qn_added_set *s, const char *text, size_t n, int32_t token)
+int qn_added_put(qn_added_set *s, const char *text, size_t n, int32_t token)
 {
     int32_t node = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t next = child_of(s, node, (unsigned char)text[i]);
         if (!next) next = node_new(s, node, (unsigned char)text[i]);
-        if (!next) return false;
+        if (!next) return QUERN_E_MEMORY;
         node = next;
     }
-    if (node && s->nodes[node].token < 0) s->nodes[node].token = token;
-    return true;
+    if (!node || s->nodes[node].token >= 0) return QUERN_E_FORMAT;
+    s->nodes[node].token = token;
+    return 0;
 }
 
 void qn_added_free(qn_added_set *s)

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "quern.h"
+
 // A longer content is refused: the search costs up to this many steps for each byte of text.
 enum { QN_ADDED_MAX_BYTES = 1024 };
 
@@ -29,9 +31,9 @@ typedef struct {
     int32_t first[256]; // the root's children
 } qn_added_set;
 
-// Adds a token under `text` (its content, or what the normalizer makes of it); of two under one text the first stays.
-// False: no memory.
-bool qn_added_put(qn_added_set *s, const char *text, size_t n, int32_t token);
+// Adds a token under `text` (its content, or what the normalizer makes of it). QUERN_E_MEMORY, or QUERN_E_FORMAT where
+// another one has that text.
+int qn_added_put(qn_added_set *s, const char *text, size_t n, int32_t token);
 void qn_added_free(qn_added_set *s);
 
 // A walk over one text.

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 // Pieces up to this many bytes use the heap alone: it stays in the cache and needs no table of ranks.
-enum { HEAP_ONLY_BYTES = 8192 };
+enum { HEAP_ONLY_BYTES = 256 };
 
 // `data` with room for `need` entries, or NULL (data is then as it was).
 static void *grown(void *data, size_t *capacity, size_t need, size_t entry_bytes)

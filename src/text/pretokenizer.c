@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "text/pretokenizer_pattern.h"
 #include "text/pretokenizer_unicode.h"
 
 enum {
@@ -26,9 +27,13 @@ struct qn_pretokenizer {
 static int compile(const char *where, const char *pattern, size_t n, pcre2_code **out,
                    quern_error *e)
 {
+    if (n > MAX_PATTERN_BYTES)
+        return qn_error_set(e, QUERN_E_LIMIT, "%s: expected a pattern of at most %d bytes", where,
+                            MAX_PATTERN_BYTES);
+    int rc = qn_pretokenizer_pattern_check(where, pattern, n, e);
+    if (rc) return rc;
     pcre2_compile_context *c = pcre2_compile_context_create(NULL);
     if (!c) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory", where);
-    pcre2_set_max_pattern_length(c, MAX_PATTERN_BYTES);
     pcre2_set_parens_nest_limit(c, MAX_NESTING);
     pcre2_set_newline(c, PCRE2_NEWLINE_LF);
     int code;

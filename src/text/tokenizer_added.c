@@ -29,18 +29,37 @@ static int read_flags(const qn_tokenizer_loader *l, const json_t *from, qn_added
     return rc ? rc : qn_tokenizer_bool(l, from, "rstrip", false, &to->rstrip);
 }
 
-// Gives the token its bytes; room in t->added is there.
+// What a token is sought as: its content, normalised if it is marked so.
+static bool sought_as(const qn_tokenizer *t, const qn_added_token *token, const char *content,
+                      size_t n, qn_buffer *text)
+{
+    return token->normalized && t->nfc ? qn_nfc_append(content, n, text, NULL, NULL)
+                                       : qn_buffer_append(text, content, n);
+}
+
+// The bytes that the token decodes to: as Hugging Face, of what it is sought as, byte-level coding undone where it is one.
+static bool put_bytes(qn_tokenizer *t, const qn_added_token *token, const char *content, size_t n)
+{
+    qn_buffer text = QN_BUFFER_INIT, raw = QN_BUFFER_INIT;
+    size_t n_raw;
+    bool ok = sought_as(t, token, content, n, &text) && qn_buffer_reserve(&raw, text.length);
+    if (ok) {
+        bool mapped = qn_tokenizer_unmap(text.data, text.length, raw.data, &n_raw);
+        ok = qn_bpe_put(&t->bpe, token->id, mapped ? raw.data : text.data,
+                        mapped ? n_raw : text.length, false);
+    }
+    qn_buffer_free(&text);
+    qn_buffer_free(&raw);
+    return ok;
+}
+
+// Room in t->added is there.
 static int add(qn_tokenizer_loader *l, qn_added_token token, const char *content, size_t n)
 {
     qn_tokenizer *t = l->t;
-    char raw[QN_ADDED_MAX_BYTES];
-    size_t n_raw;
     if (!qn_bpe_grow(&t->bpe, (size_t)token.id + 1)) return no_memory(l);
-    if (!(t->bpe.pieces[token.id].flags & QN_BPE_PRESENT)) {
-        bool mapped = qn_tokenizer_unmap(content, n, raw, &n_raw);
-        if (!qn_bpe_put(&t->bpe, token.id, mapped ? raw : content, mapped ? n_raw : n, false))
-            return no_memory(l);
-    }
+    bool has_bytes = t->bpe.pieces[token.id].flags & QN_BPE_PRESENT;
+    if (!has_bytes && !put_bytes(t, &token, content, n)) return no_memory(l);
     token.content = malloc(n + 1);
     if (!token.content) return no_memory(l);
     memcpy(token.content, content, n + 1);
@@ -162,26 +181,32 @@ int qn_tokenizer_load_decoder(qn_tokenizer_loader *l, const json_t *tokens)
 }
 
 // Puts a token where it is sought.
-static bool put(qn_tokenizer *t, size_t i)
+static int put(const qn_tokenizer_loader *l, size_t i)
 {
+    qn_tokenizer *t = l->t;
     const qn_added_token *token = &t->added[i];
-    if (!token->normalized)
-        return qn_added_put(&t->raw, token->content, token->n_bytes, (int32_t)i);
+    qn_added_set *set = token->normalized ? &t->normalized : &t->raw;
     qn_buffer text = QN_BUFFER_INIT;
-    bool ok = t->nfc ? qn_nfc_append(token->content, token->n_bytes, &text, NULL, NULL)
-                     : qn_buffer_append(&text, token->content, token->n_bytes);
-    ok = ok && qn_added_put(&t->normalized, text.data, text.length, (int32_t)i);
-    t->normalized_special = t->normalized_special || token->special;
+    int rc = sought_as(t, token, token->content, token->n_bytes, &text)
+                 ? qn_added_put(set, text.data, text.length, (int32_t)i)
+                 : QUERN_E_MEMORY;
     qn_buffer_free(&text);
-    return ok;
+    if (rc == QUERN_E_MEMORY) return no_memory(l);
+    return rc ? qn_error_set(l->e, rc,
+                             "%s: added_tokens: id %d is the same as another after normalization",
+                             l->path, token->id)
+              : 0;
 }
 
 int qn_tokenizer_load_sets(qn_tokenizer_loader *l)
 {
     qn_tokenizer *t = l->t;
     for (size_t i = 0; i < t->n_added; i++) {
-        if (t->added[i].special) t->bpe.pieces[t->added[i].id].flags |= QN_BPE_SPECIAL;
-        if (!put(t, i)) return no_memory(l);
+        const qn_added_token *token = &t->added[i];
+        if (token->special) t->bpe.pieces[token->id].flags |= QN_BPE_SPECIAL;
+        t->normalized_special = t->normalized_special || (token->normalized && token->special);
+        int rc = put(l, i);
+        if (rc) return rc;
     }
     for (int32_t id = 0; id < t->bpe.n_ids; id++)
         if ((t->bpe.pieces[id].flags & (QN_BPE_FOREIGN | QN_BPE_ADDED)) == QN_BPE_FOREIGN)
