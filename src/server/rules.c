@@ -33,6 +33,13 @@ static bool named(const char *name, size_t n, const char *want)
     return n == strlen(want) && !strncasecmp(name, want, n);
 }
 
+// libmicrohttpd joins a folded line to the header's name: what is left of a length then looks like another header.
+static bool is_folded(const char *name, size_t n)
+{
+    return (n > 14 && !strncasecmp(name, "content-length", 14)) ||
+           (n > 17 && !strncasecmp(name, "transfer-encoding", 17));
+}
+
 void qn_head_add(qn_head *h, const char *name, size_t n_name, const char *value, size_t n_value)
 {
     const struct {
@@ -46,7 +53,8 @@ void qn_head_add(qn_head *h, const char *name, size_t n_name, const char *value,
                  {"origin", &h->origin, &h->n_origin},
                  {"expect", &h->expect, &h->n_expect}};
     h->n_headers++;
-    if (!is_token(name, n_name) || has_control(value, n_value) || strlen(value) != n_value)
+    if (!is_token(name, n_name) || is_folded(name, n_name) || has_control(value, n_value) ||
+        strlen(value) != n_value)
         h->bad_header = true;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (named(name, n_name, known[i].name)) {
@@ -90,7 +98,10 @@ static qn_refusal check_length(const qn_head *h)
     if (h->n_transfer && strcmp(h->version, "HTTP/1.1"))
         return broken("Transfer-Encoding needs HTTP/1.1");
     bool has_body = h->n_transfer || qn_rules_length(h);
-    if (has_body && strcmp(h->method, "POST")) return broken("only POST may have a body");
+    bool get = !strcmp(h->method, "GET") || !strcmp(h->method, "HEAD");
+    if (has_body && get) return broken("a GET may not have a body");
+    if (!h->n_length && !h->n_transfer && !strcmp(h->method, "POST"))
+        return (qn_refusal){411, "framing", NULL, "Content-Length is missing", true};
     return FINE;
 }
 
