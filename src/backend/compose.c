@@ -34,7 +34,7 @@ int qn_plan_compose(const qn_plan *in, int (*supports)(void *context, const qn_r
         else
             qn_plan_add(out, r->op, r->args);
         for (int j = first; j < out->n_records; j++)
-            if (!supports(context, &out->records[j])) bad = (int)out->records[j].op;
+            if (bad < 0 && !supports(context, &out->records[j])) bad = (int)out->records[j].op;
     }
     if (bad < 0 && !in->failed && !out->failed) return 0;
     qn_plan_free(out);
