@@ -25,6 +25,25 @@ json_t *qn_report_ids(const int32_t *ids, size_t n)
     return list;
 }
 
+static json_t *logprob_of(const quern_logprob *l)
+{
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < l->n_bytes; i++)
+        json_array_append_new(bytes, json_integer((unsigned char)l->bytes[i]));
+    return json_pack("{s:i,s:o,s:o,s:f}", "id", (int)l->id, "token",
+                     qn_report_text(l->bytes ? l->bytes : "", l->n_bytes), "bytes", bytes,
+                     "logprob", (double)l->logprob);
+}
+
+json_t *qn_report_logprob(const quern_token *t)
+{
+    json_t *j = logprob_of(&t->chosen), *top = json_array();
+    for (int i = 0; i < t->n_top; i++)
+        json_array_append_new(top, logprob_of(&t->top[i]));
+    json_object_set_new(j, "top", top);
+    return j;
+}
+
 static json_t *beams_of(const quern_result *r)
 {
     json_t *list = json_array();

@@ -7,6 +7,8 @@
 
 // {text, tokens, finish_reason, seed, usage, timings[, beams]}; the caller owns it.
 json_t *qn_report_result(const quern_result *r);
+// {id, token, bytes, logprob, top[]} of a token for which logprobs were asked; the caller owns it.
+json_t *qn_report_logprob(const quern_token *t);
 // n bytes as a JSON string (U+FFFD for what is no UTF-8).
 json_t *qn_report_text(const char *text, size_t n);
 json_t *qn_report_ids(const int32_t *ids, size_t n);

@@ -63,10 +63,15 @@ static void print_end(void *user, const quern_result *result)
     if (!result->n_text || result->text[result->n_text - 1] != '\n') putchar('\n');
 }
 
-static void print_json(void *user, const quern_result *result)
+static void keep_logprob(void *logprobs, const quern_token *token)
 {
-    (void)user;
+    json_array_append_new(logprobs, qn_report_logprob(token));
+}
+
+static void print_json(void *logprobs, const quern_result *result)
+{
     json_t *j = qn_report_result(result);
+    if (json_array_size(logprobs)) json_object_set(j, "logprobs", logprobs);
     json_dumpf(j, stdout, JSON_REAL_PRECISION(9) | JSON_INDENT(1));
     putchar('\n');
     json_decref(j);
@@ -80,6 +85,15 @@ static char *chat_of(const char *prompt)
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     return text;
+}
+
+static bool wants_logprobs(const quern_params *p)
+{
+    size_t n;
+    const quern_field *fields = quern_fields(&n);
+    for (size_t i = 0; i < n; i++)
+        if (fields[i].offset == offsetof(quern_params, logprobs)) return p->given >> i & 1;
+    return false;
 }
 
 static int generate(const run_options *o, const char *model, const char *prompt,
@@ -104,11 +118,15 @@ static int generate(const run_options *o, const char *model, const char *prompt,
     params->stop = o->stop.text;
     params->n_stop = (size_t)o->stop.n;
     if (!rc) rc = qn_app_open(model, &o->engine, &session, e);
-    qn_app_listener listener = {o->json ? NULL : print_token, o->json ? print_json : print_end,
-                                NULL, (volatile int *)&interrupted};
+    json_t *logprobs = json_array();
+    qn_app_listener listener = {print_token, print_end, NULL, &interrupted};
+    if (o->json)
+        listener = (qn_app_listener){wants_logprobs(params) ? keep_logprob : NULL, print_json,
+                                     logprobs, &interrupted};
     signal(SIGINT, on_interrupt);
     if (!rc) rc = qn_app_generate(session.model, params, &listener, e);
     qn_app_close(&session);
+    json_decref(logprobs);
     free(chat);
     free(ids);
     return rc;
