@@ -11,8 +11,7 @@ enum {
     MAX_FILE_BYTES = 64 << 20,
     MAX_CONFIG_BYTES = 16 << 20,
     MAX_DEPTH = 64,
-    MAX_VALUES =
-        1 << 22 // the largest vocabulary in use (262,144 entries, 515,000 merges) has 2 million
+    MAX_VALUES = 1 << 21 // the largest in use (262,144 entries, 515,000 merges) has 1.8 million
 };
 
 // ---- JSON ----
@@ -58,9 +57,10 @@ int qn_tokenizer_json(const char *path, const char *json, size_t n, json_t **out
     *out = json_loadb(json, n, JSON_REJECT_DUPLICATES, &why);
     if (!*out) {
         char text[48];
-        bool memory = json_error_code(&why) == json_error_out_of_memory;
-        return qn_error_set(e, memory ? QUERN_E_MEMORY : QUERN_E_FORMAT,
-                            "%s: not JSON: line %d, column %d: %s", path, why.line, why.column,
+        if (why.line < 0) // jansson knows of no fault in the text
+            return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory", path);
+        return qn_error_set(e, QUERN_E_FORMAT, "%s: not JSON: line %d, column %d: %s", path,
+                            why.line, why.column,
                             qn_tokenizer_show(why.text, strlen(why.text), text));
     }
     if (json_is_object(*out)) return 0;
