@@ -18,6 +18,7 @@ struct qn_call {
     qn_buffer body;
     size_t n_body_seen; // of a refused body
     qn_refusal refusal;
+    bool is_old;     // HTTP/1.0
     bool dispatched; // the handler was called, or the call refused
     uv_work_t work;
     qn_task work_task;

@@ -235,6 +235,7 @@ static enum MHD_Result begin(qn_server *s, struct MHD_Connection *connection, co
     if (!call) return MHD_NO;
     *con_cls = call;
     qn_connections_expect(s, connection, QN_WAIT_BODY);
+    call->is_old = !strcmp(head->version, "HTTP/1.0");
     call->refusal = check(call, head);
     const qn_refusal *r = &call->refusal;
     // A short body is read before it is refused: the connection can then be used again.

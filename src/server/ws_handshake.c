@@ -76,7 +76,7 @@ void qn_ws_handshake(qn_call *call, const qn_socket_handler *handler)
     handshake h = {0};
     char accept[QN_WS_ACCEPT_BYTES];
     MHD_get_connection_values(call->connection, MHD_HEADER_KIND, look, &h);
-    if (!lists(h.upgrade, "websocket") || !h.connection_upgrade) {
+    if (call->is_old || !lists(h.upgrade, "websocket") || !h.connection_upgrade) {
         qn_call_header(call, "Upgrade", "websocket");
         qn_call_refuse(call, 426, "upgrade", NULL, "this endpoint speaks WebSocket");
     } else if (!h.version || strcmp(h.version, "13")) {
