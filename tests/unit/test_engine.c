@@ -1,0 +1,380 @@
+// The engine end to end on the CPU backend and a tiny model with text: what a request gets must not depend on batch, chunking,
+// threads, late or lost tickets, preemption, nor on when text workers look; and the limits of text, memory and context.
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+// clang-format on
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/runtime.h"
+#include "test_engine_collect.h"
+
+static const fake_options ON_CPU = {.on_cpu = true};
+
+typedef struct {
+    const char *name;
+    fake_options fake;
+    quern_model_options options;
+} setting;
+
+static const setting SETTINGS[] = {
+    {"chunks of 1", {.on_cpu = true}, {.prefill_chunk = 1}},
+    {"chunks of 7", {.on_cpu = true}, {.prefill_chunk = 7}},
+    {"chunks of 64", {.on_cpu = true}, {.prefill_chunk = 64}},
+    {"late", {.on_cpu = true, .late = 4}, {.prefill_chunk = 16}},
+    {"late and lost", {.on_cpu = true, .late = 3, .lose_every = 8}, {0}},
+    {"few blocks", {.on_cpu = true, .us_a_step = 100}, {.n_kv_blocks = 20}},
+    {"a batch of 2", {.on_cpu = true}, {.max_batch = 2}},
+};
+enum { N_SETTINGS = sizeof SETTINGS / sizeof *SETTINGS, CROWD = 10 };
+
+// Requests of every strategy, with logprobs, penalties and prompts of 3 to 93 tokens.
+static quern_params crowd_params(int i, int32_t ids[128])
+{
+    int n = 3 + i * 10;
+    for (int k = 0; k < n; k++)
+        ids[k] = (i * 29 + k * 11) % 256;
+    quern_params p = params_of(ids, n, 20 + i * 4);
+    params_set(&p, "strategy", i % 5 == QUERN_BEAM ? QUERN_GREEDY : i % 5);
+    params_set(&p, "temperature", 0.8);
+    params_set(&p, "repetition_penalty", 1.2);
+    params_set(&p, "presence_penalty", 0.3);
+    params_set(&p, "frequency_penalty", 0.2);
+    params_set(&p, "logprobs", i % 4);
+    params_set(&p, "min_tokens", 12);
+    quern_params_set_seed(&p, 77 + (uint64_t)i);
+    return p;
+}
+
+static void assert_same(const collected *a, const collected *b)
+{
+    assert_int_equal(a->error.code, QUERN_OK);
+    assert_null(a->disorder);
+    assert_int_equal(a->n_ids, b->n_ids);
+    assert_memory_equal(a->ids, b->ids, (size_t)a->n_ids * sizeof *a->ids);
+    assert_int_equal(a->n_text, b->n_text);
+    assert_memory_equal(a->text, b->text, a->n_text);
+    assert_true(a->logprobs == b->logprobs); // to the bit
+    assert_int_equal(a->finish, b->finish);
+}
+
+static void alone(collected want[CROWD])
+{
+    engine g = engine_open(&ON_CPU, NULL);
+    int32_t ids[128];
+    for (int i = 0; i < CROWD; i++) {
+        quern_params p = crowd_params(i, ids);
+        collect(&g, &want[i], &p);
+        assert_int_equal(want[i].error.code, QUERN_OK);
+        assert_true(want[i].n_ids >= 12);
+    }
+    engine_close(&g);
+}
+
+static void a_request_gets_the_same_whatever_happens_around_it(void **state)
+{
+    (void)state;
+    static collected want[CROWD], c[CROWD];
+    alone(want);
+    for (int k = 0; k < N_SETTINGS; k++) {
+        engine g = engine_open(&SETTINGS[k].fake, &SETTINGS[k].options);
+        int32_t ids[CROWD][128];
+        for (int i = 0; i < CROWD; i++) {
+            quern_params p = crowd_params(i, ids[i]);
+            assert_int_equal(collect_submit(&g, &c[i], &p), QUERN_OK);
+        }
+        for (int i = 0; i < CROWD; i++) {
+            collect_wait(&c[i]);
+            collect_free(&c[i]);
+            assert_same(&c[i], &want[i]);
+        }
+        engine_settle(&g);
+        if (SETTINGS[k].options.n_kv_blocks) assert_true(engine_stats(&g).preemptions_total > 0);
+        engine_close(&g);
+    }
+}
+
+static void logits_have_the_same_bits_in_every_chunking(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    static float want[N * TINY_VOCAB], got[N * TINY_VOCAB];
+    int32_t ids[N], busy_ids[128];
+    for (int k = 0; k < N; k++)
+        ids[k] = (k * 13) % 256;
+    for (int k = -1; k < N_SETTINGS; k++) {
+        engine g = k < 0 ? engine_open(&ON_CPU, NULL)
+                         : engine_open(&SETTINGS[k].fake, &SETTINGS[k].options);
+        static collected beside;
+        quern_params p = crowd_params(4, busy_ids);
+        assert_int_equal(collect_submit(&g, &beside, &p), QUERN_OK);
+        memset(got, 0xff, sizeof got);
+        assert_int_equal(quern_logits(g.model, ids, N, got, NULL), QUERN_OK);
+        if (k < 0) memcpy(want, got, sizeof got);
+        assert_memory_equal(got, want, sizeof got);
+        collect_wait(&beside);
+        collect_free(&beside);
+        engine_close(&g);
+    }
+}
+
+static quern_params text_params(const char *prompt, int max_tokens)
+{
+    quern_params p;
+    quern_params_init(&p);
+    p.prompt = prompt;
+    p.n_prompt_bytes = strlen(prompt);
+    params_set(&p, "max_tokens", max_tokens);
+    params_set(&p, "strategy", QUERN_SAMPLING);
+    params_set(&p, "ignore_eos", 1);
+    quern_params_set_seed(&p, 11);
+    return p;
+}
+
+// A stop string out of the middle of what comes anyway: the answer ends before it, at the token that completes it, however
+// far the device has run ahead.
+static void a_stop_string_ends_at_its_token_at_any_speed(void **state)
+{
+    (void)state;
+    static collected whole, c;
+    engine g = engine_open(&ON_CPU, NULL);
+    quern_params p = text_params("once upon", 60);
+    collect(&g, &whole, &p);
+    assert_int_equal(whole.n_ids, 60);
+    assert_int_equal(whole.result.prompt_tokens, 9);
+    engine_close(&g);
+    char stop[8] = "";
+    memcpy(stop, whole.text + whole.n_text / 2,
+           6); // may begin inside a character: then a longer one
+    while (((unsigned char)stop[0] & 0xc0) == 0x80)
+        memmove(stop, stop + 1, sizeof stop - 1);
+    const char *at = strstr(whole.text, stop);
+    const char *stops[] = {"never to be found", stop};
+    p.stop = stops;
+    p.n_stop = 2;
+    int n_ids = 0;
+    for (int k = 0; k < 4; k++) {
+        fake_options o = {.on_cpu = true, .late = k, .us_a_step = k == 3 ? 3000 : 0};
+        g = engine_open(&o, NULL);
+        collect(&g, &c, &p);
+        assert_int_equal(c.finish, QUERN_FINISH_STOP);
+        assert_int_equal(c.n_text, (size_t)(at - whole.text));
+        assert_memory_equal(c.text, whole.text, c.n_text);
+        assert_memory_equal(c.ids, whole.ids, (size_t)c.n_ids * sizeof *c.ids);
+        if (k) assert_int_equal(c.n_ids, n_ids);
+        n_ids = c.n_ids;
+        engine_settle(&g);
+        engine_close(&g);
+    }
+    assert_true(n_ids < 60);
+}
+
+static void eos_ends_and_shows_no_text(void **state)
+{
+    (void)state;
+    static collected c, all;
+    engine g = engine_open(&ON_CPU, NULL);
+    quern_params p = text_params("a", 250);
+    params_set(&p, "ignore_eos", 0);
+    params_set(&p, "temperature", 3);
+    collect(&g, &c, &p);
+    assert_int_equal(c.finish, QUERN_FINISH_STOP);
+    int32_t last = c.ids[c.n_ids - 1];
+    assert_true(last == TINY_END || last == TINY_STOP);
+    params_set(&p, "min_tokens", c.n_ids); // so many at least, and then the EOS
+    collect(&g, &all, &p);
+    assert_true(all.n_ids > c.n_ids);
+    params_set(&p, "ignore_eos", 1);
+    params_set(&p, "min_tokens", 0);
+    collect(&g, &all, &p);
+    assert_int_equal(all.n_ids, 250);
+    assert_int_equal(all.finish, QUERN_FINISH_LENGTH);
+    engine_close(&g);
+}
+
+static void the_context_limits_prompt_and_output(void **state)
+{
+    (void)state;
+    static collected c;
+    char prompt[TINY_CONTEXT + 1];
+    memset(prompt, 'x', sizeof prompt);
+    engine g = engine_open(&ON_CPU, NULL);
+    prompt[TINY_CONTEXT] = 0;
+    quern_params p = text_params(prompt, 5);
+    collect(&g, &c, &p);
+    assert_int_equal(c.error.code, QUERN_E_CONTEXT);
+    assert_string_equal(c.error.param, "prompt");
+    assert_int_equal(c.n_starts, 0);
+    prompt[TINY_CONTEXT - 3] = 0;
+    p = text_params(prompt, 5);
+    collect(&g, &c, &p);
+    assert_int_equal(c.n_ids, 3);
+    assert_int_equal(c.finish, QUERN_FINISH_LENGTH);
+    p.given &= ~1u; // max_tokens: what is left
+    collect(&g, &c, &p);
+    assert_int_equal(c.n_ids, 3);
+    p = text_params("\xff\xfe", 5);
+    collect(&g, &c, &p);
+    assert_int_equal(c.error.code, QUERN_E_ARGUMENT);
+    assert_string_equal(c.error.param, "prompt");
+    p = text_params("x", 5);
+    p.prompt = NULL;
+    p.chat_json = "{}";
+    p.n_chat_bytes = 2;
+    assert_int_equal(collect_submit(&g, &c, &p), QUERN_E_UNSUPPORTED); // no chat template here
+    assert_string_equal(c.error.param, "messages");
+    engine_close(&g);
+}
+
+static void searches_return_n_best_with_text(void **state)
+{
+    (void)state;
+    static collected c, late;
+    engine g = engine_open(&ON_CPU, NULL);
+    quern_params p = text_params("once upon", 30);
+    params_set(&p, "strategy", QUERN_BEAM);
+    params_set(&p, "num_beams", 5);
+    params_set(&p, "n_best", 3);
+    params_set(&p, "length_penalty", 2);
+    collect(&g, &c, &p);
+    assert_int_equal(c.n_beams, 3);
+    assert_int_equal(c.n_ids, 30);
+    engine_close(&g);
+    g = engine_open(&SETTINGS[4].fake, &SETTINGS[4].options);
+    collect(&g, &late, &p);
+    assert_same(&late, &c);
+    assert_true(late.score == c.score);
+    engine_close(&g);
+}
+
+static void text_goes_to_ids_and_back(void **state)
+{
+    (void)state;
+    engine g = engine_open(&ON_CPU, NULL);
+    int32_t *ids;
+    size_t n, n_text;
+    char *text;
+    const char *s = "h\xc3\xa9llo <|end|>";
+    assert_int_equal(quern_tokenize(g.model, s, strlen(s), true, &ids, &n, NULL), QUERN_OK);
+    assert_int_equal(n, 8);
+    assert_int_equal(ids[7], TINY_END);
+    assert_int_equal(quern_detokenize(g.model, ids, n, &text, &n_text, NULL), QUERN_OK);
+    assert_string_equal(text, s);
+    free(ids);
+    free(text);
+    assert_int_equal(quern_tokenize(g.model, s, strlen(s), false, &ids, &n, NULL), QUERN_OK);
+    assert_int_equal(n, 14);
+    free(ids);
+    engine_close(&g);
+}
+
+static void memory_is_budgeted_and_given_back(void **state)
+{
+    (void)state;
+    tiny_model files;
+    quern_runtime *rt;
+    quern_model *m;
+    quern_error e = {0};
+    quern_runtime_info before, with, after;
+    tiny_model_write(&files, "{}");
+    quern_runtime_options o = {.log_fd = -1, .memory_bytes = 100 << 20, .n_threads = 1};
+    assert_int_equal(qn_runtime_open_with(fake_backend(&ON_CPU), &o, &rt, &e), QUERN_OK);
+    quern_runtime_get_info(rt, &before);
+    assert_int_equal(before.memory_weights_bytes + before.memory_state_bytes, 0);
+    const quern_model_options huge = {.n_kv_blocks = 10000000};
+    assert_int_equal(quern_model_load(rt, "x", files.directory, &huge, &m, &e), QUERN_E_MEMORY);
+    const quern_model_options bad = {.n_context = TINY_CONTEXT + 1};
+    assert_int_equal(quern_model_load(rt, "x", files.directory, &bad, &m, &e), QUERN_E_ARGUMENT);
+    assert_string_equal(e.param, "n_context");
+    assert_int_equal(quern_model_load_shape(rt, "qwen2.5-7b", "f32", NULL, &m, &e), QUERN_E_MEMORY);
+    assert_int_equal(quern_model_load(rt, "x", files.directory, NULL, &m, &e), QUERN_OK);
+    quern_runtime_get_info(rt, &with);
+    quern_model_info info;
+    quern_model_get_info(m, &info);
+    assert_int_equal(with.memory_weights_bytes, info.weight_bytes);
+    assert_true(with.memory_state_bytes > 0 && with.memory_scratch_bytes > 0);
+    assert_int_equal(info.n_context, TINY_CONTEXT);
+    quern_model_close(m);
+    quern_runtime_get_info(rt, &after);
+    assert_int_equal(after.memory_weights_bytes + after.memory_state_bytes, 0);
+    assert_int_equal(after.memory_scratch_bytes, 0);
+    quern_runtime_close(rt);
+    tiny_model_remove(&files);
+}
+
+// Two models of one runtime share its owner thread and their texts stay their own.
+static void two_models_share_a_device(void **state)
+{
+    (void)state;
+    static collected want[CROWD], c[2][CROWD];
+    alone(want);
+    engine g = engine_open(&SETTINGS[3].fake, NULL), h = g;
+    quern_error e = {0};
+    assert_int_equal(quern_model_load(g.runtime, "second", g.files.directory, NULL, &h.model, &e),
+                     QUERN_OK);
+    int32_t ids[CROWD][128];
+    for (int i = 0; i < CROWD; i++) {
+        quern_params p = crowd_params(i, ids[i]);
+        assert_int_equal(collect_submit(&g, &c[0][i], &p), QUERN_OK);
+        assert_int_equal(collect_submit(&h, &c[1][i], &p), QUERN_OK);
+    }
+    for (int i = 0; i < 2 * CROWD; i++) {
+        collected *one = &c[i % 2][i / 2];
+        collect_wait(one);
+        collect_free(one);
+        assert_same(one, &want[i / 2]);
+    }
+    quern_model_close(h.model);
+    engine_close(&g);
+}
+
+static void figures_follow(void **state)
+{
+    (void)state;
+    static collected c;
+    engine g = engine_open(&ON_CPU, NULL);
+    int32_t ids[128];
+    quern_params p = crowd_params(6, ids);
+    collect(&g, &c, &p);
+    engine_settle(&g);
+    quern_model_stats s = engine_stats(&g);
+    assert_int_equal(s.requests_total, 1);
+    assert_int_equal(s.requests_done, 1);
+    assert_int_equal(s.prompt_tokens_total, p.n_ids);
+    assert_int_equal(s.tokens_total, c.n_ids);
+    assert_int_equal(s.steps_total,
+                     c.n_ids); // the prompt in one step, and a step for each token but the first
+    assert_true(s.ttft_ms[0] > 0 && s.ttft_ms[0] <= s.ttft_ms[2]);
+    assert_true(s.inter_token_ms[0] > 0 && s.decode_step_ms[0] > 0 && s.decode_step_ms[1] == 0);
+    assert_true(s.prefill_tokens_per_second > 0 && s.bytes_per_second > 0);
+    assert_true(s.tokens_per_second_now > 0 && s.tokens_per_second_since_start > 0);
+    assert_int_equal(s.queued_tokens, 0);
+    assert_true(c.result.queue_ms >= 0 && c.result.prefill_ms > 0 && c.result.decode_ms > 0);
+    assert_true(c.result.total_ms >= c.result.decode_ms && c.result.tokens_per_second > 0);
+    quern_runtime_measure(g.runtime);
+    quern_runtime_info info;
+    quern_runtime_get_info(g.runtime, &info);
+    assert_true(info.read_bytes_per_second == 1e9);
+    engine_close(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_gets_the_same_whatever_happens_around_it),
+        cmocka_unit_test(logits_have_the_same_bits_in_every_chunking),
+        cmocka_unit_test(a_stop_string_ends_at_its_token_at_any_speed),
+        cmocka_unit_test(eos_ends_and_shows_no_text),
+        cmocka_unit_test(the_context_limits_prompt_and_output),
+        cmocka_unit_test(searches_return_n_best_with_text),
+        cmocka_unit_test(text_goes_to_ids_and_back),
+        cmocka_unit_test(memory_is_budgeted_and_given_back),
+        cmocka_unit_test(two_models_share_a_device),
+        cmocka_unit_test(figures_follow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
