@@ -34,10 +34,12 @@ static int encode_plain(encoder *c, const char *text, size_t n)
     return rc;
 }
 
+// What is done with the text between added tokens.
+typedef int plain_text(encoder *c, const char *text, size_t n, const unsigned char *trusted);
+
 // Hands the text between the tokens of a set to `plain`, and puts the tokens' ids between.
 static int split(encoder *c, const qn_added_set *set, const char *text, size_t n,
-                 const unsigned char *trusted,
-                 int (*plain)(encoder *, const char *, size_t, const unsigned char *))
+                 const unsigned char *trusted, plain_text *plain)
 {
     qn_added_walk walk = {
         .set = set, .tokens = c->t->added, .text = text, .n = n, .trusted = trusted};
