@@ -48,9 +48,7 @@ def sh(command, env=None, timeout=3600, **keywords):
 
 def c_tests(build, suites, count, env=None, wrapper=(), timeout=600):
     """The cmocka programs of the given Meson suites, built now; their cases counted from TAP."""
-    built = sh(["ninja", "-C", build, "meson-test-prereq"])
-    if not count.result(built.returncode == 0, f"build of the C tests in {build.name}"):
-        print(built.stdout[-4000:])
+    if not count.result(ninja(build, "meson-test-prereq"), f"build of the C tests in {build.name}"):
         return
     for test in json.loads(sh(["meson", "introspect", "--tests", build]).stdout):
         if not any(s.split(":")[-1] in suites for s in test["suite"]):
@@ -93,6 +91,20 @@ def pytest(folder, count, quern, name, env=None, arguments=(), timeout=3000):
         print(done.stdout[-12000:], flush=True)
 
 
+def ninja(build, *targets, env=None):
+    """Builds targets; True on success."""
+    done = sh(["ninja", "-C", build, *targets], env)
+    if done.returncode:
+        print(done.stdout[-6000:])
+    return done.returncode == 0
+
+
+def server(build, count):
+    """The black-box server tests, over a scripted engine and over the real one."""
+    if count.result(ninja(build, "quern_fake_server"), "build of the server over a scripted engine"):
+        pytest("tests/server", count, build / "quern", "server")
+
+
 def setup(build, *options, env=None):
     """A Meson build directory with the given options, and the program built in it. True on success."""
     if not (build / "build.ninja").exists():
@@ -101,10 +113,7 @@ def setup(build, *options, env=None):
         if done.returncode:
             print(done.stdout[-4000:])
             return False
-    done = sh(["ninja", "-C", build, "quern", "meson-test-prereq"], env)
-    if done.returncode:
-        print(done.stdout[-6000:])
-    return done.returncode == 0
+    return ninja(build, "quern", "quern_fake_server", "meson-test-prereq", env=env)
 
 
 # ---- ./run tests ----
@@ -128,7 +137,7 @@ TESTS = {
     "ops": lambda build, count: c_tests(build, {"ops"}, count),
     "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
     "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
-    "server": lambda build, count: pytest("tests/server", count, build / "quern", "server"),
+    "server": server,
     "models": models,
 }
 
