@@ -34,7 +34,7 @@ typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t ended;
     int n_running, n_tokens;
-    double prefill, decode_ms, first_ms, last_ms;
+    double prefill, decode_ms, first_ms; // first_ms: when the first token of any came; 0 before
     quern_error error;
 } meter;
 
@@ -42,6 +42,7 @@ static void on_event(void *user, const quern_event *event)
 {
     meter *m = user;
     pthread_mutex_lock(&m->lock);
+    if (event->type == QUERN_EVENT_TOKEN && m->first_ms <= 0) m->first_ms = qn_clock_ms();
     if (event->type == QUERN_EVENT_DONE) {
         const quern_result *r = event->result;
         m->n_tokens += r->completion_tokens;
@@ -79,9 +80,11 @@ static void fill(const row *r, const quern_model_info *info, int salt, int32_t *
     quern_params_set_seed(p, 1);
 }
 
-// Until all have ended; after row_ms they are cancelled, and what they made counts. True where that was so.
-static bool await_all(meter *m, quern_request **requests, int n, double until_ms)
+// Until all have ended; row_ms after the first token (or four times that after the start, for beams tell theirs at the end)
+// they are cancelled, and what they made counts. True where that was so.
+static bool await_all(meter *m, quern_request **requests, int n, double row_ms)
 {
+    double from_ms = qn_clock_ms();
     bool cut = false;
     pthread_mutex_lock(&m->lock);
     while (m->n_running > 0) {
@@ -91,7 +94,10 @@ static bool await_all(meter *m, quern_request **requests, int n, double until_ms
         t.tv_sec += t.tv_nsec / 1000000000;
         t.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&m->ended, &m->lock, &t);
-        if (cut || qn_clock_ms() < until_ms) continue;
+        double now_ms = qn_clock_ms();
+        bool over =
+            now_ms > from_ms + 4 * row_ms || (m->first_ms > 0 && now_ms > m->first_ms + row_ms);
+        if (cut || !over) continue;
         cut = true;
         for (int i = 0; i < n; i++)
             quern_request_cancel(requests[i]);
@@ -117,7 +123,7 @@ static int measure(bench *b, row *r, quern_error *e)
     pthread_mutex_lock(&m.lock);
     m.n_running -= r->n_at_once - n_sent;
     pthread_mutex_unlock(&m.lock);
-    r->cut = await_all(&m, requests, n_sent, qn_clock_ms() + b->row_ms);
+    r->cut = await_all(&m, requests, n_sent, b->row_ms);
     for (int i = 0; i < n_sent; i++)
         quern_request_free(requests[i]);
     if (!rc && (rc = m.error.code)) *e = m.error;
