@@ -257,7 +257,9 @@ typedef void (*quern_event_fn)(void *user, const quern_event *event);
 typedef struct quern_request quern_request;
 
 /* Checks params and queues a request. On QUERN_OK exactly one terminal event follows (possibly before this
- * returns) and *out must be given to quern_request_free. QUERN_E_ARGUMENT, _BUSY, _CLOSING, _MEMORY: no event. */
+ * returns) and *out must be given to quern_request_free. QUERN_E_ARGUMENT, _UNSUPPORTED (text for a model without),
+ * _BUSY, _CLOSING, _DEVICE, _MEMORY: no event. What only reading the prompt shows (_CONTEXT, _LIMIT, _ARGUMENT) comes as an
+ * ERROR event. */
 int quern_submit(quern_model *m, const quern_params *params, quern_event_fn on_event, void *user,
                  quern_request **out, quern_error *e);
 /* Asks for the end: the request stops within two steps with a DONE event of finish CANCELLED, unless it ended before. */

@@ -1,5 +1,5 @@
 // Commit: what a finished step means for its sequences: tokens become output, ends are found, beams are chosen, and who leaves
-// is freed once no step has it any more. Also the other ways in which a sequence ends or goes back. Owner thread.
+// is freed once no step has it any more. Owner thread.
 #include <math.h>
 #include <stdio.h>
 
@@ -10,52 +10,6 @@ static void mark(quern_model *m, qn_sequence *s)
     qn_executor_mark(&m->runtime->executor, s);
 }
 
-void qn_sequence_settle(quern_model *m, qn_sequence *s)
-{
-    if (s->n_in_flight) return;
-    if (s->state != QN_SEQUENCE_RETURNING && s->state != QN_SEQUENCE_ENDING) return;
-    qn_sequence_free_slots(m, s);
-    qn_sequence_remove(&m->running, s);
-    if (s->state == QN_SEQUENCE_RETURNING) {
-        qn_sequence_rewind(s);
-        s->state = QN_SEQUENCE_WAITING;
-        qn_sequence_insert(&m->waiting, s);
-        atomic_fetch_add(&m->stats.waiting, 1);
-        return;
-    }
-    s->state = QN_SEQUENCE_GONE;
-    s->finished = true;
-    mark(m, s);
-}
-
-void qn_sequence_return(quern_model *m, qn_sequence *s)
-{
-    if (s->state != QN_SEQUENCE_RUNNING) return;
-    m->n_running--;
-    s->state = QN_SEQUENCE_RETURNING;
-    qn_sequence_settle(m, s);
-}
-
-void qn_sequence_end(quern_model *m, qn_sequence *s, qn_end end, int code, const char *message)
-{
-    quern_request *r = s->request;
-    if (s->state == QN_SEQUENCE_ENDING || s->state == QN_SEQUENCE_GONE) return;
-    if (end == QN_END_ERROR) qn_error_set(&r->error, code, "%s", message);
-    int n_tokens = r->resolved.strategy == QUERN_BEAM ? 0 : s->n_out;
-    atomic_store_explicit(&r->progress, qn_progress_of(n_tokens, end), memory_order_release);
-    mark(m, s);
-    if (s->state == QN_SEQUENCE_WAITING) {
-        qn_sequence_remove(&m->waiting, s);
-        atomic_fetch_sub(&m->stats.waiting, 1);
-        s->state = QN_SEQUENCE_GONE;
-        s->finished = true;
-        return;
-    }
-    if (s->state == QN_SEQUENCE_RUNNING) m->n_running--;
-    s->state = QN_SEQUENCE_ENDING;
-    qn_sequence_settle(m, s);
-}
-
 static void note_time(quern_model *m, quern_request *r, double now_ms)
 {
     if (r->first_token_ms > 0)
@@ -64,13 +18,6 @@ static void note_time(quern_model *m, quern_request *r, double now_ms)
         qn_stats_add(&m->stats.ttft_ms, now_ms - r->submitted_ms);
     if (!(r->first_token_ms > 0)) r->first_token_ms = now_ms;
     r->last_token_ms = now_ms;
-}
-
-static bool is_eos(const quern_request *r, int32_t token)
-{
-    for (int i = 0; i < r->resolved.slot.n_eos; i++)
-        if (r->resolved.slot.eos[i] == token) return true;
-    return false;
 }
 
 static void end_not_a_number(quern_model *m, qn_sequence *s)
@@ -106,7 +53,7 @@ static void commit_token(quern_model *m, qn_sequence *s, const qn_step_result *r
     copy_logprobs(r, s->n_out, result);
     s->n_out++;
     note_time(m, r, now_ms);
-    if (is_eos(r, result->token))
+    if (qn_request_is_eos(r, result->token))
         qn_sequence_end(m, s, QN_END_STOP, 0, NULL);
     else if (s->n_out == r->max_tokens)
         qn_sequence_end(m, s, QN_END_LENGTH, 0, NULL);
@@ -142,7 +89,8 @@ static void commit_beams(quern_model *m, qn_sequence *s, const qn_step_result *f
     s->n_out = r->search.n_steps;
     if (!s->beams.n) {
         const qn_beam_hypothesis *best = &r->search.finished[0];
-        qn_sequence_end(m, s, is_eos(r, best->token) ? QN_END_STOP : QN_END_LENGTH, 0, NULL);
+        qn_sequence_end(m, s, qn_request_is_eos(r, best->token) ? QN_END_STOP : QN_END_LENGTH, 0,
+                        NULL);
         return;
     }
     s->beams_chosen = true;

@@ -7,6 +7,7 @@
 #include "text/chat_template.h"
 
 enum { QN_MAX_PROGRAMS = 20, QN_MIN_OUTPUTS = 16, QN_MAX_BATCH = 256, QN_MAX_CHUNK = 65536 };
+enum { QN_DEFAULT_CHUNK = 256, QN_DEFAULT_BATCH = 32, QN_DEFAULT_QUEUE = 256 };
 
 // What an output of a step belongs to.
 typedef struct {
@@ -93,12 +94,15 @@ void qn_step_send_slot(qn_flight *f, const qn_sequence *s, int slot, int n_posit
 
 // commit.c: the step has ended; `lost`: without results.
 void qn_commit_flight(qn_flight *f, bool lost, double now_ms);
-// Ends the sequence: publishes the end, and frees what it holds when no step has it any more. code, message: QN_END_ERROR.
+
+// sequence_end.c. Ends the sequence: publishes the end, and frees what it holds when no step has it any more. code, message:
+// of QN_END_ERROR.
 void qn_sequence_end(quern_model *m, qn_sequence *s, qn_end end, int code, const char *message);
 // Back to waiting, for a later start from its known tokens.
 void qn_sequence_return(quern_model *m, qn_sequence *s);
 // Frees a sequence that has stopped running, if no step has it any more; else nothing happens yet.
 void qn_sequence_settle(quern_model *m, qn_sequence *s);
+
 // tend.c. Looks at cancels, deadlines and closing for every sequence; updates the figures.
 void qn_engine_tend(quern_model *m, double now_ms);
 // The device is dead: every sequence ends with QUERN_E_DEVICE.

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/plan_sizes.h"
 #include "engine/runtime.h"
+#include "engine/sizes.h"
 
 typedef struct {
     quern_model *model;
@@ -289,9 +289,9 @@ static int model_new(quern_runtime *rt, const char *name, const char *path,
     m->runtime = rt;
     m->name = strdup(name);
     m->path = strdup(path);
-    m->prefill_chunk = o->prefill_chunk ? o->prefill_chunk : 256;
-    m->max_batch = o->max_batch ? o->max_batch : 32;
-    m->max_queue = o->max_queue ? o->max_queue : 256;
+    m->prefill_chunk = o->prefill_chunk ? o->prefill_chunk : QN_DEFAULT_CHUNK;
+    m->max_batch = o->max_batch ? o->max_batch : QN_DEFAULT_BATCH;
+    m->max_queue = o->max_queue ? o->max_queue : QN_DEFAULT_QUEUE;
     if (!m->name || !m->path) {
         model_free(m);
         return qn_error_set(e, QUERN_E_MEMORY, "no memory for the model");

@@ -81,6 +81,13 @@ static inline uint64_t qn_progress_of(int n_tokens, qn_end end)
     return (uint64_t)n_tokens << 8 | (uint64_t)end;
 }
 
+static inline bool qn_request_is_eos(const quern_request *r, int32_t id)
+{
+    for (int i = 0; i < r->resolved.slot.n_eos; i++)
+        if (r->resolved.slot.eos[i] == id) return true;
+    return false;
+}
+
 // One reference less; the last frees.
 void qn_request_release(quern_request *r);
 // A text worker's last act on a request that has had its terminal event and left the owner.

@@ -13,13 +13,15 @@ static int n_slots_of(const qn_sequence *s)
     return s->request->resolved.n_beams;
 }
 
-// Room for all that is known of it, and one block more for each of its rows, so that it is not let in only to go back at once.
+// Room for all that is known of it, one block more for each of its rows, and one for every fourth row that already runs: so
+// that it is not let in only to go back at once.
 static bool fits_now(const quern_model *m, const qn_sequence *s)
 {
-    int n_slots = n_slots_of(s);
+    int n_slots = n_slots_of(s), n_running_slots = m->limits.max_slots - m->n_free_slots;
     if (m->n_free_slots < n_slots) return false;
     int n_blocks = (qn_sequence_n_tokens(s) + QN_BLOCK_TOKENS - 1) / QN_BLOCK_TOKENS;
-    return n_blocks + (m->running.first ? n_slots : 0) <= m->pool.n_free;
+    if (m->running.first) n_blocks += n_slots + n_running_slots / 4;
+    return n_blocks <= m->pool.n_free;
 }
 
 static void admit(quern_model *m, double now_ms)

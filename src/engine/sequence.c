@@ -1,4 +1,4 @@
-// See sequence.h. Lists, slots and the blocks that a slot refers to.
+// See sequence.h. Lists, what a sequence holds, and its tokens.
 #include "engine/sequence.h"
 
 #include "engine/engine.h"
@@ -19,25 +19,6 @@ void qn_sequence_remove(qn_sequence_list *list, qn_sequence *s)
     *(s->previous ? &s->previous->next : &list->first) = s->next;
     *(s->next ? &s->next->previous : &list->last) = s->previous;
     s->previous = s->next = NULL;
-}
-
-void qn_slot_clear(quern_model *m, int slot)
-{
-    qn_slot *t = &m->slots[slot];
-    for (int i = 0; i < t->n_blocks; i++)
-        qn_block_pool_drop(&m->pool, t->blocks[i]);
-    t->n_blocks = t->n_blocks_sent = 0;
-}
-
-bool qn_slot_reserve(quern_model *m, int slot, int n_positions)
-{
-    qn_slot *t = &m->slots[slot];
-    while ((int64_t)t->n_blocks * QN_BLOCK_TOKENS < n_positions) {
-        int32_t block = qn_block_pool_take(&m->pool);
-        if (block < 0) return false;
-        t->blocks[t->n_blocks++] = block;
-    }
-    return true;
 }
 
 void qn_sequence_take_slots(quern_model *m, qn_sequence *s, int n)

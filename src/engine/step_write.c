@@ -1,5 +1,5 @@
 // Writing a step block: rows, outputs and what changed in the slot table. The limits are sized so that what the scheduler puts
-// into one step always fits (model_load.c). Owner thread. See backend/step.h for the layout.
+// into one step always fits (sizes.c). Owner thread. See backend/step.h for the layout.
 #include "engine/engine.h"
 
 void qn_step_begin_write(qn_flight *f)

@@ -90,13 +90,6 @@ static void emit_no_memory(quern_request *r)
 
 /* ---- beams ---- */
 
-static bool is_eos(const quern_request *r, int32_t id)
-{
-    for (int i = 0; i < r->resolved.slot.n_eos; i++)
-        if (r->resolved.slot.eos[i] == id) return true;
-    return false;
-}
-
 // Hypothesis i with its text in memory of the request's arena. A stop string cuts it as it does the best one.
 static bool read_beam(quern_request *r, int i, quern_beam *out)
 {
@@ -113,8 +106,8 @@ static bool read_beam(quern_request *r, int i, quern_beam *out)
     int n = 0, rc = 0;
     while (n < h->n && rc == 0) {
         bool last = n == h->n - 1;
-        rc = qn_text_stream_push(&stream,
-                                 &(qn_text_push){n, ids[n], last, last && is_eos(r, ids[n])});
+        rc = qn_text_stream_push(
+            &stream, &(qn_text_push){n, ids[n], last, last && qn_request_is_eos(r, ids[n])});
         n++;
     }
     char *text = rc < 0 ? NULL : qn_arena_text(&r->arena, stream.text.data, stream.n_shown);

@@ -1,13 +1,11 @@
-// See plan_sizes.h.
-#include "engine/plan_sizes.h"
+// See sizes.h.
+#include "engine/sizes.h"
 
 #include <stdio.h>
 
 #include "base/checked.h"
 
 enum {
-    CHUNK_DEFAULT = 256,
-    BATCH_DEFAULT = 32,
     MAX_BLOCKS = 1 << 26,
     MAX_QUEUE = 1 << 20,
     TOKENS_A_SEQUENCE = 1024, // what the default pool holds for each of max_batch sequences
@@ -86,8 +84,8 @@ int qn_sizes_choose(const qn_model *weights, const quern_model_options *o, uint6
         return qn_error_set(e, QUERN_E_ARGUMENT, "n_context: the model has %d, asked for %d",
                             facts->n_context, o->n_context);
     }
-    int max_batch = o->max_batch ? o->max_batch : BATCH_DEFAULT;
-    int chunk = o->prefill_chunk ? o->prefill_chunk : CHUNK_DEFAULT;
+    int max_batch = o->max_batch ? o->max_batch : QN_DEFAULT_BATCH;
+    int chunk = o->prefill_chunk ? o->prefill_chunk : QN_DEFAULT_CHUNK;
     int n_context = o->n_context ? o->n_context : facts->n_context;
     *out = (qn_sizes){
         .block_bytes = block_bytes_of(weights),

@@ -1,7 +1,7 @@
 // Sizing a model: options and facts to context, pool of blocks, step limits and bytes. Arithmetic only, all of it checked;
 // nothing is allocated here. Any thread.
-#ifndef QN_ENGINE_PLAN_SIZES_H
-#define QN_ENGINE_PLAN_SIZES_H
+#ifndef QN_ENGINE_SIZES_H
+#define QN_ENGINE_SIZES_H
 #include "engine/engine.h"
 
 typedef struct {
