@@ -20,7 +20,8 @@ extern "C" {
 
 enum quern_code {
     QUERN_OK = 0,
-    QUERN_E_ARGUMENT = -1,    /* a parameter is out of its range or contradicts another; `param` names it */
+    QUERN_E_ARGUMENT =
+        -1, /* a parameter is out of its range or contradicts another; `param` names it */
     QUERN_E_NOT_FOUND = -2,   /* no such file or model */
     QUERN_E_IO = -3,          /* the system refused to read, write, map or listen */
     QUERN_E_FORMAT = -4,      /* a file is damaged: it contradicts its format or itself */
@@ -66,12 +67,13 @@ int quern_runtime_open(const quern_runtime_options *options, quern_runtime **out
 void quern_runtime_close(quern_runtime *rt);
 
 typedef struct quern_runtime_info {
-    char backend[16];                     /* the one in use */
-    char device[64];                      /* e.g. "AMD EPYC, 2 threads, avx512" */
+    char backend[16]; /* the one in use */
+    char device[64];  /* e.g. "AMD EPYC, 2 threads, avx512" */
     int n_threads;
-    uint64_t memory_total_bytes;          /* the budget */
-    uint64_t memory_weights_bytes, memory_state_bytes, memory_scratch_bytes; /* in use, from the ledger */
-    double read_bytes_per_second;         /* measured ceiling; 0 until quern_runtime_measure has run */
+    uint64_t memory_total_bytes; /* the budget */
+    uint64_t memory_weights_bytes, memory_state_bytes,
+        memory_scratch_bytes;     /* in use, from the ledger */
+    double read_bytes_per_second; /* measured ceiling; 0 until quern_runtime_measure has run */
 } quern_runtime_info;
 
 void quern_runtime_get_info(quern_runtime *rt, quern_runtime_info *out);
@@ -83,12 +85,12 @@ void quern_runtime_measure(quern_runtime *rt);
 typedef struct quern_model quern_model;
 
 typedef struct quern_model_options {
-    int prefill_chunk;   /* most prompt rows a step; 0: 256 */
-    int n_kv_blocks;     /* blocks of 16 tokens in the pool; 0: from memory and max_batch */
-    int n_context;       /* most tokens of a sequence; 0: the model's own, as far as the pool goes */
-    int max_batch;       /* most sequences running at once; 0: 32 */
-    int max_queue;       /* most requests waiting; 0: 256 */
-    bool no_mmap;        /* copy the weights into memory with read() */
+    int prefill_chunk; /* most prompt rows a step; 0: 256 */
+    int n_kv_blocks;   /* blocks of 16 tokens in the pool; 0: from memory and max_batch */
+    int n_context;     /* most tokens of a sequence; 0: the model's own, as far as the pool goes */
+    int max_batch;     /* most sequences running at once; 0: 32 */
+    int max_queue;     /* most requests waiting; 0: 256 */
+    bool no_mmap;      /* copy the weights into memory with read() */
 } quern_model_options;
 
 /* Loads a Hugging Face directory under `name`. options may be NULL. */
@@ -120,10 +122,11 @@ typedef struct quern_model_stats {
     uint64_t requests_total, requests_done, requests_cancelled, requests_failed;
     double tokens_per_second_now, tokens_per_second_since_start;
     double ttft_ms[3], inter_token_ms[3]; /* p50, p95, p99 of the last 1,024; 0 while none */
-    double bytes_per_second;              /* weight and state bytes read, over the busy time of recent steps */
-    double prefill_tokens_per_second;     /* 0 until measured */
+    double bytes_per_second; /* weight and state bytes read, over the busy time of recent steps */
+    double prefill_tokens_per_second;           /* 0 until measured */
     double decode_step_ms[QUERN_BATCH_CLASSES]; /* by batch class; 0 until measured */
-    uint64_t queued_tokens;               /* prompt and output tokens that the waiting and running still may take */
+    uint64_t
+        queued_tokens; /* prompt and output tokens that the waiting and running still may take */
 } quern_model_stats;
 
 void quern_model_get_stats(const quern_model *m, quern_model_stats *out);
@@ -150,11 +153,11 @@ enum { QUERN_MAX_TOP = 20, QUERN_MAX_BEAMS = 16, QUERN_MAX_STOPS = 16 };
  * (quern_fields tells name, range and bit), since absent fields take the model's generation_config or defaults.
  * Exactly one of prompt, chat_json, ids. All is copied by quern_submit. */
 typedef struct quern_params {
-    const char *prompt;    /* continued as it stands; special tokens are plain text */
+    const char *prompt; /* continued as it stands; special tokens are plain text */
     size_t n_prompt_bytes;
     const char *chat_json; /* {"messages":[…], "tools":[…], …}: variables of the chat template */
     size_t n_chat_bytes;
-    const int32_t *ids;    /* a prompt of tokens */
+    const int32_t *ids; /* a prompt of tokens */
     size_t n_ids;
     const char *const *stop; /* NUL-terminated, not empty */
     size_t n_stop;
@@ -170,17 +173,22 @@ typedef struct quern_params {
 } quern_params;
 
 typedef enum {
-    QUERN_FIELD_INT, QUERN_FIELD_FLOAT, QUERN_FIELD_BOOL, QUERN_FIELD_CHOICE, QUERN_FIELD_SEED
+    QUERN_FIELD_INT,
+    QUERN_FIELD_FLOAT,
+    QUERN_FIELD_BOOL,
+    QUERN_FIELD_CHOICE,
+    QUERN_FIELD_SEED
 } quern_field_kind;
 
 /* One row of the table of scalar request fields: what JSON, the command line and documentation are made from. */
 typedef struct quern_field {
     const char *name; /* "max_tokens"; on the command line "--max-tokens" */
     quern_field_kind kind;
-    size_t offset;    /* in quern_params: int, float, bool, int (CHOICE: index into choices), uint64_t */
-    double min, max;  /* inclusive */
-    bool above_min;   /* min itself is excluded */
-    bool sampling;    /* naming it switches off generation_config's sampling defaults */
+    size_t
+        offset; /* in quern_params: int, float, bool, int (CHOICE: index into choices), uint64_t */
+    double min, max;            /* inclusive */
+    bool above_min;             /* min itself is excluded */
+    bool sampling;              /* naming it switches off generation_config's sampling defaults */
     const char *const *choices; /* NULL-terminated; CHOICE only */
     const char *help;
 } quern_field;
@@ -201,9 +209,10 @@ typedef struct quern_logprob {
 } quern_logprob;
 
 typedef struct quern_token {
-    int index;        /* 0-based among the generated */
+    int index; /* 0-based among the generated */
     int32_t id;
-    const char *text; /* text that became certain with this token (UTF-8, whole characters); may be empty */
+    const char *
+        text; /* text that became certain with this token (UTF-8, whole characters); may be empty */
     size_t n_text;
     quern_logprob chosen; /* valid where logprobs were asked for, as is top */
     const quern_logprob *top;
@@ -237,8 +246,8 @@ typedef struct quern_result {
 typedef enum {
     QUERN_EVENT_START, /* the prompt is read and fits: the request is in the queue (prompt_tokens, seed) */
     QUERN_EVENT_TOKEN,
-    QUERN_EVENT_DONE,  /* terminal: finished or cancelled */
-    QUERN_EVENT_ERROR  /* terminal */
+    QUERN_EVENT_DONE, /* terminal: finished or cancelled */
+    QUERN_EVENT_ERROR /* terminal */
 } quern_event_type;
 
 typedef struct quern_event {
