@@ -12,7 +12,7 @@ from .words import article
 
 SEED = 99
 STORY_TOKENS = 200
-ANSWER_TOKENS = 64
+ANSWER_TOKENS = 160     # counting to thirty takes about a hundred
 
 # seed None is greedy; a story's `expected` is None, a raw prompt has messages None.
 Question = namedtuple("Question", "kind group messages prompt tools expected max_tokens seed")

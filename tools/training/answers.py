@@ -48,11 +48,11 @@ def _batch(model, rows, n_new, generator):
 
 
 @torch.no_grad()
-def answer(model, tokenizer, questions, batch_rows=256):
+def answer(model, tokenizer, questions, batch_rows=128):
     """[(text, ended)] in the order of the questions."""
     results = [None] * len(questions)
-    order = sorted(range(len(questions)), key=lambda i: (questions[i].seed is None, questions[i].max_tokens))
     encoded = [tokenizer.encode(_prompt(question)).ids for question in questions]
+    order = sorted(range(len(questions)), key=lambda i: (questions[i].max_tokens, len(encoded[i])))
     for is_greedy in (True, False):
         chosen = [i for i in order if (questions[i].seed is None) == is_greedy]
         generator = None if is_greedy else torch.Generator().manual_seed(1)

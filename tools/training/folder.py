@@ -62,6 +62,7 @@ def write(folder, name, model, tokenizer_dict):
     tensors = {key: value.detach().to("cpu", torch.bfloat16).contiguous()
                for key, value in model.state_dict().items() if key != "lm_head.weight"}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     n_bytes = (folder / "model.safetensors").stat().st_size
     if n_bytes > MAX_WEIGHT_BYTES:
         raise SystemExit(f"{folder}: weights of {n_bytes} bytes, at most {MAX_WEIGHT_BYTES}")
