@@ -106,7 +106,7 @@ int qn_jinja_evaluate_args(qn_jinja_run *r, qn_jinja_frame *f, const qn_jinja_ar
 static int unexpected_keyword(qn_jinja_run *r, const char *function, const qn_jinja_string *name)
 {
     return qn_jinja_fail(r, "TypeError", "%s() got an unexpected keyword argument '%.*s'", function,
-                         name->n > 100 ? 100 : (int)name->n, name->data);
+                         qn_jinja_at_most(name->n, 100), name->data);
 }
 
 // The number of the parameter of that name, or -1.
@@ -201,8 +201,8 @@ static int default_value(qn_jinja_run *r, const qn_jinja_signature *s, uint32_t 
     }
     const qn_jinja_string *name = r->program->names[s->parameters.items[number]->name];
     char hint[160];
-    snprintf(hint, sizeof hint, "parameter '%.*s' was not provided",
-             name->n > 100 ? 100 : (int)name->n, name->data);
+    snprintf(hint, sizeof hint, "parameter '%.*s' was not provided", qn_jinja_at_most(name->n, 100),
+             name->data);
     const char *kept = qn_arena_text(&r->arena, hint, strlen(hint));
     return qn_jinja_undefined_hint(r, kept ? kept : "a parameter was not provided", out);
 }
@@ -241,7 +241,7 @@ static int bind_rest_named(qn_jinja_run *r, const qn_jinja_macro *m, const qn_ji
             if (qn_jinja_dict_set(r, kwargs.dict, key, args->named[i])) return r->code;
         } else {
             return qn_jinja_fail(r, "TypeError", "macro takes no keyword argument '%.*s'",
-                                 name->n > 100 ? 100 : (int)name->n, name->data);
+                                 qn_jinja_at_most(name->n, 100), name->data);
         }
     }
     if (!(uses & 1u << QN_NAME_KWARGS)) return 0;

@@ -270,7 +270,8 @@ static int filter_slice(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
     for (size_t i = 0, at = 0; i < (size_t)slices; i++) {
         bool extra = i < n % (size_t)slices;
         size_t here = n / (size_t)slices + extra, n_filler = qn_jinja_given(&c->slot[1]) && !extra;
-        if (append_part(r, out->list, items + at, here, &c->slot[1], n_filler)) return r->code;
+        if (append_part(r, out->list, n ? items + at : NULL, here, &c->slot[1], n_filler))
+            return r->code;
         at += here;
     }
     return 0;

@@ -33,10 +33,7 @@ static int named_builtin(qn_jinja_run *r, const qn_jinja_value *name, bool test,
                   : qn_jinja_find_filter(s->data, s->n);
     if (*out) return 0;
     return qn_jinja_fail(r, "TemplateRuntimeError", "No %s named '%.*s'.", test ? "test" : "filter",
-                         !s           ? 0
-                         : s->n > 100 ? 100
-                                      : (int)s->n,
-                         s ? s->data : "");
+                         s ? qn_jinja_at_most(s->n, 100) : 0, s ? s->data : "");
 }
 
 static int map_attribute(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)

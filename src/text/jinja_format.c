@@ -217,7 +217,7 @@ static int read_key(formatter *f, qn_jinja_value *out)
     const qn_jinja_value *member;
     if (qn_jinja_dict_get(r, f->values->dict, &key, &member)) return r->code;
     if (!member) {
-        return qn_jinja_fail(r, "KeyError", "'%.*s'", name.n > 100 ? 100 : (int)name.n, name.data);
+        return qn_jinja_fail(r, "KeyError", "'%.*s'", qn_jinja_at_most(name.n, 100), name.data);
     }
     *out = *member;
     f->at = to + 1;

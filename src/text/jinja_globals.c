@@ -120,8 +120,9 @@ static int raise_exception(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *ou
     qn_jinja_string message;
     (void)out;
     if (qn_jinja_to_string(r, &c->slot[0], &message)) return r->code;
-    r->code = qn_error_set(r->error, QUERN_E_ARGUMENT, "%.*s",
-                           message.n > 460 ? 460 : (int)message.n, message.data);
+    r->code = qn_error_set(r->error, QUERN_E_ARGUMENT, "%.*s", qn_jinja_at_most(message.n, 470),
+                           message.data);
+    qn_jinja_mend_message(r->error);
     return r->code;
 }
 

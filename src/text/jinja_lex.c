@@ -13,7 +13,9 @@ int qn_jinja_syntax(quern_error *e, const char *name, int line, const char *form
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return qn_error_set(e, QUERN_E_FORMAT, "%s:%d: %s", name, line, text);
+    qn_error_set(e, QUERN_E_FORMAT, "%s:%d: %s", name, line, text);
+    qn_jinja_mend_message(e);
+    return QUERN_E_FORMAT;
 }
 
 static int fail(const qn_jinja_lexer *l, const char *message)

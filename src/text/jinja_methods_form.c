@@ -151,7 +151,7 @@ static int format_field(qn_jinja_run *r, const qn_jinja_call *c, const qn_jinja_
     for (size_t i = 0; i < c->args.n_named; i++) {
         if (qn_jinja_same(c->args.names[i], field)) return *out = &c->args.named[i], 0;
     }
-    int n = field->n > 100 ? 100 : (int)field->n;
+    int n = qn_jinja_at_most(field->n, 100);
     if (memchr(field->data, ':', field->n) || memchr(field->data, '!', field->n) ||
         memchr(field->data, '.', field->n) || memchr(field->data, '[', field->n)) {
         return qn_jinja_fail(r, "ValueError", "format field '%.*s' is not supported", n,

@@ -160,7 +160,7 @@ int qn_jinja_unexpected(qn_jinja_parser *p, const char *expected)
 {
     const qn_jinja_token *t = &p->current;
     const char *what = t->text;
-    int n = t->n > 60 ? 60 : (int)t->n;
+    int n = qn_jinja_at_most(t->n, 60);
     if (t->kind == QN_TOKEN_END || t->kind == QN_TOKEN_VARIABLE_END ||
         t->kind == QN_TOKEN_BLOCK_END) {
         what = t->kind == QN_TOKEN_END            ? "end of template"

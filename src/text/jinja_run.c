@@ -4,7 +4,16 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "text/jinja_ast.h"
+
+void qn_jinja_mend_message(quern_error *e)
+{
+    if (!e) return;
+    size_t n = strlen(e->message), at;
+    while ((at = qn_utf8_check(e->message, n)) < n)
+        e->message[at] = '?';
+}
 
 int qn_jinja_fail(qn_jinja_run *r, const char *error_class, const char *format, ...)
 {
@@ -16,6 +25,7 @@ int qn_jinja_fail(qn_jinja_run *r, const char *error_class, const char *format, 
     va_end(args);
     r->code = qn_error_set(r->error, QUERN_E_ARGUMENT, "%s:%d: %s: %s", r->program->name, r->line,
                            error_class, text);
+    qn_jinja_mend_message(r->error);
     return r->code;
 }
 
@@ -24,6 +34,7 @@ int qn_jinja_limit(qn_jinja_run *r, const char *what)
     if (!r->code) {
         r->code = qn_error_set(r->error, QUERN_E_LIMIT, "%s:%d: the template exceeds %s",
                                r->program->name, r->line, what);
+        qn_jinja_mend_message(r->error);
     }
     return r->code;
 }

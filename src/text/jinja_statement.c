@@ -288,8 +288,8 @@ static int parse_statement(qn_jinja_parser *p, qn_jinja_node **out)
         return code ? code : expect_block_end(p);
     }
     return qn_jinja_syntax(p->error, p->program->name, p->current.line,
-                           "Encountered unknown tag '%.*s'.",
-                           p->current.n > 60 ? 60 : (int)p->current.n, p->current.text);
+                           "Encountered unknown tag '%.*s'.", qn_jinja_at_most(p->current.n, 60),
+                           p->current.text);
 }
 
 static int parse_output(qn_jinja_parser *p, qn_jinja_node **out)

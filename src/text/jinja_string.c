@@ -169,7 +169,8 @@ int qn_jinja_order(const qn_jinja_string *a, const qn_jinja_string *b)
 {
     size_t n = a->n < b->n ? a->n : b->n;
     int order = n ? memcmp(a->data, b->data, n) : 0;
-    return order ? order : (a->n > b->n) - (a->n < b->n);
+    if (!order) order = (a->n > b->n) - (a->n < b->n);
+    return order < 0 ? -1 : order > 0;
 }
 
 size_t qn_jinja_character(const qn_jinja_string *s, size_t i, uint32_t *code)

@@ -58,18 +58,34 @@ static int parse_bound(qn_jinja_parser *p, qn_jinja_node **out)
     return qn_jinja_parse_expression(p, out);
 }
 
+// [a, b] and []: the key is a tuple.
+static int parse_tuple_key(qn_jinja_parser *p, qn_jinja_suffix *s)
+{
+    qn_jinja_node *tuple, *item;
+    int code = qn_jinja_node_new(p, QN_NODE_TUPLE, p->current.line, &tuple);
+    if (!code && s->bounds[0]) code = qn_jinja_nodes_add(p, &tuple->items, s->bounds[0]);
+    s->bounds[0] = tuple;
+    while (!code && qn_jinja_at(p, ",")) {
+        code = qn_jinja_advance(p);
+        if (!code) code = qn_jinja_parse_expression(p, &item);
+        if (!code) code = qn_jinja_nodes_add(p, &tuple->items, item);
+    }
+    return code;
+}
+
 // [key] or [start:stop:step]
 static int parse_subscript(qn_jinja_parser *p, qn_jinja_suffix *s)
 {
     int code = qn_jinja_advance(p);
-    if (qn_jinja_at(p, "]")) return qn_jinja_unexpected(p, "an expression");
     if (!code) code = parse_bound(p, &s->bounds[0]);
     for (int i = 1; !code && i < 3 && qn_jinja_at(p, ":"); i++) {
         s->kind = QN_SUFFIX_SLICE;
         code = qn_jinja_advance(p);
         if (!code) code = parse_bound(p, &s->bounds[i]);
     }
-    if (!code && qn_jinja_at(p, ",")) return fail(p, "several subscripts are not supported");
+    if (!code && s->kind == QN_SUFFIX_ITEM && (qn_jinja_at(p, ",") || !s->bounds[0])) {
+        code = parse_tuple_key(p, s);
+    }
     return code ? code : qn_jinja_expect(p, "]");
 }
 
@@ -111,7 +127,7 @@ static int parse_filter(qn_jinja_parser *p, qn_jinja_suffixes *list)
     s->builtin = qn_jinja_find_filter(name.text, name.n);
     if (!s->builtin) {
         return qn_jinja_syntax(p->error, p->program->name, name.line, "No filter named '%.*s'.",
-                               name.n > 100 ? 100 : (int)name.n, name.text);
+                               qn_jinja_at_most(name.n, 100), name.text);
     }
     return qn_jinja_at(p, "(") ? parse_arguments(p, &s->arguments) : 0;
 }
@@ -165,7 +181,7 @@ static int parse_test(qn_jinja_parser *p, qn_jinja_suffixes *list)
     s->builtin = qn_jinja_find_test(name.text, name.n);
     if (!s->builtin) {
         return qn_jinja_syntax(p->error, p->program->name, name.line, "No test named '%.*s'.",
-                               name.n > 100 ? 100 : (int)name.n, name.text);
+                               qn_jinja_at_most(name.n, 100), name.text);
     }
     if (qn_jinja_at(p, "(")) return parse_arguments(p, &s->arguments);
     return parse_bare_argument(p, &s->arguments);

@@ -43,7 +43,7 @@ int qn_jinja_fail_undefined(qn_jinja_run *r, const qn_jinja_value *v)
     qn_jinja_value text;
     qn_jinja_add_repr(&b, &u->name);
     if (qn_jinja_build(&b, &text)) return r->code;
-    int n = text.string->n > 200 ? 200 : (int)text.string->n;
+    int n = qn_jinja_at_most(text.string->n, 200);
     const char *name = text.string->data;
     char object[64];
     if (u->object.kind == QN_JINJA_ABSENT) {

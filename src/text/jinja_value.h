@@ -132,6 +132,13 @@ struct qn_jinja_run {
 // Records a failure as Python would name it ("TypeError"); returns the code, QUERN_E_ARGUMENT.
 int qn_jinja_fail(qn_jinja_run *r, const char *error_class, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+// Makes the message of *e (may be NULL) valid UTF-8 where cutting it to its room, or a name, broke it.
+void qn_jinja_mend_message(quern_error *e);
+// How many bytes of a name a message shows.
+static inline int qn_jinja_at_most(size_t n, int most)
+{
+    return n > (size_t)most ? most : (int)n;
+}
 // A limit was reached: QUERN_E_LIMIT.
 int qn_jinja_limit(qn_jinja_run *r, const char *what);
 // Counts steps; QUERN_E_LIMIT when they are used up.
@@ -163,7 +170,7 @@ int qn_jinja_concat(qn_jinja_run *r, const qn_jinja_string *a, const qn_jinja_st
                     qn_jinja_value *out);
 bool qn_jinja_same(const qn_jinja_string *a, const qn_jinja_string *b);
 bool qn_jinja_is(const qn_jinja_string *s, const char *text);
-int qn_jinja_order(const qn_jinja_string *a, const qn_jinja_string *b); // <0, 0, >0 by code point
+int qn_jinja_order(const qn_jinja_string *a, const qn_jinja_string *b); // -1, 0, 1 by code point
 // Trusted at byte i, i < n.
 static inline bool qn_jinja_trust_at(const qn_jinja_string *s, size_t i)
 {
