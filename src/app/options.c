@@ -47,9 +47,12 @@ static int wrong(const qn_command_line *line, const char *format, const char *a,
 
 static void print_row(const char *name, const char *value, const char *help)
 {
-    char left[48];
+    char left[160];
     snprintf(left, sizeof left, "%s%s%s", name, value ? " " : "", value ? value : "");
-    printf("  %-28s %s\n", left, help);
+    if (strlen(left) > 28)
+        printf("  %s\n  %-28s %s\n", left, "", help);
+    else
+        printf("  %-28s %s\n", left, help);
 }
 
 // "max_tokens" → "--max-tokens"
@@ -60,15 +63,21 @@ static void option_name(const quern_field *f, char out[40])
         if (*c == '_') *c = '-';
 }
 
+// "greedy|sampling|…"
+static void choices_of(const quern_field *f, char *out, size_t size)
+{
+    for (int i = 0; f->choices[i]; i++) {
+        size_t n = strlen(out);
+        snprintf(out + n, size - n, "%s%s", i ? "|" : "", f->choices[i]);
+    }
+}
+
 static void print_field(const quern_field *f)
 {
     char name[40], value[120] = "";
     option_name(f, name);
     if (f->kind == QUERN_FIELD_CHOICE)
-        for (int i = 0; f->choices[i]; i++) {
-            size_t n = strlen(value);
-            snprintf(value + n, sizeof value - n, "%s%s", i ? "|" : "", f->choices[i]);
-        }
+        choices_of(f, value, sizeof value);
     else if (f->kind != QUERN_FIELD_BOOL)
         snprintf(value, sizeof value, "%s", f->kind == QUERN_FIELD_FLOAT ? "X" : "N");
     print_row(name, *value ? value : NULL, f->help);
@@ -152,6 +161,18 @@ static int field_value(const quern_field *f, const char *text, double *out)
     return end == text || *end || !whole ? -1 : 0;
 }
 
+static int wrong_value(const qn_command_line *line, const quern_field *f, const char *name,
+                       const char *value)
+{
+    char expected[160], choices[120] = "";
+    if (f->kind == QUERN_FIELD_CHOICE) choices_of(f, choices, sizeof choices);
+    snprintf(expected, sizeof expected, "%s: expected %s", name,
+             *choices                     ? choices
+             : f->kind == QUERN_FIELD_INT ? "a whole number"
+                                          : "a number");
+    return wrong(line, "%s, found \"%s\"", expected, value);
+}
+
 static int set_field(const qn_command_line *line, const quern_field *f, const char *name,
                      const char *value)
 {
@@ -166,7 +187,7 @@ static int set_field(const qn_command_line *line, const quern_field *f, const ch
         quern_params_set_seed(line->params, seed);
         return QN_OPTIONS_GO;
     }
-    if (value && field_value(f, value, &v)) return wrong(line, "%s: cannot be \"%s\"", name, value);
+    if (value && field_value(f, value, &v)) return wrong_value(line, f, name, value);
     if (quern_params_set(line->params, f, v, &e)) return wrong(line, "%s%s", e.message, "");
     return QN_OPTIONS_GO;
 }

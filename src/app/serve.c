@@ -1,6 +1,6 @@
 // quern serve: configuration → fleet → server. The wiring, and what a person sees while it starts.
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,21 +59,28 @@ static int configure(const serve_options *o, qn_app_config *c, quern_error *e)
     return 0;
 }
 
-// Loading takes a while: a port that is taken is better said before it.
-static int check_port(const qn_app_config *c, quern_error *e)
+// Loading takes a while: an address that cannot be had is better said before it.
+static int check_address(const qn_app_config *c, quern_error *e)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
-    int one = 1;
-    if (!c->port || inet_pton(AF_INET, c->host, &a.sin_addr) != 1) return 0;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0) return 0;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    int rc = bind(fd, (struct sockaddr *)&a, sizeof a);
-    int why = errno;
-    close(fd);
-    return rc ? qn_error_set(e, QUERN_E_IO, "cannot listen on %s:%d: %s", c->host, c->port,
-                             strerror(why))
-              : 0;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *a = NULL;
+    char port[8];
+    int one = 1, why = 0;
+    snprintf(port, sizeof port, "%d", c->port);
+    int rc = getaddrinfo(c->host, port, &hints, &a);
+    if (rc)
+        return qn_error_set(e, QUERN_E_ARGUMENT,
+                            "--host: expected an address of this machine, found \"%s\": %s",
+                            c->host, gai_strerror(rc));
+    int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (bind(fd, a->ai_addr, a->ai_addrlen)) why = errno;
+        close(fd);
+    }
+    freeaddrinfo(a);
+    if (!why) return 0;
+    return qn_error_set(e, QUERN_E_IO, "cannot listen on %s:%d: %s", c->host, c->port,
+                        strerror(why));
 }
 
 static void announce(qn_fleet *fleet, const qn_app_config *c, int port, double ms)
@@ -104,7 +111,7 @@ static int serve(const qn_app_config *c, quern_error *e)
     qn_log log = qn_log_open(c->runtime.log_fd, c->runtime.log_level);
     qn_fleet_options options = {c->runtime, c->models, (size_t)c->n_models, c->routing,
                                 c->long_text_tokens};
-    int rc = check_port(c, e);
+    int rc = check_address(c, e);
     if (!rc) rc = qn_fleet_open(&options, &fleet, e);
     qn_server_options o = {.host = c->host,
                            .port = c->port,
