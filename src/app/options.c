@@ -124,9 +124,12 @@ static int set_option(const qn_command_line *line, const qn_option *o, const cha
     case QN_OPTION_INT: {
         errno = 0;
         long v = strtol(value, &end, 10);
-        if (end == value || *end || errno || v < o->min || v > o->max)
-            return wrong(line, "%s: expected a whole number in range, found \"%s\"", o->name,
-                         value);
+        if (end == value || *end || errno || v < o->min || v > o->max) {
+            char expected[120];
+            snprintf(expected, sizeof expected, "%s: expected a whole number from %d to %d",
+                     o->name, o->min, o->max);
+            return wrong(line, "%s, found \"%s\"", expected, value);
+        }
         *(int *)o->target = (int)v;
         return QN_OPTIONS_GO;
     }
