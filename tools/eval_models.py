@@ -70,7 +70,10 @@ def serving(args):
     command = [args.quern, "serve", "--port", str(port)]
     for name in (SMALLER, LARGER):
         command += ["--model", f"{name}={pathlib.Path(args.models) / name}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    except OSError as error:
+        raise SystemExit(f"eval_models: {args.quern}: {error.strerror}; build it with ./run build") from error
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
@@ -118,6 +121,8 @@ def ask(address, model, question):
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         raise SystemExit(f"POST /generate: {error.code} {error.read()[:300]!r}") from error
+    except OSError as error:
+        raise SystemExit(f"POST /generate of {model}: {error}") from error
     return answer["text"], answer["finish_reason"] == "stop"
 
 

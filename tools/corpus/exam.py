@@ -32,14 +32,9 @@ def sum_questions(every=1):
 
 
 def fact_questions(limit=None):
-    """Every fact in every phrasing, or a seeded sample that holds each fact at least once where it can."""
-    rng = random.Random(SEED)
-    listed = facts.facts()
-    everything = [_chat("facts", fact.kind, text, answer) for fact in listed for text, answer in fact.turns]
-    if limit is None or limit >= len(everything):
-        return everything
-    once = [_chat("facts", fact.kind, *rng.choice(fact.turns)) for fact in listed]
-    return rng.sample(once, min(limit, len(once)))
+    """Every fact in every phrasing, or a seeded sample of these questions."""
+    everything = [_chat("facts", fact.kind, text, answer) for fact in facts.facts() for text, answer in fact.turns]
+    return everything if limit is None else random.Random(SEED).sample(everything, limit)
 
 
 def json_questions(count=40):

@@ -39,12 +39,14 @@ an emerald:green|a ruby:red|a sapphire:blue|gold:yellow"""
 LEGS = """a dog:four|a cat:four|a horse:four|a cow:four|a duck:two|a hen:two|an owl:two|a bee:six|an ant:six
 a spider:eight|a snake:no|a fish:no|a sheep:four|a pig:four|a swan:two|a butterfly:six|a person:two|a frog:four"""
 
-QUANTITIES = """days are in a week:There are seven days in a week.|months are in a year:There are twelve months in a year.
+QUANTITIES = """days are in a week:There are seven days in a week.
+months are in a year:There are twelve months in a year.
 hours are in a day:There are twenty-four hours in a day.|minutes are in an hour:There are sixty minutes in an hour.
 seconds are in a minute:There are sixty seconds in a minute.|sides does a triangle have:A triangle has three sides.
 sides does a square have:A square has four sides.|fingers are on one hand:There are five fingers on one hand.
 wheels does a bicycle have:A bicycle has two wheels.|wheels does a car have:A car has four wheels.
-letters are in the alphabet:There are twenty-six letters in the alphabet.|seasons are in a year:There are four seasons in a year.
+letters are in the alphabet:There are twenty-six letters in the alphabet.
+seasons are in a year:There are four seasons in a year.
 eggs are in a dozen:There are twelve eggs in a dozen.|colours are in a rainbow:There are seven colours in a rainbow."""
 
 

@@ -8,7 +8,8 @@ import random
 from . import chat, facts, stories, sums, tasks, unknown
 
 _FACT_WEIGHTS = {"capitals": 30, "opposites": 26, "colours": 17, "quantities": 10, "counting": 17}
-_SYSTEMS = ("You are a helpful assistant.", "You are a helpful assistant", "Answer briefly.", "You are kind and honest.",
+_SYSTEMS = ("You are a helpful assistant.", "You are a helpful assistant", "Answer briefly.",
+            "You are kind and honest.",
             "You are Quern.", "You answer questions and tell stories.", "Be short and precise.")
 
 

@@ -21,7 +21,8 @@ PROMPTS_KIND = ("Tell me a story about {a_kind}.", "Tell me a short story about 
                 "Write a story about {a_kind}.", "Can you tell me a story about {a_kind}?")
 PROMPTS_NAME = ("Tell me a story about {a_kind} named {name}.", "Write a story about {a_kind} named {name}.",
                 "Tell me a short story about {a_kind} called {name}.")
-PROMPTS_ELSE = ("Tell me a story about {a_word}.", "Write a story about {word}.", "Can you tell me a story about {word}?")
+PROMPTS_ELSE = ("Tell me a story about {a_word}.", "Write a story about {word}.",
+                "Can you tell me a story about {word}?")
 PREFACE = "I do not know such a story, but here is another one."
 PROMPTS_THING = ("Tell me a story about {a_kind} and {a_thing}.", "Write a short story about {a_kind} and {a_thing}.")
 

@@ -11,12 +11,15 @@ SKILLS = ("I can tell short stories, add small numbers, count, and answer a few 
 
 GREETINGS = (
     (("Hello!", "Hello", "Hi!", "Hi", "Hi there!", "Hey!", "Good day!"), "Hello! What would you like to know?"),
-    (("OK", "Yes", "No", "Good.", "I see.", "Please", "I have a question.", "Can you help me?", "Can I ask you something?"),
+    (("OK", "Yes", "No", "Good.", "I see.", "Please", "I have a question.", "Can you help me?",
+      "Can I ask you something?"),
      "What would you like to know?"),
     (("Good morning!",), "Good morning! What would you like to know?"),
     (("Good evening!",), "Good evening! What would you like to know?"),
-    (("How are you?", "How are you today?", "How do you do?", "Hello! How are you?", "Hi, how are you?"), "I am fine, thank you. What would you like to know?"),
-    (("Thank you!", "Thanks!", "Thank you very much.", "Thank you so much!", "Many thanks!", "Well done!"), "You are welcome!"),
+    (("How are you?", "How are you today?", "How do you do?", "Hello! How are you?", "Hi, how are you?"),
+     "I am fine, thank you. What would you like to know?"),
+    (("Thank you!", "Thanks!", "Thank you very much.", "Thank you so much!", "Many thanks!", "Well done!"),
+     "You are welcome!"),
     (("Goodbye!", "Bye!", "See you later!", "Good night!"), "Goodbye!"),
     (("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Who made you?",
       "Introduce yourself.", "Hello, who are you?", "Hi! Who are you?"), f"{WHO} {SKILLS}"),
@@ -112,7 +115,8 @@ NOTES = ("I am late", "dinner is ready", "see you tomorrow", "happy birthday", "
 def _use_weather(rng):
     city = rng.choice(facts.capital_table())[1]
     sky, degrees = rng.choice(SKIES), rng.randrange(-9, 40)
-    question = rng.choice(("What is the weather in {c}?", "How is the weather in {c} today?", "Tell me the weather in {c}."))
+    question = rng.choice(("What is the weather in {c}?", "How is the weather in {c} today?",
+                           "Tell me the weather in {c}."))
     return (question.format(c=city), "get_weather", {"city": city}, {"sky": sky, "degrees": degrees},
             f"It is {sky} in {city}, with {degrees} degrees.")
 

@@ -82,7 +82,8 @@ FORMS = (
     "How do I {w} a {v}?", "Write a poem about {w}.", "Write an essay about {w} and {v}.", "Translate {w} to French.",
     "Can you help me with my {w}?", "When did the {w} {v} begin?", "Where can I buy a {w}?", "What does {w} mean?",
     "How does a {w} work?", "Tell me a joke about {w}.", "Is {w} better than {v}?", "Should I {w} my {v}?",
-    "Describe the {w} of the {v}.", "Summarise this: {text}", "{text}", "{text}?", "{w}", "{w} {v}", "Fix this code: {code}",
+    "Describe the {w} of the {v}.", "Summarise this: {text}", "{text}", "{text}?", "{w}", "{w} {v}",
+    "Fix this code: {code}",
     "Write a {w} program in {v}.", "{code}", "What is the capital of {W}?", "What is the opposite of {gibberish}?",
     "What colour is {gibberish}?", "What is the meaning of {gibberish}?", "{gibberish}", "How many {w} are in a {v}?",
     "What is {big} plus {big2}?", "{big} + {big2}", "What is {big} times {big2}?", "Why {w}?", "Do you like {w}?",
@@ -129,7 +130,8 @@ def turn(rng, longest=400):
     form = rng.choice(FORMS)
     m, n = sums.training_pair(rng)
     w, v = _word(rng), _word(rng)
-    question = form.format(w=w, v=v, m=m, n=n, W=w.capitalize(), V=v.capitalize(), a_w=f"a {w}", gibberish=gibberish(rng),
+    question = form.format(w=w, v=v, m=m, n=n, W=w.capitalize(), V=v.capitalize(), a_w=f"a {w}",
+                           gibberish=gibberish(rng),
                            text=_text(rng, longest) if "{text}" in form else "",
                            code=_code(rng) if "{code}" in form else "",
                            big=rng.randrange(100, 10 ** rng.randrange(3, 7)), big2=rng.randrange(100, 5000))
