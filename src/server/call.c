@@ -145,9 +145,10 @@ void qn_call_fail(qn_call *call, const quern_error *e)
     int status = qn_answer_status(e->code);
     if (status == 429 || status == 503) {
         pthread_mutex_lock(&call->lock);
-        qn_generation *g = call->generation;
-        int seconds = g ? qn_generation_retry_seconds(g) : 1;
+        qn_generation *g = call->generation ? qn_generation_hold(call->generation) : NULL;
         pthread_mutex_unlock(&call->lock);
+        int seconds = g ? qn_generation_retry_seconds(g) : 1;
+        qn_generation_release(g);
         char text[16];
         snprintf(text, sizeof text, "%d", seconds);
         qn_call_header(call, "Retry-After", text);
@@ -237,14 +238,19 @@ int64_t qn_call_take(qn_call *call, char *to, size_t max)
     return n;
 }
 
-void qn_call_ping(qn_call *call, uint64_t now_ns, uint64_t quiet_ns)
+bool qn_call_is_quiet(qn_call *call, uint64_t now_ns, uint64_t quiet_ns)
 {
-    static const char PING[] = ": ping\n\n";
     pthread_mutex_lock(&call->lock);
     bool quiet = call->streaming && !call->ended && now_ns > call->pushed_ns &&
                  now_ns - call->pushed_ns > quiet_ns;
     pthread_mutex_unlock(&call->lock);
-    if (quiet) qn_call_stream_push(call, PING, sizeof PING - 1, false);
+    return quiet;
+}
+
+void qn_call_ping(qn_call *call)
+{
+    static const char PING[] = ": ping\n\n";
+    qn_call_stream_push(call, PING, sizeof PING - 1, false);
 }
 
 void qn_call_attach(qn_call *call, qn_generation *g)

@@ -46,7 +46,8 @@ qn_call *qn_call_new(qn_server *s, struct MHD_Connection *connection);
 void qn_call_complete(qn_call *call);
 // The stream's next bytes: how many, 0 where the call was suspended, -1 at its end, -2 when the client has gone.
 int64_t qn_call_take(qn_call *call, char *to, size_t max);
-// Keeps quiet streams alive; the sweep, under the server's lock.
-void qn_call_ping(qn_call *call, uint64_t now_ns, uint64_t quiet_ns);
+// A stream that has said nothing for a while, and a comment that keeps it alive. The sweep.
+bool qn_call_is_quiet(qn_call *call, uint64_t now_ns, uint64_t quiet_ns);
+void qn_call_ping(qn_call *call);
 
 #endif

@@ -279,6 +279,17 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return taken;
 }
 
+static void finish(qn_call *call)
+{
+    qn_call_complete(call);
+    qn_call_release(call);
+}
+
+static void finish_upgraded(qn_task *task)
+{
+    finish(QN_TASK_OF(task, qn_call, work_task));
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
@@ -286,12 +297,17 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     qn_call *call = *con_cls;
     if (!call) return;
     *con_cls = NULL;
-    if (!call->upgrade) qn_connections_expect(cls, connection, QN_WAIT_NEXT);
+    if (call->upgrade) {
+        // Of an upgraded connection libmicrohttpd tells under its own lock: ours must not be taken here.
+        call->work_task.run = finish_upgraded;
+        qn_loop_post(&call->server->loop, &call->work_task);
+        return;
+    }
+    qn_connections_expect(cls, connection, QN_WAIT_NEXT);
     if (!call->dispatched) forget_body(call);
     qn_watch_stop(call->watch);
     call->watch = NULL;
-    qn_call_complete(call);
-    qn_call_release(call);
+    finish(call);
 }
 
 /* ---- the daemon ---- */

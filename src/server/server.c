@@ -106,17 +106,30 @@ static void on_signal(uv_signal_t *handle, int number)
     qn_server_shutdown(handle->data, false);
 }
 
+// Collected first: nothing of libmicrohttpd may be called under the server's lock.
+static void ping_calls(qn_server *s, uint64_t now_ns)
+{
+    enum { A_ROUND = 64 };
+    qn_call *some[A_ROUND];
+    uint64_t quiet_ns = (uint64_t)s->options.limits.ping_ms * 1000000u;
+    int n = 0;
+    pthread_mutex_lock(&s->lock);
+    for (qn_call *call = s->calls; call && n < A_ROUND; call = call->next)
+        if (qn_call_is_quiet(call, now_ns, quiet_ns)) some[n++] = qn_call_hold(call);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < n; i++) {
+        qn_call_ping(some[i]);
+        qn_call_release(some[i]);
+    }
+}
+
 static void on_sweep(uv_timer_t *timer)
 {
     qn_server *s = timer->data;
     uint64_t now_ns = qn_clock_ns();
-    uint64_t quiet_ns = (uint64_t)s->options.limits.ping_ms * 1000000u;
     qn_connections_sweep(s, now_ns);
     qn_socket_sweep(s, now_ns);
-    pthread_mutex_lock(&s->lock);
-    for (qn_call *call = s->calls; call; call = call->next)
-        qn_call_ping(call, now_ns, quiet_ns);
-    pthread_mutex_unlock(&s->lock);
+    ping_calls(s, now_ns);
     if (atomic_load(&s->draining)) go_on_draining(s, now_ns);
 }
 

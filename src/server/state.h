@@ -1,5 +1,6 @@
 // State: what the files of the server share about one server. Private to src/server.
-// Lock order: qn_server.lock → a call's or socket's lock → libmicrohttpd's own.
+// Lock order: qn_server.lock → a call's, socket's or generation's lock; a call's lock → libmicrohttpd's own. Nothing of
+// libmicrohttpd is called under qn_server.lock.
 #ifndef QN_SERVER_STATE_H
 #define QN_SERVER_STATE_H
 #include <microhttpd.h>

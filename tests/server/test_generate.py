@@ -208,19 +208,14 @@ def test_a_thousand_clients_cut_at_random(make_fake):
 
 # ---- slow readers ----
 
-def rss(server):
-    with open(f"/proc/{server.process.pid}/statm") as f:
-        return int(f.read().split()[1]) * 4096
-
-
 def test_a_slow_reader_is_ended_within_bounded_memory(make_fake):
     server = make_fake("--stream-bytes", "65536", "--models", "1")
     server.generate(prompt="warm", max_tokens=2)
-    before = rss(server)
+    before = server.memory()
     readers = [send(server, prompt="!tokens=1000000 !delay=0 !size=4000", stream=True) for _ in range(8)]
     assert server.wait_for(lambda p: p["server"]["slow_clients_total"] == 8, timeout=60) < 60
     server.wait_for(lambda p: p["server"]["running"] == 0)
-    assert rss(server) - before < 64 << 20
+    assert server.memory() - before < 64 << 20
     # What was said until then is there, and the end is told.
     data = b""
     readers[0].settimeout(5 * SCALE)

@@ -150,16 +150,13 @@ def test_too_long_a_message_in_fragments(fake):
 
 
 def test_a_flood_of_fragments_costs_no_memory(fake):
-    def rss():
-        with open(f"/proc/{fake.process.pid}/statm") as f:
-            return int(f.read().split()[1]) * 4096
-    before = rss()
+    before = fake.memory()
     with RawSocket(fake) as ws:
         try:
             ws.send(frame(1, b"x", fin=False) + frame(0, b"x", fin=False) * 1000000)
         except ConnectionError:
             pass
-    assert rss() - before < 8 << 20
+    assert fake.memory() - before < 8 << 20
 
 
 def test_a_reset_in_mid_frame(fake):
@@ -321,19 +318,14 @@ def test_silent_clients_are_pinged_and_closed(make_fake):
         assert until_end(polite, 1)[-1]["type"] == "done"
 
 
-def rss(server):
-    with open(f"/proc/{server.process.pid}/statm") as f:
-        return int(f.read().split()[1]) * 4096
-
-
 def test_a_slow_reader_loses_its_request_and_not_more(make_fake):
     server = make_fake("--stream-bytes", "65536")
-    before = rss(server)
+    before = server.memory()
     with RawSocket(server, timeout=30) as ws:
         generate(ws, "big", prompt="!tokens=1000000 !delay=0 !size=4000", max_tokens=1000000)
         server.wait_for(lambda p: p["server"]["slow_clients_total"] == 1, timeout=60)
         server.wait_for(lambda p: p["server"]["running"] == 0)
-        assert rss(server) - before < 64 << 20
+        assert server.memory() - before < 64 << 20
         assert until_end(ws, "big")[-1]["error"]["code"] == "limit"
         generate(ws, "small")
         assert until_end(ws, "small")[-1]["type"] == "done"
@@ -342,7 +334,7 @@ def test_a_slow_reader_loses_its_request_and_not_more(make_fake):
 def test_a_flood_of_messages_that_nobody_reads(make_fake):
     """Errors for bad messages queue up; reading stops before they take much memory."""
     server = make_fake("--stream-bytes", "65536", "--ping-ms", "300", "--pong-ms", "1500")
-    before = rss(server)
+    before = server.memory()
     for payload in (frame(1, b"{}"), frame(9, b"x" * 125)):
         with RawSocket(server) as ws:
             ws.s.settimeout(1)
@@ -351,7 +343,7 @@ def test_a_flood_of_messages_that_nobody_reads(make_fake):
                     ws.send(payload * 2000)
             except OSError:
                 pass
-            assert rss(server) - before < 48 << 20
+            assert server.memory() - before < 48 << 20
             assert server.is_well()
     server.wait_for(lambda p: p["server"]["websockets"] == 0)
 
