@@ -44,7 +44,7 @@ static int parse_parentheses(qn_jinja_parser *p, qn_jinja_node **out)
 
 static bool constant_name(const qn_jinja_token *t, qn_jinja_value *out)
 {
-    qn_jinja_string name = {t->text, NULL, t->n, true};
+    qn_jinja_string name = {t->text, NULL, t->n, true, false};
     *out = qn_jinja_none();
     if (qn_jinja_is(&name, "none") || qn_jinja_is(&name, "None")) return true;
     bool yes = qn_jinja_is(&name, "true") || qn_jinja_is(&name, "True");

@@ -33,6 +33,14 @@ static int filter_string(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
     return qn_jinja_string_value(r, &s, out);
 }
 
+static int filter_safe(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
+{
+    qn_jinja_string s;
+    if (qn_jinja_to_string(r, &c->self, &s)) return r->code;
+    s.markup = true;
+    return qn_jinja_string_value(r, &s, out);
+}
+
 // ---- numbers ----
 
 static int filter_int(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
@@ -153,7 +161,7 @@ static int read_indent(qn_jinja_run *r, const qn_jinja_value *v, qn_jinja_string
     char *spaces = qn_jinja_take(r, n > 0 ? (size_t)n : 0, 1);
     if (!spaces) return r->code;
     if (n > 0) memset(spaces, ' ', (size_t)n);
-    *out = (qn_jinja_string){spaces, NULL, n > 0 ? (size_t)n : 0, true};
+    *out = (qn_jinja_string){spaces, NULL, n > 0 ? (size_t)n : 0, true, false};
     return 0;
 }
 
@@ -238,7 +246,7 @@ static const qn_jinja_builtin rows[] = {
     {"length", filter_length, "", 0},
     {"count", filter_length, "", 0},
     {"string", filter_string, "", 0},
-    {"safe", filter_string, "", 0},
+    {"safe", filter_safe, "", 0},
     {"int", filter_int, "default base", 0},
     {"float", filter_float, "default", 0},
     {"abs", filter_abs, "", 0},

@@ -45,6 +45,7 @@ static int filter_replace(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out
     qn_jinja_replacement how;
     qn_jinja_string s;
     if (qn_jinja_to_string(r, &c->self, &s)) return r->code;
+    s.markup = false;
     if (qn_jinja_to_string(r, &c->slot[0], &how.old)) return r->code;
     if (qn_jinja_to_string(r, &c->slot[1], &how.new)) return r->code;
     if (qn_jinja_int_argument(r, &c->slot[2], -1, &how.count)) return r->code;
@@ -90,7 +91,7 @@ static int filter_indent(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
     return qn_jinja_build(&b, out);
 }
 
-// ---- words, entities, layout ----
+// ---- words, markup, layout ----
 
 static bool is_word(uint32_t code)
 {
@@ -116,41 +117,19 @@ static int filter_wordcount(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *o
     return 0;
 }
 
-static const char *entity(char c)
-{
-    switch (c) {
-    case '&':
-        return "&amp;";
-    case '<':
-        return "&lt;";
-    case '>':
-        return "&gt;";
-    case '"':
-        return "&#34;";
-    case '\'':
-        return "&#39;";
-    default:
-        return NULL;
-    }
-}
-
 static int filter_escape(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
 {
-    qn_jinja_builder b = {.run = r};
     qn_jinja_string s;
-    size_t plain = 0;
-    if (qn_jinja_to_string(r, &c->self, &s) || qn_jinja_charge(r, s.n / 32)) return r->code;
-    for (size_t i = 0; i < s.n; i++) {
-        const char *name = entity(s.data[i]);
-        if (!name) continue;
-        qn_jinja_string before = qn_jinja_view(&s, plain, i);
-        qn_jinja_add(&b, &before);
-        qn_jinja_add_text(&b, name, strlen(name), qn_jinja_trust_at(&s, i));
-        plain = i + 1;
-    }
-    qn_jinja_string rest = qn_jinja_view(&s, plain, s.n);
-    qn_jinja_add(&b, &rest);
-    return qn_jinja_build(&b, out);
+    if (qn_jinja_to_string(r, &c->self, &s)) return r->code;
+    return qn_jinja_escape(r, &s, out);
+}
+
+static int filter_forceescape(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
+{
+    qn_jinja_string s;
+    if (qn_jinja_to_string(r, &c->self, &s)) return r->code;
+    s.markup = false;
+    return qn_jinja_escape(r, &s, out);
 }
 
 static int filter_center(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
@@ -198,7 +177,7 @@ static const qn_jinja_builtin rows[] = {
     {"wordcount", filter_wordcount, "", 0},
     {"escape", filter_escape, "", 0},
     {"e", filter_escape, "", 0},
-    {"forceescape", filter_escape, "", 0},
+    {"forceescape", filter_forceescape, "", 0},
     {"center", filter_center, "width", 0},
     {"format", filter_format, "*", 0},
 };

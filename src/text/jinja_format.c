@@ -179,7 +179,7 @@ static int format_character(formatter *f, const qn_jinja_value *v)
     } else if (qn_jinja_as_int(v, &code) && code >= 0 && code <= 0x10ffff) {
         int n = qn_utf8_encode((uint32_t)code, bytes);
         if (!n) return qn_jinja_fail(r, "ValueError", "%%c is no character");
-        s = (qn_jinja_string){bytes, NULL, (size_t)n, false};
+        s = (qn_jinja_string){bytes, NULL, (size_t)n, false, false};
     } else {
         return qn_jinja_fail(r, "TypeError", "%%c requires int or char");
     }
@@ -259,7 +259,7 @@ int qn_jinja_percent(qn_jinja_run *r, const qn_jinja_string *format, const qn_ji
         if (at != SIZE_MAX && format_one(&f)) return r->code;
     }
     bool tuple = values->kind == QN_JINJA_LIST && values->list->flavour == QN_JINJA_TUPLE;
-    bool ignored = values->kind == QN_JINJA_DICT ||
+    bool ignored = values->kind == QN_JINJA_DICT || values->kind == QN_JINJA_UNDEFINED ||
                    (values->kind == QN_JINJA_LIST && !tuple); // a list counts as a mapping too
     if (!ignored && f.n_used < (tuple ? values->list->n : 1)) {
         return qn_jinja_fail(r, "TypeError",

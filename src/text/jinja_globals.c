@@ -159,7 +159,7 @@ static int strftime_now(qn_jinja_run *r, qn_jinja_call *c, qn_jinja_value *out)
     if (!localtime_r(&now, &local)) return qn_jinja_fail(r, "OverflowError", "no such time");
     size_t n = *pattern ? strftime(text, 2048, pattern, &local) : 0;
     bool trusted = !format.trust && format.trusted;
-    qn_jinja_string s = {text, NULL, n, trusted};
+    qn_jinja_string s = {text, NULL, n, trusted, false};
     return qn_jinja_string_value(r, &s, out);
 }
 

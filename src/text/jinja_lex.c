@@ -44,7 +44,7 @@ static void move(qn_jinja_lexer *l, size_t to)
 
 static size_t skip_space(const qn_jinja_lexer *l, size_t i)
 {
-    qn_jinja_string rest = {l->source + i, NULL, l->n - i, true};
+    qn_jinja_string rest = {l->source + i, NULL, l->n - i, true, false};
     return l->n - qn_jinja_trim(&rest, NULL, true, false).n;
 }
 
@@ -66,14 +66,14 @@ static char sign_at(const qn_jinja_lexer *l, size_t i)
 // Text that ends before a tag with `sign`, cut as the sign and lstrip_blocks want it.
 static size_t text_end(const qn_jinja_lexer *l, size_t from, size_t to, char sign, bool variable)
 {
-    qn_jinja_string text = {l->source + from, NULL, to - from, true};
+    qn_jinja_string text = {l->source + from, NULL, to - from, true, false};
     if (sign == '-') return from + qn_jinja_trim(&text, NULL, false, true).n;
     if (sign == '+' || variable) return to;
     size_t line = to;
     while (line > from && l->source[line - 1] != '\n')
         line--;
     if (line == from && !l->line_starts) return to;
-    qn_jinja_string last = {l->source + line, NULL, to - line, true};
+    qn_jinja_string last = {l->source + line, NULL, to - line, true, false};
     return qn_jinja_trim(&last, NULL, true, false).n ? to : line;
 }
 

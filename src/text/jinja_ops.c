@@ -139,6 +139,15 @@ static int calculate_real(qn_jinja_run *r, qn_jinja_operator op, double a, doubl
     return 0;
 }
 
+static int add_strings(qn_jinja_run *r, const qn_jinja_string *a, const qn_jinja_string *b,
+                       qn_jinja_value *out)
+{
+    qn_jinja_value escaped;
+    if (a->markup == b->markup) return qn_jinja_concat(r, a, b, out);
+    if (qn_jinja_escape(r, a->markup ? b : a, &escaped)) return r->code;
+    return qn_jinja_concat(r, a->markup ? a : escaped.string, a->markup ? escaped.string : b, out);
+}
+
 static int add_lists(qn_jinja_run *r, const qn_jinja_list *a, const qn_jinja_list *b,
                      qn_jinja_value *out)
 {
@@ -186,7 +195,7 @@ static int calculate_sequence(qn_jinja_run *r, qn_jinja_operator op, const qn_ji
         return qn_jinja_percent(r, a->string, b, out);
     }
     if (op == QN_JINJA_ADD && a->kind == QN_JINJA_STRING && b->kind == QN_JINJA_STRING) {
-        return qn_jinja_concat(r, a->string, b->string, out);
+        return add_strings(r, a->string, b->string, out);
     }
     if (op == QN_JINJA_ADD && is_plain(a) && is_plain(b) && a->list->flavour == b->list->flavour) {
         return add_lists(r, a->list, b->list, out);

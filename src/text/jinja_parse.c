@@ -61,7 +61,7 @@ int qn_jinja_keep_string(qn_jinja_parser *p, const char *text, size_t n,
 {
     qn_jinja_string *s = qn_jinja_keep(p, 1, sizeof *s);
     if (!s) return qn_jinja_no_room(p);
-    *s = (qn_jinja_string){text, NULL, n, true};
+    *s = (qn_jinja_string){text, NULL, n, true, false};
     *out = s;
     return 0;
 }

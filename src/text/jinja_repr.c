@@ -235,7 +235,9 @@ static void add_repr(qn_jinja_builder *b, const qn_jinja_value *v, int depth)
         add_number(b, v);
         return;
     case QN_JINJA_STRING:
+        if (v->string->markup) add(b, "Markup(");
         add_quoted(b, v->string);
+        if (v->string->markup) add(b, ")");
         return;
     case QN_JINJA_LIST:
         add_list(b, v->list, depth + 1);

@@ -8,13 +8,13 @@ enum { CHUNK_BYTES = 64 << 10, MAX_SLACK_BYTES = 4 << 20 };
 
 qn_jinja_string qn_jinja_literal(const char *text, bool trusted)
 {
-    return (qn_jinja_string){text, NULL, strlen(text), trusted};
+    return (qn_jinja_string){text, NULL, strlen(text), trusted, false};
 }
 
 qn_jinja_string qn_jinja_view(const qn_jinja_string *s, size_t from, size_t to)
 {
     return (qn_jinja_string){s->data + from, s->trust ? s->trust + from : NULL, to - from,
-                             s->trusted};
+                             s->trusted, s->markup};
 }
 
 int qn_jinja_string_value(qn_jinja_run *r, const qn_jinja_string *s, qn_jinja_value *out)
@@ -67,7 +67,7 @@ int qn_jinja_concat(qn_jinja_run *r, const qn_jinja_string *a, const qn_jinja_st
     bool extends = r->text && a->trust && a->data + a->n == r->text + r->text_used &&
                    r->text_size - r->text_used >= b->n;
     if (qn_jinja_charge_bytes(r, b->n + (extends ? 0 : a->n))) return r->code;
-    qn_jinja_string whole = {a->data, a->trust, a->n + b->n, false};
+    qn_jinja_string whole = {a->data, a->trust, a->n + b->n, false, a->markup && b->markup};
     if (!extends) {
         if (!text_room(r, whole.n)) return r->code;
         whole.data = r->text + r->text_used;
@@ -139,7 +139,7 @@ void qn_jinja_add(qn_jinja_builder *b, const qn_jinja_string *s)
 
 void qn_jinja_add_text(qn_jinja_builder *b, const char *text, size_t n, bool trusted)
 {
-    qn_jinja_add(b, &(qn_jinja_string){text, NULL, n, trusted});
+    qn_jinja_add(b, &(qn_jinja_string){text, NULL, n, trusted, false});
 }
 
 int qn_jinja_build(qn_jinja_builder *b, qn_jinja_value *out)
@@ -149,7 +149,7 @@ int qn_jinja_build(qn_jinja_builder *b, qn_jinja_value *out)
     if (b->data && b->data + b->capacity == r->text + r->text_used) {
         r->text_used -= b->capacity - b->n;
     }
-    qn_jinja_string s = {b->n ? b->data : "", b->n ? b->trust : NULL, b->n, true};
+    qn_jinja_string s = {b->n ? b->data : "", b->n ? b->trust : NULL, b->n, true, false};
     return qn_jinja_string_value(r, &s, out);
 }
 

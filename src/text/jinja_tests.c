@@ -30,7 +30,7 @@ SIMPLE_TEST(test_sequence, v->kind == QN_JINJA_UNDEFINED || v->kind == QN_JINJA_
                                v->kind == QN_JINJA_DICT ||
                                (v->kind == QN_JINJA_LIST && v->list->flavour <= QN_JINJA_RANGE))
 SIMPLE_TEST(test_callable, v->kind >= QN_JINJA_LOOP || v->kind == QN_JINJA_UNDEFINED)
-SIMPLE_TEST(test_escaped, v == NULL) // there is no markup here
+SIMPLE_TEST(test_escaped, v->kind == QN_JINJA_STRING && v->string->markup)
 SIMPLE_TEST(test_filter, v->kind == QN_JINJA_STRING &&
                              qn_jinja_find_filter(v->string->data, v->string->n) != NULL)
 SIMPLE_TEST(test_test,

@@ -80,7 +80,7 @@ static int change_ascii(qn_jinja_run *r, const qn_jinja_string *s, qn_jinja_case
     for (size_t i = 0; i < s->n; i++) {
         data[i] = (char)map((unsigned char)s->data[i], how, &begins);
     }
-    qn_jinja_string changed = {data, s->trust, s->n, s->trusted};
+    qn_jinja_string changed = {data, s->trust, s->n, s->trusted, s->markup};
     return qn_jinja_string_value(r, &changed, out);
 }
 
@@ -173,6 +173,48 @@ int qn_jinja_replace(qn_jinja_run *r, const qn_jinja_string *s, const qn_jinja_r
     qn_jinja_string rest = qn_jinja_view(s, from, s->n);
     qn_jinja_add(&b, &rest);
     return qn_jinja_build(&b, out);
+}
+
+// ---- markup ----
+
+static const char *entity(char c)
+{
+    switch (c) {
+    case '&':
+        return "&amp;";
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '"':
+        return "&#34;";
+    case '\'':
+        return "&#39;";
+    default:
+        return NULL;
+    }
+}
+
+int qn_jinja_escape(qn_jinja_run *r, const qn_jinja_string *s, qn_jinja_value *out)
+{
+    qn_jinja_builder b = {.run = r};
+    size_t plain = 0;
+    if (s->markup) return qn_jinja_string_value(r, s, out);
+    if (qn_jinja_charge(r, s->n / 32)) return r->code;
+    for (size_t i = 0; i < s->n; i++) {
+        const char *name = entity(s->data[i]);
+        if (!name) continue;
+        qn_jinja_string before = qn_jinja_view(s, plain, i);
+        qn_jinja_add(&b, &before);
+        qn_jinja_add_text(&b, name, strlen(name), qn_jinja_trust_at(s, i));
+        plain = i + 1;
+    }
+    qn_jinja_string rest = qn_jinja_view(s, plain, s->n);
+    qn_jinja_add(&b, &rest);
+    if (qn_jinja_build(&b, out)) return r->code;
+    qn_jinja_string whole = *out->string;
+    whole.markup = true;
+    return qn_jinja_string_value(r, &whole, out);
 }
 
 // ---- lines and ends ----

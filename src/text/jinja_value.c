@@ -242,7 +242,7 @@ static int array_from_json(reading *in, const json_t *json, qn_jinja_value *out)
 
 static int string_from_json(reading *in, const char *data, size_t n, qn_jinja_value *out)
 {
-    qn_jinja_string s = {data, NULL, n, in->trusted};
+    qn_jinja_string s = {data, NULL, n, in->trusted, false};
     return qn_jinja_string_value(in->run, &s, out);
 }
 

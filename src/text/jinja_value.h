@@ -47,6 +47,8 @@ typedef struct {
     const unsigned char *trust; // one byte for each of data; NULL: all of them are `trusted`
     size_t n;
     bool trusted;
+    bool
+        markup; // what safe and escape gave: + escapes what is added to it, as Python's Markup does
 } qn_jinja_string;
 
 typedef enum {
@@ -168,6 +170,8 @@ qn_jinja_string qn_jinja_view(const qn_jinja_string *s, size_t from, size_t to);
 int qn_jinja_string_value(qn_jinja_run *r, const qn_jinja_string *s, qn_jinja_value *out);
 int qn_jinja_concat(qn_jinja_run *r, const qn_jinja_string *a, const qn_jinja_string *b,
                     qn_jinja_value *out);
+// s with & < > " ' as entities, unless it is markup; the result is.
+int qn_jinja_escape(qn_jinja_run *r, const qn_jinja_string *s, qn_jinja_value *out);
 bool qn_jinja_same(const qn_jinja_string *a, const qn_jinja_string *b);
 bool qn_jinja_is(const qn_jinja_string *s, const char *text);
 int qn_jinja_order(const qn_jinja_string *a, const qn_jinja_string *b); // -1, 0, 1 by code point

@@ -39,6 +39,7 @@ static const row expressions[] = {
     {"{{ d | tojson(indent=2) ~ {'b': [], 'a': {}} | tojson(sort_keys=true, separators=(',', ':')) ~ u | tojson(ensure_ascii=true) }}", "{\n  \"b\": 1,\n  \"A\": 2,\n  \"items\": 3,\n  \"x\": {\n    \"y\": [\n      1,\n      {\n        \"z\": null\n      }\n    ]\n  }\n}{\"a\":{},\"b\":[]}\"\\u00dcn\\u00ef \\u00df\\u00e9\""},
     {"{{ [n is number, true is integer, f is float, d is mapping, l is mapping, s is sequence, undef is iterable, n is divisibleby 5, n is not none, n is in l, 'ABC' is upper, range is callable] }}", "[True, False, True, True, False, True, True, True, True, False, True, True]"},
     {"{{ [range(5) | list, range(5, 0, -2) | list, range(3), dict(a=1, b=2), namespace(a=1).a, (1 if false) is defined] }}", "[[0, 1, 2, 3, 4], [5, 3, 1], range(0, 3), {'a': 1, 'b': 2}, 1, False]"},
+    {"{{ [(s | safe) + '<&', ('<' | e) ~ '<', '<' + (s | escape), (s | safe) is escaped] }}", "[Markup('Hello, World&lt;&amp;'), '&lt;<', Markup('&lt;Hello, World'), True]"},
     {"{{ tools is none and documents is none and add_generation_prompt is false }}", "True"},
 };
 

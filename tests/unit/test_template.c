@@ -313,7 +313,7 @@ static void *exceed_limits(void *arg)
 }
 
 // Sanitisers want several times the stack.
-#if defined __SANITIZE_ADDRESS__
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 enum { STACK_BYTES = 2 << 20 };
 #elif defined __has_feature
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
