@@ -6,26 +6,11 @@
 #include <strings.h>
 
 #include "server/call_state.h"
-#include "server/sha1.h"
+#include "server/ws_accept.h"
 
 enum { KEY_CHARS = 24 }; // of base64, for 16 bytes
 
 static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-void qn_ws_handshake_accept(const char *key, char out[QN_WS_ACCEPT_BYTES])
-{
-    char text[KEY_CHARS + 37];
-    unsigned char hash[21] = {0};
-    int n = snprintf(text, sizeof text, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
-    qn_sha1_short(text, (size_t)n, hash);
-    for (int i = 0; i < 28; i++) {
-        int bit = i * 6, at = bit / 8;
-        unsigned two = (unsigned)hash[at] << 8 | (at < 19 ? hash[at + 1] : 0);
-        out[i] = BASE64[two >> (10 - bit % 8) & 63];
-    }
-    out[27] = '=';
-    out[28] = 0;
-}
 
 // One of a comma-separated list, whatever its case.
 static bool lists(const char *list, const char *word)
@@ -86,7 +71,7 @@ void qn_ws_handshake(qn_call *call, const qn_socket_handler *handler)
         qn_call_refuse(call, 400, "upgrade", NULL, "one Sec-WebSocket-Key of 16 bytes is due");
     } else {
         qn_buffer none = QN_BUFFER_INIT;
-        qn_ws_handshake_accept(h.key, accept);
+        qn_ws_accept(h.key, accept);
         qn_call_header(call, "Upgrade", "websocket");
         qn_call_header(call, "Sec-WebSocket-Accept", accept);
         call->upgrade = handler;

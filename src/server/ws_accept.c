@@ -1,8 +1,11 @@
-// See sha1.h.
-#include "server/sha1.h"
+// See ws_accept.h. SHA-1 (RFC 3174) of a short text lives here since it protects nothing and nothing else needs it.
+#include "server/ws_accept.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+
+static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static uint32_t turn(uint32_t x, int n)
 {
@@ -43,7 +46,8 @@ static void take_block(uint32_t h[5], const unsigned char *block)
         h[i] += s[i];
 }
 
-void qn_sha1_short(const char *text, size_t n, unsigned char out[20])
+// n ≤ 119.
+static void sha1(const char *text, size_t n, unsigned char out[20])
 {
     uint32_t h[5] = {0x67452301u, 0xefcdab89u, 0x98badcfeu, 0x10325476u, 0xc3d2e1f0u};
     unsigned char padded[128] = {0};
@@ -56,4 +60,19 @@ void qn_sha1_short(const char *text, size_t n, unsigned char out[20])
         take_block(h, padded + at);
     for (int i = 0; i < 20; i++)
         out[i] = (unsigned char)(h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void qn_ws_accept(const char *key, char out[QN_WS_ACCEPT_BYTES])
+{
+    char text[24 + 37];
+    unsigned char hash[21] = {0};
+    int n = snprintf(text, sizeof text, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
+    sha1(text, (size_t)n, hash);
+    for (int i = 0; i < 28; i++) {
+        int bit = i * 6, at = bit / 8;
+        unsigned two = (unsigned)hash[at] << 8 | (at < 19 ? hash[at + 1] : 0);
+        out[i] = BASE64[two >> (10 - bit % 8) & 63];
+    }
+    out[27] = '=';
+    out[28] = 0;
 }
