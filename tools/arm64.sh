@@ -28,7 +28,7 @@ cat >"$to/cross.ini" <<END
 c = ['aarch64-linux-gnu-gcc', '--sysroot=$root']
 ar = 'aarch64-linux-gnu-ar'
 strip = 'aarch64-linux-gnu-strip'
-pkg-config = 'pkg-config'
+pkgconfig = 'pkg-config'
 exe_wrapper = ['qemu-aarch64', '-L', '$root']
 [properties]
 sys_root = '$root'
