@@ -34,23 +34,6 @@ static bool has_weight_files(const char *directory)
     return found;
 }
 
-// Opens the weights on the CPU, where they are only mapped.
-static int check_weights(const char *directory, qn_model_facts *facts, quern_error *e)
-{
-    const qn_backend *cpu = qn_backend_by_name("cpu");
-    qn_device_options one_thread = {.n_threads = 1};
-    qn_device *device = NULL;
-    qn_model *model = NULL;
-    int rc = cpu->open(&one_thread, &device, e);
-    if (rc) return rc;
-    qn_model_options options = {cpu, device, false};
-    rc = qn_model_open(directory, &options, &model, e);
-    if (!rc) *facts = *qn_model_get_facts(model);
-    qn_model_free(model);
-    cpu->close(device);
-    return rc;
-}
-
 static int check_text(const char *directory, inspection *out, quern_error *e)
 {
     qn_tokenizer *t = NULL;
@@ -86,7 +69,7 @@ static int look(const char *name, const char *shape, const char *dtype, inspecti
         if (!rc) rc = qn_model_read_facts(path, &out->facts, e);
         if (!rc) rc = check_text(path, out, e);
         if (!rc && (out->has_files = has_weight_files(path)))
-            rc = check_weights(path, &out->facts, e);
+            rc = qn_model_check(path, &out->facts, e);
     }
     if (!rc) rc = qn_model_list_weights(path, shape, &out->weights, &out->n_weights, e);
     free(path);
@@ -156,7 +139,6 @@ static void print_text(const char *name, const inspection *in, bool all)
 
 static void print_shapes(void)
 {
-
     for (const char *const *s = qn_model_shapes(); *s; s++)
         printf("%s\n", *s);
 }

@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+// macOS refuses to read more than INT_MAX bytes in one call.
+enum { READ_BYTES = 1 << 30 };
+
 // Opens without blocking on a FIFO and checks the kind of file.
 static int open_regular(const char *path, int *fd, size_t *n_bytes, quern_error *e)
 {
@@ -30,7 +33,8 @@ static int open_regular(const char *path, int *fd, size_t *n_bytes, quern_error 
 static int read_all(int fd, const char *path, char *to, size_t n, quern_error *e)
 {
     for (size_t done = 0; done < n;) {
-        ssize_t got = read(fd, to + done, n - done);
+        size_t left = n - done;
+        ssize_t got = read(fd, to + done, left < READ_BYTES ? left : READ_BYTES);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return qn_error_set(e, QUERN_E_IO, "%s: cannot read: %s", path, strerror(errno));
@@ -66,29 +70,43 @@ int qn_file_read(const char *path, size_t max_bytes, char **out, size_t *n_bytes
     return 0;
 }
 
+// The first n bytes of an open file.
+static int map_bytes(int fd, const char *path, size_t n, bool copy, qn_mapping *out, quern_error *e)
+{
+    if (n == 0) return qn_error_set(e, QUERN_E_FORMAT, "%s: the file is empty", path);
+    void *p = copy ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                   : mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return qn_error_set(e, QUERN_E_MEMORY, "%s: cannot map %zu bytes: %s", path, n,
+                            strerror(errno));
+    int rc = copy ? read_all(fd, path, p, n, e) : 0;
+    if (rc)
+        munmap(p, n);
+    else
+        *out = (qn_mapping){p, n, copy};
+    return rc;
+}
+
 int qn_file_map(const char *path, bool copy, qn_mapping *out, quern_error *e)
 {
     int fd;
     size_t n;
     int rc = open_regular(path, &fd, &n, e);
     if (rc) return rc;
-    void *p = MAP_FAILED;
-    int flags = copy ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE;
-    if (n == 0)
-        rc = qn_error_set(e, QUERN_E_FORMAT, "%s: the file is empty", path);
-    else if ((p = mmap(NULL, n, copy ? PROT_READ | PROT_WRITE : PROT_READ, flags, copy ? -1 : fd,
-                       0)) == MAP_FAILED)
-        rc = qn_error_set(e, QUERN_E_MEMORY, "%s: cannot map %zu bytes: %s", path, n,
-                          strerror(errno));
-    else if (copy)
-        rc = read_all(fd, path, p, n, e);
+    rc = map_bytes(fd, path, n, copy, out, e);
     close(fd);
-    if (rc) {
-        if (p != MAP_FAILED) munmap(p, n);
-        return rc;
-    }
-    *out = (qn_mapping){p, n, copy};
-    return 0;
+    return rc;
+}
+
+int qn_file_map_head(const char *path, size_t max_bytes, qn_mapping *out, size_t *file_bytes,
+                     quern_error *e)
+{
+    int fd;
+    int rc = open_regular(path, &fd, file_bytes, e);
+    if (rc) return rc;
+    rc = map_bytes(fd, path, *file_bytes < max_bytes ? *file_bytes : max_bytes, false, out, e);
+    close(fd);
+    return rc;
 }
 
 void qn_file_unmap(qn_mapping *m)

@@ -18,6 +18,9 @@ typedef struct {
 
 // Maps a regular file read-only (or copies it with read(), where `copy`: for files that others may change).
 int qn_file_map(const char *path, bool copy, qn_mapping *out, quern_error *e);
+// Maps no more than its first max_bytes; *file_bytes is the size of the whole file.
+int qn_file_map_head(const char *path, size_t max_bytes, qn_mapping *out, size_t *file_bytes,
+                     quern_error *e);
 void qn_file_unmap(qn_mapping *m);
 bool qn_file_exists(const char *path);
 

@@ -183,7 +183,7 @@ static int read_tensor(reader *r, const char *name, const json_t *entry, qn_safe
                             "%s: %s: data_offsets: expected [begin, end] within the %llu bytes of "
                             "data",
                             r->path, name, (unsigned long long)r->data_bytes);
-    t->begin = (uint64_t)offsets[0];
+    t->begin = 8 + r->n + (uint64_t)offsets[0];
     t->n_bytes = (uint64_t)(offsets[1] - offsets[0]);
     uint64_t expected;
     if (!shape_bytes(t, type->bits, &expected))
@@ -293,25 +293,24 @@ static int by_begin(const void *a, const void *b)
     return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
 }
 
-// In order of place the spans must follow one another from 0 to the end of the file.
-static int check_cover(reader *r, qn_safetensor *t, int n, const unsigned char *data)
+// In order of place the spans must follow one another from the header's end to the file's.
+static int check_cover(const reader *r, qn_safetensor *t, int n)
 {
-    uint64_t at = 0;
+    uint64_t data = 8 + r->n, at = data;
     if (n) qsort(t, (size_t)n, sizeof *t, by_begin);
     for (int i = 0; i < n; i++) {
         if (t[i].begin != at)
             return qn_error_set(r->e, QUERN_E_FORMAT,
                                 "%s: %s: data_offsets: expected to begin at %llu, where the tensor "
                                 "before ends, found %llu",
-                                r->path, t[i].name, (unsigned long long)at,
-                                (unsigned long long)t[i].begin);
-        t[i].data = data + at;
+                                r->path, t[i].name, (unsigned long long)(at - data),
+                                (unsigned long long)(t[i].begin - data));
         at += t[i].n_bytes;
     }
-    if (at != r->data_bytes)
+    if (at - data != r->data_bytes)
         return qn_error_set(r->e, QUERN_E_FORMAT,
                             "%s: data: expected %llu bytes by the header, found %llu", r->path,
-                            (unsigned long long)at, (unsigned long long)r->data_bytes);
+                            (unsigned long long)(at - data), (unsigned long long)r->data_bytes);
     return 0;
 }
 
@@ -348,5 +347,5 @@ int qn_safetensors_parse(qn_safetensors *s, const unsigned char *bytes, size_t n
     int first = s->n_tensors, rc = read_members(&r);
     if (rc) return rc;
     int n_new = s->n_tensors - first;
-    return check_cover(&r, n_new ? s->tensors + first : NULL, n_new, bytes + 8 + length);
+    return check_cover(&r, n_new ? s->tensors + first : NULL, n_new);
 }

@@ -1,6 +1,6 @@
 // safetensors: one file or a set of shards as named tensors, each a view into a mapping. Every size is checked before a pointer
-// exists: spans cover the data from 0 to the end of the file, without hole or overlap. Owns the mappings; read-only after
-// opening, then any thread. Never knows what a tensor is for.
+// exists: spans cover the data from the header to the end of the file, without hole or overlap. Owns the mappings; read-only
+// once mapped, then any thread. Never knows what a tensor is for.
 #ifndef QN_FORMATS_SAFETENSORS_H
 #define QN_FORMATS_SAFETENSORS_H
 #include <stddef.h>
@@ -15,10 +15,11 @@ enum {
     QN_SAFETENSORS_MAX_RANK = 8,
     QN_SAFETENSORS_MAX_TENSORS = 1 << 18,
     QN_SAFETENSORS_MAX_FILES = 1000,
-    QN_SAFETENSORS_MAX_NAME = 1024,        // bytes of a tensor's name
-    QN_SAFETENSORS_MAX_HEADER = 100000000, // bytes, as in Hugging Face's own reader
-    QN_SAFETENSORS_MAX_METADATA = 4 << 20, // bytes
-    QN_SAFETENSORS_MAX_INDEX = 32 << 20,   // bytes of model.safetensors.index.json
+    QN_SAFETENSORS_MAX_NAME = 1024,                      // bytes of a tensor's name
+    QN_SAFETENSORS_MAX_HEADER = 100000000,               // bytes, as in Hugging Face's own reader
+    QN_SAFETENSORS_HEAD = 8 + QN_SAFETENSORS_MAX_HEADER, // where the data begins at the latest
+    QN_SAFETENSORS_MAX_METADATA = 4 << 20,               // bytes
+    QN_SAFETENSORS_MAX_INDEX = 32 << 20,                 // bytes of model.safetensors.index.json
 };
 
 typedef struct {
@@ -27,13 +28,15 @@ typedef struct {
     qn_dtype dtype;   // QN_DTYPE_COUNT where Quern does not compute with that type
     int rank, file;   // file: index into files
     int64_t dim[QN_SAFETENSORS_MAX_RANK];
-    uint64_t begin, n_bytes;   // within the file's data
-    const unsigned char *data; // may be misaligned for its type: the format allows it
+    uint64_t begin, n_bytes; // within the file
+    const unsigned char
+        *data; // NULL until mapped; may be misaligned for its type: the format allows it
 } qn_safetensor;
 
 typedef struct {
     char *path;
-    qn_mapping mapping;
+    size_t n_bytes;     // of the file, when its header was read
+    qn_mapping mapping; // of all of it
 } qn_safetensors_file;
 
 typedef struct {
@@ -48,16 +51,19 @@ typedef struct {
         0                                                                                          \
     }
 
-// Opens what a directory holds: model.safetensors, else the shards of model.safetensors.index.json, else every *.safetensors
-// in order of name. `copy`: read into memory instead of mapping. On failure *out is closed.
-int qn_safetensors_open(const char *directory, bool copy, qn_safetensors *out, quern_error *e);
+// Reads the headers of what a directory holds: model.safetensors, else the shards of model.safetensors.index.json, else every
+// *.safetensors in order of name. Costs no memory for data, so that a damaged set is told as such however large it is. On
+// failure *out is closed.
+int qn_safetensors_open(const char *directory, qn_safetensors *out, quern_error *e);
+// Maps the files and gives every tensor its data. `copy`: reads them into memory instead.
+int qn_safetensors_map(qn_safetensors *s, bool copy, quern_error *e);
 // Takes NULL.
 void qn_safetensors_close(qn_safetensors *s);
 // NULL where there is none of that name.
 const qn_safetensor *qn_safetensors_find(const qn_safetensors *s, const char *name);
 
-// Adds the tensors of one file's n bytes, which stay valid as long as s. `file` is their index into s->files, `path` their
-// name in messages.
+// Adds the tensors of one file of n bytes, of which at least the first QN_SAFETENSORS_HEAD (or all) are at `bytes`; they are
+// not needed afterwards. `file` is its index into s->files, `path` its name in messages.
 int qn_safetensors_parse(qn_safetensors *s, const unsigned char *bytes, size_t n, const char *path,
                          int file, quern_error *e);
 // Sorts by name; refuses a name that occurs twice. Before any find.

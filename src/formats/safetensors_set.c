@@ -125,18 +125,38 @@ static int list_directory(qn_safetensors *s, const char *directory, quern_error 
     return rc;
 }
 
-static int read_files(qn_safetensors *s, bool copy, quern_error *e)
+static int read_headers(qn_safetensors *s, quern_error *e)
 {
     int rc = 0;
     for (int i = 0; i < s->n_files && !rc; i++) {
         qn_safetensors_file *f = &s->files[i];
-        rc = qn_file_map(f->path, copy, &f->mapping, e);
-        if (!rc) rc = qn_safetensors_parse(s, f->mapping.data, f->mapping.n_bytes, f->path, i, e);
+        qn_mapping head = {0};
+        rc = qn_file_map_head(f->path, QN_SAFETENSORS_HEAD, &head, &f->n_bytes, e);
+        if (!rc) rc = qn_safetensors_parse(s, head.data, f->n_bytes, f->path, i, e);
+        qn_file_unmap(&head);
     }
     return rc ? rc : qn_safetensors_sort(s, e);
 }
 
-int qn_safetensors_open(const char *directory, bool copy, qn_safetensors *out, quern_error *e)
+int qn_safetensors_map(qn_safetensors *s, bool copy, quern_error *e)
+{
+    for (int i = 0; i < s->n_files; i++) {
+        qn_safetensors_file *f = &s->files[i];
+        int rc = qn_file_map(f->path, copy, &f->mapping, e);
+        if (rc) return rc;
+        if (f->mapping.n_bytes != f->n_bytes)
+            return qn_error_set(e, QUERN_E_IO,
+                                "%s: expected %zu bytes as when its header was read, found %zu",
+                                f->path, f->n_bytes, f->mapping.n_bytes);
+    }
+    for (int i = 0; i < s->n_tensors; i++) {
+        qn_safetensor *t = &s->tensors[i];
+        t->data = s->files[t->file].mapping.data + t->begin;
+    }
+    return 0;
+}
+
+int qn_safetensors_open(const char *directory, qn_safetensors *out, quern_error *e)
 {
     *out = (qn_safetensors)QN_SAFETENSORS_INIT;
     json_t *index = NULL;
@@ -154,7 +174,7 @@ int qn_safetensors_open(const char *directory, bool copy, qn_safetensors *out, q
         if (!rc) rc = list_shards(out, directory, path, map, e);
     } else
         rc = list_directory(out, directory, e);
-    if (!rc) rc = read_files(out, copy, e);
+    if (!rc) rc = read_headers(out, e);
     if (!rc && map) rc = check_index(out, path, directory, map, e);
     json_decref(index);
     if (rc) qn_safetensors_close(out);

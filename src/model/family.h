@@ -145,8 +145,10 @@ void qn_weights_measure(qn_model *m);
 
 // ---- loader.c, memory.c, random.c ----
 
-// Opens the directory's files and fills the views.
-int qn_loader_open(qn_model *m, const char *directory, quern_error *e);
+// Reads the headers of the directory's files and fills the views, but for their data: all that can be wrong is found here.
+int qn_loader_check(qn_model *m, const char *directory, quern_error *e);
+// Then maps the files and places every tensor's data.
+int qn_loader_place_all(qn_model *m, quern_error *e);
 // The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
 int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
                     quern_error *e);

@@ -74,14 +74,21 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     return rc;
 }
 
+// The checked tensor's view: all but its data.
 static int check_one(void *context, const qn_weight_spec *spec, int layer)
 {
     const loader *l = context;
+    qn_model *m = l->model;
     char name[96];
-    int64_t dim[2];
-    int rank = qn_weights_shape(&l->model->config, spec, dim);
+    qn_tensor view = {0};
+    view.rank = qn_weights_shape(&m->config, spec, view.dim);
     qn_weights_name(spec, layer, name);
-    return check(l, name, qn_safetensors_find(&l->model->files, name), dim, rank);
+    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    int rc = check(l, name, t, view.dim, view.rank);
+    if (rc) return rc;
+    view.dtype = t->dtype;
+    *qn_weights_slot(m, spec, layer) = view;
+    return 0;
 }
 
 static int place_one(void *context, const qn_weight_spec *spec, int layer)
@@ -91,10 +98,9 @@ static int place_one(void *context, const qn_weight_spec *spec, int layer)
     char name[96];
     qn_weights_name(spec, layer, name);
     const qn_safetensor *t = qn_safetensors_find(&m->files, name);
-    qn_tensor whole = {(void *)(uintptr_t)t->data, t->dtype, t->rank, {0}};
-    for (int i = 0; i < t->rank; i++)
-        whole.dim[i] = t->dim[i];
-    int rc = qn_loader_place(m, spec, &whole, qn_weights_slot(m, spec, layer), l->e);
+    qn_tensor *view = qn_weights_slot(m, spec, layer), whole = *view;
+    whole.data = (void *)(uintptr_t)t->data;
+    int rc = qn_loader_place(m, spec, &whole, view, l->e);
     if (rc) qn_error_prefix(l->e, "%s: %s", m->files.files[t->file].path, name);
     return rc;
 }
@@ -133,13 +139,17 @@ static int check_surplus(const loader *l)
     return 0;
 }
 
-int qn_loader_open(qn_model *m, const char *directory, quern_error *e)
+int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
 {
     loader l = {m, directory, e};
-    int rc = qn_safetensors_open(directory, m->options.no_mmap, &m->files, e);
+    int rc = qn_safetensors_open(directory, &m->files, e);
     if (!rc) rc = check_surplus(&l);
-    if (!rc)
-        rc = qn_weights_each(&m->config, m->family, check_one, &l); // all, before a byte is touched
-    if (!rc) rc = qn_weights_each(&m->config, m->family, place_one, &l);
-    return rc;
+    return rc ? rc : qn_weights_each(&m->config, m->family, check_one, &l);
+}
+
+int qn_loader_place_all(qn_model *m, quern_error *e)
+{
+    loader l = {m, NULL, e};
+    int rc = qn_safetensors_map(&m->files, m->options.no_mmap, e);
+    return rc ? rc : qn_weights_each(&m->config, m->family, place_one, &l);
 }

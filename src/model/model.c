@@ -58,7 +58,8 @@ int qn_model_open(const char *directory, const qn_model_options *options, qn_mod
     if (rc) return rc;
     qn_model *m = model_new(&d, options);
     if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", directory);
-    rc = qn_loader_open(m, directory, e);
+    rc = qn_loader_check(m, directory, e);
+    if (!rc) rc = qn_loader_place_all(m, e);
     if (!rc) rc = finish(m, directory, e);
     if (rc)
         qn_model_free(m);
@@ -104,6 +105,22 @@ int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error 
     qn_description d;
     int rc = qn_config_read(directory, &d, e);
     if (!rc) qn_config_facts(&d, out);
+    return rc;
+}
+
+int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e)
+{
+    qn_description d;
+    int rc = qn_config_read(directory, &d, e);
+    if (rc) return rc;
+    qn_model *m = model_new(&d, NULL);
+    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", directory);
+    rc = qn_loader_check(m, directory, e);
+    if (!rc) {
+        qn_weights_measure(m);
+        *out = m->facts;
+    }
+    qn_model_free(m);
     return rc;
 }
 

@@ -48,8 +48,10 @@ void qn_model_free(qn_model *m);
 
 const qn_model_facts *qn_model_get_facts(const qn_model *m);
 
-// Facts from a directory's config alone, and those of a shape. For `quern inspect`.
+// Facts from a directory's config alone; from its config and the headers of its weight files, which are checked as by
+// qn_model_open; and those of a shape.
 int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e);
+int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e);
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
 // Names of the built-in shapes, NULL-terminated; static.
 const char *const *qn_model_shapes(void);

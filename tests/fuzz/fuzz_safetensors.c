@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < s.n_tensors && !rc; i++) {
         const qn_safetensor *t = qn_safetensors_find(&s, s.tensors[i].name);
         if (!t) abort();
-        if (t->n_bytes) last = t->data[t->n_bytes - 1];
+        if (t->n_bytes) last = copy[t->begin + t->n_bytes - 1];
     }
     (void)last;
     qn_safetensors_close(&s);

@@ -1,6 +1,7 @@
 """Damaged and unsupported directories are refused: exit 1, one line, soon, in 2 GiB, by no signal; sound ones are not."""
 
 import json
+import math
 import shutil
 
 import damage
@@ -45,6 +46,37 @@ def test_no_model_there(quern, tmp_path, command, path):
     more = {"run": ["--tokens", "1"], "logits": ["--tokens", "1", "--out", tmp_path / "o.npy"], "template": [tmp_path / "in.json"]}
     line = quern.refused(command, tmp_path / path, *more.get(command, []), input=b"1", timeout=SECONDS, memory=MEMORY)
     assert path in line
+
+
+def real_size(quern, folder, spoil=lambda header: None):
+    """A directory of the Qwen2.5-3B shape, 6 GB of which are a hole in the file."""
+    facts = quern.json("inspect", "--shape", "qwen2.5-3b", "--json")
+    config = {"model_type": "qwen2", "hidden_size": facts["hidden_size"], "num_hidden_layers": facts["layers"],
+              "num_attention_heads": facts["heads"], "num_key_value_heads": facts["kv_heads"],
+              "intermediate_size": facts["intermediate_size"], "vocab_size": facts["vocabulary"],
+              "tie_word_embeddings": True, "torch_dtype": "bfloat16"}
+    header, at = {}, 0
+    for tensor in facts["tensors"]:
+        end = at + 2 * math.prod(tensor["shape"])
+        header[tensor["name"]] = {"dtype": "BF16", "shape": tensor["shape"], "data_offsets": [at, end]}
+        at = end
+    spoil(header)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    damage.join(folder / damage.WEIGHTS, json.dumps(header).encode(), b"")
+    with open(folder / damage.WEIGHTS, "r+b") as f:
+        f.truncate(f.seek(0, 2) + at)
+    return folder
+
+
+def test_real_size_in_2_gib(quern, tmp_path):
+    """What does not fit the address space is still looked at, and refused for its damage rather than its size."""
+    facts = quern.json("inspect", real_size(quern, tmp_path / "sound"), "--json", timeout=SECONDS, memory=MEMORY)
+    assert (facts["parameters"], facts["weight_bytes"]) == (3085938688, 2 * 3085938688)
+    last = "model.layers.35.mlp.down_proj.weight"
+    folder = real_size(quern, tmp_path / "spoiled", lambda header: header[last]["shape"].reverse())
+    for command in (["inspect", folder], ["run", folder, "--tokens", "1", "-n", 1]):
+        assert last in quern.refused(*command, timeout=SECONDS, memory=MEMORY)
 
 
 # ---- what must not be refused ----
