@@ -24,27 +24,15 @@ typedef struct {
     float *sums; // of a tile
 } attention_state;
 
-// sum of 16 lanes, and what is left of head_dim when no 16 are.
-static float finish_score(const attention_state *s, float *sums, int head, int p)
-{
-    const qn_attention_args *a = s->a;
-    int64_t element = lanes_element_bytes(a->k_cache.dtype);
-    int whole = a->head_dim / QN_CPU_LANES * QN_CPU_LANES;
-    const float *q = s->q + head * a->head_dim;
-    const char *k = s->k + p * a->head_dim * element;
-    for (int i = whole; i < a->head_dim; i++)
-        sums[i - whole] =
-            fmaf(q[i], lanes_scalar_as(a->k_cache.dtype, k + i * element), sums[i - whole]);
-    return lanes_sum(lanes_load(sums)) * a->scale;
-}
-
 static void score_block(attention_state *s)
 {
     const qn_attention_args *a = s->a;
-    int64_t record_bytes = a->head_dim * lanes_element_bytes(a->k_cache.dtype);
+    qn_dtype dtype = a->k_cache.dtype;
+    int tail = a->head_dim % QN_CPU_LANES;
+    float scores[TILE_ROWS * TILE_WEIGHTS];
     tile t = {.x_stride = a->head_dim,
-              .w_stride = record_bytes,
-              .n_k = a->head_dim / QN_CPU_LANES * QN_CPU_LANES,
+              .w_stride = a->head_dim * element_bytes(dtype),
+              .n_k = a->head_dim - tail,
               .first = 1,
               .sums = s->sums};
     for (int head = 0, n_heads; head < s->n_heads; head += n_heads) {
@@ -52,11 +40,12 @@ static void score_block(attention_state *s)
         t.x = s->q + head * a->head_dim;
         for (int p = 0, n; p < s->n; p += n) {
             n = s->n - p < TILE_WEIGHTS ? 1 : TILE_WEIGHTS;
-            t.w = s->k + p * record_bytes;
-            choose_tile(a->k_cache.dtype, n_heads, n)(&t);
+            t.w = s->k + p * t.w_stride;
+            choose_tile(dtype, n_heads, n, 0)(&t);
+            if (tail) add_tail(&t, n_heads, n, dtype, t.n_k, tail);
+            sum_tile(s->sums, scores, n_heads * n);
             for (int i = 0; i < n_heads * n; i++)
-                s->score[head + i / n][p + i % n] =
-                    finish_score(s, s->sums + i * QN_CPU_LANES, head + i / n, p + i % n);
+                s->score[head + i / n][p + i % n] = scores[i] * a->scale;
         }
     }
 }
@@ -83,7 +72,7 @@ static void weigh_block(attention_state *s)
 ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, const int n_heads,
                               int head)
 {
-    const int64_t element = lanes_element_bytes(dtype);
+    const int64_t element = element_bytes(dtype);
     int64_t dim = s->a->head_dim, i = 0;
     for (; i + QN_CPU_LANES <= dim; i += QN_CPU_LANES) {
         lanes y[HEADS_AT_ONCE];
@@ -105,7 +94,7 @@ ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, co
         for (int h = head; h < head + n_heads; h++) {
             float y = s->y[h * dim + i] * s->shrink[h];
             for (int p = 0; p < s->n; p++)
-                y = fmaf(s->score[h][p], lanes_scalar_as(dtype, s->v + (p * dim + i) * element), y);
+                y = fmaf(s->score[h][p], scalar_load_as(dtype, s->v + (p * dim + i) * element), y);
             s->y[h * dim + i] = y;
         }
 }
@@ -135,8 +124,7 @@ static attention_state begin_heads(const qn_attention_args *a, float *scratch, i
 {
     attention_state s = {.a = a, .n_heads = n_heads};
     s.sums = scratch;
-    s.score =
-        (float(*)[QN_BLOCK_TOKENS])(scratch + TILE_ROWS * TILE_WEIGHTS_ONE_ROW * QN_CPU_LANES);
+    s.score = (float(*)[QN_BLOCK_TOKENS])(scratch + TILE_ROWS * TILE_WEIGHTS * QN_CPU_LANES);
     s.max = s.score[MAX_HEADS];
     s.sum = s.max + MAX_HEADS;
     s.shrink = s.sum + MAX_HEADS;
@@ -153,7 +141,7 @@ static void attend_heads(const qn_attention_args *a, float *scratch, int row, in
     qn_row r = a->rows[row];
     const int32_t *table = a->slots.table + (int64_t)r.slot * a->slots.max_blocks;
     int64_t kv_head = head / (a->n_heads / a->n_kv_heads), dim = a->head_dim;
-    int64_t record_bytes = dim * lanes_element_bytes(a->k_cache.dtype);
+    int64_t record_bytes = dim * element_bytes(a->k_cache.dtype);
     int first = a->window && r.position >= a->window ? r.position - a->window + 1 : 0;
     attention_state s = begin_heads(a, scratch, n_heads);
     s.q = qn_cpu_row(&a->q, row) + head * dim;

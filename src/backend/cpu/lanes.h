@@ -1,21 +1,95 @@
-// Lanes: what is built on the 16-lane functions alone and so reads the same for every instruction set.
+// Lanes: 16 numbers in as many registers as the instruction set needs (simd_<isa>.h), and what is built on them. Reads the same for
+// every instruction set; the bits are those of scalar.h.
 #ifndef QN_BACKEND_CPU_LANES_H
 #define QN_BACKEND_CPU_LANES_H
+#include "backend/cpu/kernel.h"
 #include "backend/cpu/scalar.h"
 #include "backend/cpu/simd.h"
 #ifdef SIMD_ISA
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-// 16 numbers of a format whose block is one element, as float32. `dtype` is a constant where this is used.
-ALWAYS_INLINE lanes lanes_load_as(qn_dtype dtype, const char *p)
+typedef struct {
+    vec part[VEC_PARTS];
+} lanes;
+
+// An expression for each register.
+#define EACH_PART(expression)                                                                      \
+    lanes out;                                                                                     \
+    for (int i = 0; i < VEC_PARTS; i++)                                                            \
+        out.part[i] = (expression);                                                                \
+    return out
+
+ALWAYS_INLINE lanes lanes_set(float f)
 {
-    if (dtype == QN_DTYPE_BF16) return lanes_load_bf16(p);
-    if (dtype == QN_DTYPE_F16) return lanes_load_f16(p);
-    return lanes_load((const float *)(const void *)p);
+    EACH_PART(vec_set(f));
+}
+ALWAYS_INLINE lanes lanes_load(const float *p)
+{
+    EACH_PART(vec_load(p + i * VEC_LANES));
+}
+ALWAYS_INLINE void lanes_store(float *p, lanes a)
+{
+    for (int i = 0; i < VEC_PARTS; i++)
+        vec_store(p + i * VEC_LANES, a.part[i]);
+}
+ALWAYS_INLINE lanes lanes_add(lanes a, lanes b)
+{
+    EACH_PART(vec_add(a.part[i], b.part[i]));
+}
+ALWAYS_INLINE lanes lanes_sub(lanes a, lanes b)
+{
+    EACH_PART(vec_sub(a.part[i], b.part[i]));
+}
+ALWAYS_INLINE lanes lanes_mul(lanes a, lanes b)
+{
+    EACH_PART(vec_mul(a.part[i], b.part[i]));
+}
+ALWAYS_INLINE lanes lanes_div(lanes a, lanes b)
+{
+    EACH_PART(vec_div(a.part[i], b.part[i]));
+}
+ALWAYS_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) // a · b + c
+{
+    EACH_PART(vec_fma(a.part[i], b.part[i], c.part[i]));
+}
+ALWAYS_INLINE lanes lanes_max(lanes a, lanes b) // a > b ? a : b, as qn_scalar_max
+{
+    EACH_PART(vec_max(a.part[i], b.part[i]));
+}
+ALWAYS_INLINE int lanes_any_nan(lanes a)
+{
+    int any = 0;
+    for (int i = 0; i < VEC_PARTS; i++)
+        any |= vec_any_nan(a.part[i]);
+    return any;
+}
+// The tree of ops/matmul.h.
+ALWAYS_INLINE float lanes_sum(lanes a)
+{
+    return vec_sum(a.part);
 }
 
-static inline float lanes_scalar_as(qn_dtype dtype, const char *p)
+// ---- numbers of a format whose block is one element; `dtype` is a constant where speed counts ----
+
+ALWAYS_INLINE int64_t element_bytes(qn_dtype dtype)
+{
+    return dtype == QN_DTYPE_F32 ? 4 : 2;
+}
+
+ALWAYS_INLINE vec vec_load_as(qn_dtype dtype, const char *p)
+{
+    if (dtype == QN_DTYPE_BF16) return vec_load_bf16(p);
+    if (dtype == QN_DTYPE_F16) return vec_load_f16(p);
+    return vec_load((const float *)(const void *)p);
+}
+
+ALWAYS_INLINE lanes lanes_load_as(qn_dtype dtype, const char *p)
+{
+    EACH_PART(vec_load_as(dtype, p + i * VEC_LANES * element_bytes(dtype)));
+}
+
+static inline float scalar_load_as(qn_dtype dtype, const char *p)
 {
     float f;
     uint16_t h;
@@ -26,31 +100,32 @@ static inline float lanes_scalar_as(qn_dtype dtype, const char *p)
     return f;
 }
 
-static inline int64_t lanes_element_bytes(qn_dtype dtype)
+// ---- qn_scalar_exp on 16 lanes ----
+
+ALWAYS_INLINE vec vec_exp(vec x)
 {
-    return dtype == QN_DTYPE_F32 ? 4 : 2;
+    vec round = vec_set(QN_EXP_ROUND);
+    x = vec_max(vec_set(QN_EXP_LOW), x); // a NaN passes through: the second operand is what remains
+    x = vec_min(vec_set(QN_EXP_HIGH), x);
+    vec n = vec_sub(vec_fma(x, vec_set(QN_EXP_LOG2E), round), round);
+    vec minus_n = vec_sub(vec_set(0), n);
+    vec r = vec_fma(minus_n, vec_set(QN_EXP_LN2_HIGH), x);
+    r = vec_fma(minus_n, vec_set(QN_EXP_LN2_LOW), r);
+    vec p = vec_set(QN_EXP_P0);
+    p = vec_fma(p, r, vec_set(QN_EXP_P1));
+    p = vec_fma(p, r, vec_set(QN_EXP_P2));
+    p = vec_fma(p, r, vec_set(QN_EXP_P3));
+    p = vec_fma(p, r, vec_set(QN_EXP_P4));
+    p = vec_fma(p, r, vec_set(QN_EXP_P5));
+    p = vec_add(vec_fma(p, vec_mul(r, r), r), vec_set(1));
+    return vec_scale(p, n);
 }
 
-// qn_scalar_exp on 16 lanes.
-static inline lanes lanes_exp(lanes x)
+ALWAYS_INLINE lanes lanes_exp(lanes x)
 {
-    lanes round = lanes_set(QN_EXP_ROUND);
-    x = lanes_max(lanes_set(QN_EXP_LOW),
-                  x); // a NaN passes through: the second operand is what remains
-    x = lanes_min(lanes_set(QN_EXP_HIGH), x);
-    lanes n = lanes_sub(lanes_fma(x, lanes_set(QN_EXP_LOG2E), round), round);
-    lanes minus_n = lanes_sub(lanes_set(0), n);
-    lanes r = lanes_fma(minus_n, lanes_set(QN_EXP_LN2_HIGH), x);
-    r = lanes_fma(minus_n, lanes_set(QN_EXP_LN2_LOW), r);
-    lanes p = lanes_set(QN_EXP_P0);
-    p = lanes_fma(p, r, lanes_set(QN_EXP_P1));
-    p = lanes_fma(p, r, lanes_set(QN_EXP_P2));
-    p = lanes_fma(p, r, lanes_set(QN_EXP_P3));
-    p = lanes_fma(p, r, lanes_set(QN_EXP_P4));
-    p = lanes_fma(p, r, lanes_set(QN_EXP_P5));
-    p = lanes_add(lanes_fma(p, lanes_mul(r, r), r), lanes_set(1));
-    return lanes_scale(p, n);
+    EACH_PART(vec_exp(x.part[i]));
 }
 
+#undef EACH_PART
 #endif
 #endif

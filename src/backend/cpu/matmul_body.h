@@ -9,9 +9,10 @@
 #ifdef SIMD_ISA
 
 enum {
-    PIECE_K = 1024,           // of K between two visits of an accumulator in scratch
-    BLOCK_WEIGHTS = 32,       // rows of weights a chunk, with many rows of activations
-    CHUNK_BYTES = 128 * 1024, // of weights a chunk, with few
+    PIECE_K = 2048,          // of K between two visits of an accumulator in scratch
+    BLOCK_WEIGHTS = 32,      // rows of weights a chunk, with many rows of activations
+    CHUNK_BYTES = 1 << 20,   // of weights a chunk, with few
+    AHEAD_BYTES = 16 * 1024, // weights are asked for at least so long before their use
     LANES_BYTES = QN_CPU_LANES * sizeof(float),
     BLOCK_ROWS = QN_CPU_SCRATCH_BYTES / (BLOCK_WEIGHTS * LANES_BYTES),
 };
@@ -20,45 +21,56 @@ enum {
 typedef struct {
     const qn_matmul_args *a;
     float *sums;
-    int row, n_rows, n_tile_rows, n_tile_weights, n_n;
-    int64_t n, w_stride, element;
+    int row, n_rows, n_tile_rows, n_n;
+    int64_t n, w_stride;
 } matmul_block;
 
-// One product's accumulators to its place in y: what is left of K when no 16 are, the tree, bias, residual.
-static void finish_product(const matmul_block *b, float *sums, int row, int64_t n)
+// A tile's accumulators to their places in y: what is left of K, the trees, bias, residual.
+static void finish_tile(const matmul_block *b, const tile *t, int row, int n_rows, int64_t n,
+                        int n_n)
 {
     const qn_matmul_args *a = b->a;
-    int64_t n_k = a->x.dim[1], whole = n_k / QN_CPU_LANES * QN_CPU_LANES;
-    const char *w = (const char *)a->w.data + n * b->w_stride;
-    for (int64_t k = whole; k < n_k; k++)
-        sums[k - whole] = fmaf(qn_cpu_row(&a->x, row)[k],
-                               lanes_scalar_as(a->w.dtype, w + k * b->element), sums[k - whole]);
-    float sum = lanes_sum(lanes_load(sums)), *y = qn_cpu_row(&a->y, row) + n;
-    if (a->bias.data) {
-        int64_t at = n * lanes_element_bytes(a->bias.dtype);
-        sum += lanes_scalar_as(a->bias.dtype, (const char *)a->bias.data + at);
+    float sums[TILE_ROWS * TILE_WEIGHTS];
+    if (a->x.dim[1] % QN_CPU_LANES)
+        add_tail(t, n_rows, n_n, a->w.dtype, t->n_k, (int)(a->x.dim[1] % QN_CPU_LANES));
+    sum_tile(t->sums, sums, n_rows * n_n);
+    for (int j = 0; a->bias.data && j < n_n; j++) {
+        const char *bias = (const char *)a->bias.data + (n + j) * element_bytes(a->bias.dtype);
+        for (int r = 0; r < n_rows; r++)
+            sums[r * n_n + j] += scalar_load_as(a->bias.dtype, bias);
     }
-    *y = a->accumulate ? sum + *y : sum;
+    for (int r = 0; r < n_rows; r++) {
+        float *y = qn_cpu_row(&a->y, row + r) + n;
+        for (int j = 0; j < n_n; j++)
+            y[j] = a->accumulate ? sums[r * n_n + j] + y[j] : sums[r * n_n + j];
+    }
 }
 
-// One tile's rows by all weights of the block, for the piece of K that starts at k.
+// Whole tiles ahead; where a tile is very large, a page.
+static int64_t bytes_ahead(int64_t tile_bytes)
+{
+    if (tile_bytes >= 4 * AHEAD_BYTES) return 4096;
+    return (AHEAD_BYTES + tile_bytes - 1) / tile_bytes * tile_bytes;
+}
+
+// One tile's rows by all weights of the block, for the n_k of K that start at k.
 static void multiply_rows(const matmul_block *b, int row, int n_rows, int k, int n_k)
 {
     const qn_matmul_args *a = b->a;
     int last = k + n_k + QN_CPU_LANES > a->x.dim[1], whole = last && k == 0;
-    tile p = {.x = qn_cpu_row(&a->x, row) + k,
+    tile t = {.x = qn_cpu_row(&a->x, row) + k,
               .x_stride = a->x.dim[1],
               .w_stride = b->w_stride,
               .n_k = n_k,
               .first = k == 0,
+              .ahead = bytes_ahead(TILE_WEIGHTS * b->w_stride),
               .sums = whole ? b->sums : b->sums + (int64_t)(row - b->row) * b->n_n * QN_CPU_LANES};
     for (int j = 0, n_n; j < b->n_n; j += n_n) {
-        n_n = b->n_n - j >= b->n_tile_weights ? b->n_tile_weights : 1;
-        p.w = (const char *)a->w.data + (b->n + j) * b->w_stride + k * b->element;
-        choose_tile(a->w.dtype, n_rows, n_n)(&p);
-        for (int i = 0; last && i < n_rows * n_n; i++)
-            finish_product(b, p.sums + i * QN_CPU_LANES, row + i / n_n, b->n + j + i % n_n);
-        if (!whole) p.sums += n_rows * n_n * QN_CPU_LANES;
+        n_n = b->n_n - j >= TILE_WEIGHTS ? TILE_WEIGHTS : 1;
+        t.w = (const char *)a->w.data + (b->n + j) * b->w_stride + k * element_bytes(a->w.dtype);
+        choose_tile(a->w.dtype, n_rows, n_n, row == b->row)(&t);
+        if (last) finish_tile(b, &t, row, n_rows, b->n + j, n_n);
+        if (!whole) t.sums += n_rows * n_n * QN_CPU_LANES;
     }
 }
 
@@ -77,13 +89,13 @@ static int64_t round_up(int64_t n, int64_t to)
 }
 
 // Rows of weights a chunk: enough for the work to be worth taking, few enough for every worker to get some.
-static int64_t chunk_weights(const qn_matmul_args *a, const matmul_block *b, int n_workers)
+static int64_t chunk_weights(const qn_matmul_args *a, int64_t w_stride, int n_workers)
 {
-    int64_t share = round_up(a->w.dim[0] / (4 * n_workers) + 1, b->n_tile_weights), most;
+    int64_t share = round_up(a->w.dim[0] / (4 * n_workers) + 1, TILE_WEIGHTS), most;
     if (*a->n_rows > TILE_ROWS)
         most = BLOCK_WEIGHTS;
     else
-        most = round_up(CHUNK_BYTES / b->w_stride + 1, b->n_tile_weights);
+        most = round_up(CHUNK_BYTES / w_stride + 1, TILE_WEIGHTS);
     return share < most ? share : most;
 }
 
@@ -96,10 +108,8 @@ static void matmul(const void *args, const qn_cpu_task *task)
     matmul_block b = {.a = a,
                       .sums = task->scratch,
                       .n_tile_rows = (rows + n_tiles - 1) / n_tiles,
-                      .n_tile_weights = rows == 1 ? TILE_WEIGHTS_ONE_ROW : TILE_WEIGHTS,
-                      .element = lanes_element_bytes(a->w.dtype)};
-    b.w_stride = a->w.dim[1] * b.element;
-    int64_t per_chunk = chunk_weights(a, &b, task->n_workers);
+                      .w_stride = a->w.dim[1] * element_bytes(a->w.dtype)};
+    int64_t per_chunk = chunk_weights(a, b.w_stride, task->n_workers);
     while ((b.n = qn_cpu_take(task) * per_chunk) < n_weights) {
         b.n_n = (int)(n_weights - b.n < per_chunk ? n_weights - b.n : per_chunk);
         for (b.row = 0; b.row < rows; b.row += b.n_rows) {

@@ -8,7 +8,7 @@
 ALWAYS_INLINE void scale_group(float *y, const float *x, const char *weight, const qn_dtype dtype,
                                int width, float inverse)
 {
-    const int64_t element = lanes_element_bytes(dtype);
+    const int64_t element = element_bytes(dtype);
     lanes all = lanes_set(inverse);
     int i = 0;
     for (; i + QN_CPU_LANES <= width; i += QN_CPU_LANES) {
@@ -16,7 +16,7 @@ ALWAYS_INLINE void scale_group(float *y, const float *x, const char *weight, con
         lanes_store(y + i, lanes_mul(w, lanes_mul(lanes_load(x + i), all)));
     }
     for (; i < width; i++)
-        y[i] = lanes_scalar_as(dtype, weight + i * element) * (x[i] * inverse);
+        y[i] = scalar_load_as(dtype, weight + i * element) * (x[i] * inverse);
 }
 
 static float sum_squares(const float *x, int width)

@@ -10,10 +10,10 @@ static float vocabulary_max(const float *v, int n)
     lanes max = lanes_set(-INFINITY);
     float lane[QN_CPU_LANES], result = -INFINITY;
     int i = 0;
-    for (; i + 2 * QN_CPU_LANES <= n; i += 2 * QN_CPU_LANES) {
-        lanes a = lanes_load(v + i), b = lanes_load(v + i + QN_CPU_LANES);
-        if (lanes_any_nan(a, b)) return NAN;
-        max = lanes_max(lanes_max(a, b), max);
+    for (; i + QN_CPU_LANES <= n; i += QN_CPU_LANES) {
+        lanes a = lanes_load(v + i);
+        if (lanes_any_nan(a)) return NAN;
+        max = lanes_max(a, max);
     }
     lanes_store(lane, max);
     for (int l = 0; l < QN_CPU_LANES; l++)

@@ -1,118 +1,99 @@
-// Simd, NEON (64-bit Arm): 16 lanes of float32 as four registers; see simd_avx512.h.
+// Simd, NEON (64-bit Arm): a register is 4 lanes of float32; see simd_avx512.h. Weights are loaded as bytes, because they may lie
+// at any address.
 #ifndef QN_BACKEND_CPU_SIMD_NEON_H
 #define QN_BACKEND_CPU_SIMD_NEON_H
 #ifdef SIMD_NEON
 #include <arm_neon.h>
 
-#include "backend/cpu/kernel.h"
-
 #define SIMD_NAME(function) function##_neon
 #define SIMD_ISA "neon"
-#define SIMD_TILE_ROWS 2
-enum { TILE_ROWS = 2, TILE_WEIGHTS = 2, TILE_WEIGHTS_ONE_ROW = 4 };
+enum { VEC_LANES = 4, VEC_PARTS = 4, TILE_WEIGHTS = 4 };
 
-typedef struct {
-    float32x4_t part[4];
-} lanes;
+typedef float32x4_t vec;
 
-// One function of a register, for each of the four.
-#define FOUR(expression)                                                                           \
-    lanes out;                                                                                     \
-    for (int i = 0; i < 4; i++)                                                                    \
-        out.part[i] = (expression);                                                                \
-    return out
-
-static inline lanes lanes_set(float f)
+static inline vec vec_set(float f)
 {
-    FOUR(vdupq_n_f32(f));
+    return vdupq_n_f32(f);
 }
-static inline lanes lanes_load(const float *p)
+static inline vec vec_load(const float *p)
 {
-    FOUR(vld1q_f32(p + 4 * i));
+    return vld1q_f32(p);
 }
-static inline void lanes_store(float *p, lanes a)
+static inline void vec_store(float *p, vec a)
 {
-    for (int i = 0; i < 4; i++)
-        vst1q_f32(p + 4 * i, a.part[i]);
+    vst1q_f32(p, a);
 }
-static inline lanes lanes_load_f16(const void *p)
+static inline vec vec_load_f16(const char *p)
 {
-    // Bytes, because a weight may lie at any address.
-    const uint8_t *bytes = p;
-    float16x8_t low = vreinterpretq_f16_u8(vld1q_u8(bytes));
-    float16x8_t high = vreinterpretq_f16_u8(vld1q_u8(bytes + 16));
-    return (lanes){{vcvt_f32_f16(vget_low_f16(low)), vcvt_f32_f16(vget_high_f16(low)),
-                    vcvt_f32_f16(vget_low_f16(high)), vcvt_f32_f16(vget_high_f16(high))}};
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)p)));
 }
-static inline float32x4_t widen_bf16(uint16x4_t h)
+static inline vec vec_load_bf16(const char *p)
 {
-    return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+    uint16x4_t halves = vreinterpret_u16_u8(vld1_u8((const uint8_t *)p));
+    return vreinterpretq_f32_u32(vshll_n_u16(halves, 16));
 }
-static inline lanes lanes_load_bf16(const void *p)
+static inline vec vec_add(vec a, vec b)
 {
-    const uint8_t *bytes = p;
-    uint16x8_t low = vreinterpretq_u16_u8(vld1q_u8(bytes));
-    uint16x8_t high = vreinterpretq_u16_u8(vld1q_u8(bytes + 16));
-    return (lanes){{widen_bf16(vget_low_u16(low)), widen_bf16(vget_high_u16(low)),
-                    widen_bf16(vget_low_u16(high)), widen_bf16(vget_high_u16(high))}};
+    return vaddq_f32(a, b);
 }
-static inline lanes lanes_add(lanes a, lanes b)
+static inline vec vec_sub(vec a, vec b)
 {
-    FOUR(vaddq_f32(a.part[i], b.part[i]));
+    return vsubq_f32(a, b);
 }
-static inline lanes lanes_sub(lanes a, lanes b)
+static inline vec vec_mul(vec a, vec b)
 {
-    FOUR(vsubq_f32(a.part[i], b.part[i]));
+    return vmulq_f32(a, b);
 }
-static inline lanes lanes_mul(lanes a, lanes b)
+static inline vec vec_div(vec a, vec b)
 {
-    FOUR(vmulq_f32(a.part[i], b.part[i]));
+    return vdivq_f32(a, b);
 }
-static inline lanes lanes_div(lanes a, lanes b)
+static inline vec vec_fma(vec a, vec b, vec c)
 {
-    FOUR(vdivq_f32(a.part[i], b.part[i]));
+    return vfmaq_f32(c, a, b);
 }
-static inline lanes lanes_fma(lanes a, lanes b, lanes c)
+static inline vec vec_max(vec a, vec b)
 {
-    FOUR(vfmaq_f32(c.part[i], a.part[i], b.part[i]));
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
 }
-static inline lanes lanes_max(lanes a, lanes b)
+static inline vec vec_min(vec a, vec b)
 {
-    FOUR(vbslq_f32(vcgtq_f32(a.part[i], b.part[i]), a.part[i], b.part[i]));
+    return vbslq_f32(vcltq_f32(a, b), a, b);
 }
-static inline lanes lanes_min(lanes a, lanes b)
+static inline vec vec_scale(vec p, vec n)
 {
-    FOUR(vbslq_f32(vcltq_f32(a.part[i], b.part[i]), a.part[i], b.part[i]));
-}
-static inline float32x4_t scale_four(float32x4_t p, float32x4_t n)
-{
+    // In two steps, as qn_scalar_exp.
     int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1);
     int32x4_t rest = vsubq_s32(whole, half), bias = vdupq_n_s32(127);
-    float32x4_t a = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
-    float32x4_t b = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
-    return vmulq_f32(vmulq_f32(p, a), b);
+    vec a = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
+    vec b = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
+    return vec_mul(vec_mul(p, a), b);
 }
-static inline lanes lanes_scale(lanes p, lanes n)
+static inline int vec_any_nan(vec a)
 {
-    FOUR(scale_four(p.part[i], n.part[i]));
+    return vminvq_u32(vceqq_f32(a, a)) == 0;
 }
-static inline int lanes_any_nan(lanes a, lanes b)
+static inline vec sum_parts(vec a, vec b, vec c, vec d)
 {
-    uint32x4_t ordered = vdupq_n_u32(UINT32_MAX);
-    for (int i = 0; i < 4; i++) {
-        ordered = vandq_u32(ordered, vceqq_f32(a.part[i], a.part[i]));
-        ordered = vandq_u32(ordered, vceqq_f32(b.part[i], b.part[i]));
-    }
-    return vminvq_u32(ordered) == 0;
+    return vec_add(vec_add(a, c), vec_add(b, d));
 }
-static inline float lanes_sum(lanes a)
+static inline float vec_sum(const vec *part)
 {
-    float32x4_t low = vaddq_f32(a.part[0], a.part[2]), high = vaddq_f32(a.part[1], a.part[3]);
-    float32x4_t four = vaddq_f32(low, high);
+    vec four = sum_parts(part[0], part[1], part[2], part[3]);
     float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
+static inline void vec_sum_four(const float *p, float *out)
+{
+    vec four[4];
+    for (int i = 0; i < 4; i++, p += 16)
+        four[i] = sum_parts(vec_load(p), vec_load(p + 4), vec_load(p + 8), vec_load(p + 12));
+    vec ab = vec_add(vcombine_f32(vget_low_f32(four[0]), vget_low_f32(four[1])),
+                     vcombine_f32(vget_high_f32(four[0]), vget_high_f32(four[1])));
+    vec cd = vec_add(vcombine_f32(vget_low_f32(four[2]), vget_low_f32(four[3])),
+                     vcombine_f32(vget_high_f32(four[2]), vget_high_f32(four[3])));
+    vst1q_f32(out, vpaddq_f32(ab, cd));
+}
 
-#undef FOUR
 #endif
 #endif
