@@ -16,7 +16,7 @@ typedef struct {
 
 static int refuse(const place *at, const char *key, const char *message)
 {
-    char field[32];
+    char field[64];
     snprintf(field, sizeof field, "messages[%zu]%s%s", at->index, *key ? "." : "", key);
     return qn_request_refuse(at->e, field, "%s", message);
 }
