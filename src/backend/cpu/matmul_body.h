@@ -12,7 +12,7 @@ enum {
     PIECE_K = 2048,          // of K between two visits of an accumulator in scratch
     BLOCK_WEIGHTS = 32,      // rows of weights a chunk, with many rows of activations
     CHUNK_BYTES = 1 << 20,   // of weights a chunk, with few
-    AHEAD_BYTES = 16 * 1024, // weights are asked for at least so long before their use
+    AHEAD_BYTES = 16 * 1024, // at least; whole tiles (tile.h)
     LANES_BYTES = QN_CPU_LANES * sizeof(float),
     BLOCK_ROWS = QN_CPU_SCRATCH_BYTES / (BLOCK_WEIGHTS * LANES_BYTES),
 };
@@ -46,11 +46,9 @@ static void finish_tile(const matmul_block *b, const tile *t, int row, int n_row
     }
 }
 
-// Whole tiles ahead; where a tile is very large, a page.
-static int64_t bytes_ahead(int64_t tile_bytes)
+static int64_t round_up(int64_t n, int64_t to)
 {
-    if (tile_bytes >= 4 * AHEAD_BYTES) return 4096;
-    return (AHEAD_BYTES + tile_bytes - 1) / tile_bytes * tile_bytes;
+    return (n + to - 1) / to * to;
 }
 
 // One tile's rows by all weights of the block, for the n_k of K that start at k.
@@ -63,7 +61,7 @@ static void multiply_rows(const matmul_block *b, int row, int n_rows, int k, int
               .w_stride = b->w_stride,
               .n_k = n_k,
               .first = k == 0,
-              .ahead = bytes_ahead(TILE_WEIGHTS * b->w_stride),
+              .ahead = round_up(AHEAD_BYTES, TILE_WEIGHTS * b->w_stride),
               .sums = whole ? b->sums : b->sums + (int64_t)(row - b->row) * b->n_n * QN_CPU_LANES};
     for (int j = 0, n_n; j < b->n_n; j += n_n) {
         n_n = b->n_n - j >= TILE_WEIGHTS ? TILE_WEIGHTS : 1;
@@ -81,11 +79,6 @@ static void multiply_block(const matmul_block *b, int piece_k)
         for (int row = b->row, end = b->row + b->n_rows; row < end; row += b->n_tile_rows)
             multiply_rows(b, row, end - row < b->n_tile_rows ? end - row : b->n_tile_rows, k,
                           n_k - k < piece_k ? n_k - k : piece_k);
-}
-
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
 }
 
 // Rows of weights a chunk: enough for the work to be worth taking, few enough for every worker to get some.
