@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import quern_command, real_models
-from server_client import SCALE, RawSocket
+from server_client import SCALE, RawSocket, Server
 
 CHAT = [{"role": "user", "content": "What is 2 + 3?"}]
 LONG = {"ignore_eos": True, "max_tokens": 1500, "strategy": "greedy", "prompt": "Once upon a time"}
@@ -296,6 +296,35 @@ def test_a_second_signal(make_real):
         if server.process.poll() is None:
             server.signal()
             assert server.wait() == 1 and time.monotonic() - start < 1 * SCALE
+
+
+FORMS = {
+    "names": "models: [{n0}, {n1}]\nrouting: automatic\nscaling: horizontal\nmonitoring: real-time\nport: 0\n",
+    "paths": "models:\n  - name: first\n    path: {p0}\n  - name: second\n    path: {p1}\nrouting: second\nscaling: single\n"
+             "monitoring: off\nport: 0\n",
+    "JSON": '{{"models":[{{"name":"first","path":"{p0}"}},{{"name":"second","path":"{p1}"}}],"routing":"automatic",'
+            '"scaling":"horizontal","monitoring":"real-time","port":0}}',
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_forms_of_the_configuration(make_real, tmp_path, form):
+    names, paths = zip(*(m.split("=", 1) for m in real_models()[:2]))
+    config = tmp_path / "quern.yaml"
+    config.write_text(FORMS[form].format(n0=names[0], n1=names[1], p0=paths[0], p1=paths[1]))
+    (tmp_path / "models").mkdir()
+    for name, path in zip(names, paths):
+        (tmp_path / "models" / name).symlink_to(path)
+    server = Server([*quern_command(), "serve", "--config", config], cwd=tmp_path)
+    try:
+        a = server.generate(prompt="x", max_tokens=1, priority="speed")
+        assert [m["name"] for m in server.get("/models").json()["models"]] == (list(names) if form == "names" else ["first", "second"])
+        assert ("instance" in a) == (form != "paths") == ("X-Quern-Instance" in server.get("/health").headers)
+        assert server.get("/performance").status == (404 if form == "paths" else 200)
+        if form == "paths":
+            assert a["model"] == "second" and "routing" in a["route"]["reason"], a["route"]
+    finally:
+        server.stop()
 
 
 def test_a_port_in_use_is_exit_1(real):
