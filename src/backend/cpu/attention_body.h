@@ -76,17 +76,17 @@ ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, co
     int64_t dim = s->a->head_dim, i = 0;
     for (; i + QN_CPU_LANES <= dim; i += QN_CPU_LANES) {
         lanes y[HEADS_AT_ONCE];
-#pragma GCC unroll 4
+        UNROLL
         for (int h = 0; h < n_heads; h++)
             y[h] =
                 lanes_mul(lanes_load(s->y + (head + h) * dim + i), lanes_set(s->shrink[head + h]));
         for (int p = 0; p < s->n; p++) {
             lanes v = lanes_load_as(dtype, s->v + (p * dim + i) * element);
-#pragma GCC unroll 4
+            UNROLL
             for (int h = 0; h < n_heads; h++)
                 y[h] = lanes_fma(lanes_set(s->score[head + h][p]), v, y[h]);
         }
-#pragma GCC unroll 4
+        UNROLL
         for (int h = 0; h < n_heads; h++)
             lanes_store(s->y + (head + h) * dim + i, y[h]);
     }

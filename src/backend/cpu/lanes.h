@@ -8,6 +8,12 @@
 #ifdef SIMD_ISA
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+// Before a loop of few and constant rounds over an array of registers: unrolled, so that the array lives in registers.
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 typedef struct {
     vec part[VEC_PARTS];

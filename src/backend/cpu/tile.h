@@ -30,46 +30,50 @@ ALWAYS_INLINE void multiply_parts(const tile *t, const int n_rows, const int n_w
                                   int part, int from, int to)
 {
     const int64_t element = element_bytes(dtype);
+    const int begins = t->first && from == 0;
     const float *x = t->x + part * VEC_LANES;
     const char *w = t->w + part * VEC_LANES * element;
     float *sums = t->sums + part * VEC_LANES;
     vec sum[TILE_ROWS][TILE_WEIGHTS][VEC_PARTS];
-#pragma GCC unroll 8
-    for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 8
-        for (int j = 0; j < n_weights; j++)
-#pragma GCC unroll 4
+    UNROLL
+    for (int r = 0; r < n_rows; r++) {
+        UNROLL
+        for (int j = 0; j < n_weights; j++) {
+            const float *before = sums + (r * n_weights + j) * QN_CPU_LANES;
+            UNROLL
             for (int i = 0; i < n_parts; i++)
-                sum[r][j][i] =
-                    t->first && from == 0
-                        ? vec_set(0)
-                        : vec_load(sums + (r * n_weights + j) * QN_CPU_LANES + i * VEC_LANES);
+                sum[r][j][i] = begins ? vec_set(0) : vec_load(before + i * VEC_LANES);
+        }
+    }
     for (int k = from; k < to; k += QN_CPU_LANES) {
-#pragma GCC unroll 4
+        UNROLL
         for (int i = 0; i < n_parts; i++) {
             vec weight[TILE_WEIGHTS];
-#pragma GCC unroll 8
+            UNROLL
             for (int j = 0; j < n_weights; j++) {
                 const char *at = w + j * t->w_stride + (k + i * VEC_LANES) * element;
                 weight[j] = vec_load_as(dtype, at);
                 if (streams && i == 0) __builtin_prefetch(at + t->ahead, 0, 2);
             }
-#pragma GCC unroll 8
+            UNROLL
             for (int r = 0; r < n_rows; r++) {
                 vec activation = vec_load(x + r * t->x_stride + k + i * VEC_LANES);
-#pragma GCC unroll 8
+                UNROLL
                 for (int j = 0; j < n_weights; j++)
                     sum[r][j][i] = vec_fma(activation, weight[j], sum[r][j][i]);
             }
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 8
-        for (int j = 0; j < n_weights; j++)
-#pragma GCC unroll 4
+    UNROLL
+    for (int r = 0; r < n_rows; r++) {
+        UNROLL
+        for (int j = 0; j < n_weights; j++) {
+            float *after = sums + (r * n_weights + j) * QN_CPU_LANES;
+            UNROLL
             for (int i = 0; i < n_parts; i++)
-                vec_store(sums + (r * n_weights + j) * QN_CPU_LANES + i * VEC_LANES, sum[r][j][i]);
+                vec_store(after + i * VEC_LANES, sum[r][j][i]);
+        }
+    }
 }
 
 ALWAYS_INLINE void multiply_tile(const tile *t, const int n_rows, const int n_weights,
