@@ -6,17 +6,18 @@
 #include "backend/plan.h"
 #include "base/error.h"
 
-typedef struct qn_device qn_device;   // each backend has its own struct behind these
+typedef struct qn_device qn_device; // each backend has its own struct behind these
 typedef struct qn_program qn_program;
 typedef uint64_t qn_ticket;
 
 typedef struct {
-    int n_threads;   // compute threads; 0: one a core
-    const char *isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
+    int n_threads; // compute threads; 0: one a core
+    const char *
+        isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
 } qn_device_options;
 
 typedef struct {
-    char text[64];         // "AMD EPYC, 2 threads, avx512"
+    char text[64]; // "AMD EPYC, 2 threads, avx512"
     int n_threads;
     uint64_t memory_bytes; // what the device has in all
 } qn_device_info;
@@ -25,7 +26,8 @@ typedef struct {
 enum {
     QN_TICKET_RUNNING = 0,
     QN_TICKET_DONE = 1,
-    QN_TICKET_LOST = -100, // the step did not happen, or not wholly; the device works: sequences resume as after preemption
+    QN_TICKET_LOST =
+        -100, // the step did not happen, or not wholly; the device works: sequences resume as after preemption
     // QUERN_E_DEVICE: the device is dead; nothing more can be launched
 };
 

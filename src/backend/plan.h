@@ -52,7 +52,7 @@ typedef struct {
 // What every record of a plan shares: fixed device addresses. Row counts are read on the device.
 typedef struct {
     qn_step_limits limits;
-    qn_step_view step;       // the device's step block
+    qn_step_view step; // the device's step block
     qn_slot_table slots;
     qn_step_result *results; // [limits.max_outputs]
 } qn_batch;
@@ -61,7 +61,7 @@ typedef struct {
     qn_arena arena;
     qn_record *records;
     int n_records, capacity;
-    int failed; // memory ran out while recording
+    int failed;   // memory ran out while recording
     int max_rows; // the class: no step that runs this plan has more rows
     qn_batch batch;
 } qn_plan;

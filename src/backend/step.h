@@ -23,7 +23,7 @@ typedef struct {
 
 typedef enum {
     QN_OUTPUT_SAMPLE, // draw a token (or argmax), append it to the slot at position + 1, with n_top log-probabilities
-    QN_OUTPUT_TOP,    // the n_top best of the penalised log-probabilities; nothing is appended (beam search)
+    QN_OUTPUT_TOP, // the n_top best of the penalised log-probabilities; nothing is appended (beam search)
     QN_OUTPUT_LOGITS, // nothing more: the host downloads the logits row
 } qn_output_kind;
 
@@ -39,7 +39,7 @@ typedef struct {
 // top-p, min-p. Off: temperature 1, top_k 0, top_p 1, min_p 0, repetition_penalty 1, the others 0.
 typedef struct {
     uint32_t seed_low, seed_high; // draw at position p: Philox4x32-10(key = seed, counter = p)
-    int32_t greedy;               // 1: argmax after penalties; temperature and filters are not looked at
+    int32_t greedy; // 1: argmax after penalties; temperature and filters are not looked at
     int32_t top_k;
     float temperature, top_p, min_p;
     float repetition_penalty, presence_penalty, frequency_penalty;
@@ -54,7 +54,8 @@ typedef struct {
 } qn_params_edit;
 
 typedef struct {
-    int32_t source, target, n_tokens; // tokens[target][0 … n) and the table's entries that cover them = source's
+    int32_t source, target,
+        n_tokens; // tokens[target][0 … n) and the table's entries that cover them = source's
 } qn_slot_copy;
 
 typedef struct {
@@ -70,7 +71,8 @@ typedef struct {
 typedef struct {
     int32_t token; // SAMPLE: the one drawn; else -1
     float logprob; // of token, before penalties and temperature
-    int32_t n_top; // SAMPLE: by log-probability before penalties; TOP: penalised; best first, ties by lower id
+    int32_t
+        n_top; // SAMPLE: by log-probability before penalties; TOP: penalised; best first, ties by lower id
     int32_t reserved;
     int32_t top_id[QN_TOP_MAX];
     float top_logprob[QN_TOP_MAX];
@@ -78,7 +80,8 @@ typedef struct {
 
 // Capacities, fixed for a model at load.
 typedef struct {
-    int max_rows, max_outputs, max_slots, max_edits, max_context; // max_edits: of tokens, and of blocks
+    int max_rows, max_outputs, max_slots, max_edits,
+        max_context; // max_edits: of tokens, and of blocks
 } qn_step_limits;
 
 // Where the parts of a step block lie, at any base address: the host's copy and the device's have one layout.
@@ -100,9 +103,9 @@ void qn_step_copy(const qn_step_limits *l, void *to, const void *from);
 
 // The slot table on the device.
 typedef struct {
-    int32_t *tokens;        // [max_slots][max_context]
-    int32_t *table;         // [max_slots][max_blocks]: physical block of positions 16 i … 16 i + 15
-    qn_slot_params *params; // [max_slots]
+    int32_t *tokens; // [max_slots][max_context]
+    int32_t *table;  // [max_slots][max_blocks]: physical block of positions 16 i … 16 i + 15
+    qn_slot_params *params;                     // [max_slots]
     int32_t max_slots, max_context, max_blocks; // max_blocks = ceil(max_context / 16)
 } qn_slot_table;
 

@@ -25,7 +25,8 @@ int qn_copy_blocks_accesses(const void *args, qn_access *out);
 static inline void qn_copy_blocks(qn_plan *p, const qn_state_span *parts, int n_parts)
 {
     qn_copy_blocks_args a = {p->batch.step.counts, p->batch.step.block_copies, n_parts, {{0}}};
-    for (int i = 0; i < n_parts && i < QN_MAX_PARTS; i++) a.parts[i] = parts[i];
+    for (int i = 0; i < n_parts && i < QN_MAX_PARTS; i++)
+        a.parts[i] = parts[i];
     qn_plan_add(p, QN_OP_COPY_BLOCKS, &a);
 }
 

@@ -17,8 +17,8 @@ int qn_kv_append_accesses(const void *args, qn_access *out);
 static inline void qn_kv_append(qn_plan *p, qn_tensor k, qn_tensor v, qn_tensor k_cache,
                                 qn_tensor v_cache)
 {
-    qn_kv_append_args a = {k, v, k_cache, v_cache, p->batch.step.counts, p->batch.step.rows,
-                           p->batch.slots};
+    qn_kv_append_args a = {
+        k, v, k_cache, v_cache, p->batch.step.counts, p->batch.step.rows, p->batch.slots};
     qn_plan_add(p, QN_OP_KV_APPEND, &a);
 }
 

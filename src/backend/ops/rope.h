@@ -20,8 +20,8 @@ int qn_rope_accesses(const void *args, qn_access *out);
 static inline void qn_rope(qn_plan *p, qn_tensor x, qn_tensor inv_freq, int n_heads, int head_dim,
                            float scale)
 {
-    qn_rope_args a = {x, inv_freq, n_heads, head_dim, scale, p->batch.step.counts,
-                      p->batch.step.rows};
+    qn_rope_args a = {
+        x, inv_freq, n_heads, head_dim, scale, p->batch.step.counts, p->batch.step.rows};
     qn_plan_add(p, QN_OP_ROPE, &a);
 }
 

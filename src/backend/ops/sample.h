@@ -19,7 +19,7 @@
 #include "backend/plan.h"
 
 typedef struct {
-    qn_tensor logits; // F32 [max_outputs, n_vocab]; unchanged
+    qn_tensor logits;  // F32 [max_outputs, n_vocab]; unchanged
     qn_tensor scratch; // F32 [max_outputs, 4 · n_vocab]
     qn_step_result *results;
     const qn_step_counts *counts;
