@@ -1,6 +1,7 @@
 // quern chat: a conversation in the terminal. libedit reads lines from a terminal, stdio from a pipe.
 #include <histedit.h>
 #include <jansson.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +31,16 @@ static void on_interrupt(int signal_number)
 static char *show_prompt(EditLine *editor)
 {
     (void)editor;
-    static char prompt[] = "› ";
+    static char prompt[] = "> "; // ASCII: libedit dies of what the locale cannot decode
     return prompt;
+}
+
+// libedit decodes what is typed by the locale; a message is UTF-8 whatever the system is set to.
+static void use_utf8(void)
+{
+    static const char *const names[] = {"", "C.UTF-8", "en_US.UTF-8"};
+    for (int i = 0; i < 3; i++)
+        if (setlocale(LC_CTYPE, names[i]) && MB_CUR_MAX > 1) return;
 }
 
 static void input_open(input *in)
@@ -39,6 +48,7 @@ static void input_open(input *in)
     *in = (input){0};
     if (!isatty(0)) return;
     HistEvent event;
+    use_utf8();
     in->editor = el_init("quern", stdin, stdout, stderr);
     in->history = history_init();
     if (in->history) history(in->history, &event, H_SETSIZE, 200);
@@ -131,10 +141,12 @@ static json_t *start(const char *system)
     return messages;
 }
 
+// In a terminal one goes on after an error; from a pipe the exit code tells that there was one.
 static int converse(quern_model *m, const char *system, quern_params *params)
 {
     input in;
     quern_error e = {0};
+    bool failed = false;
     json_t *messages = start(system);
     input_open(&in);
     if (in.editor) printf("/reset begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.\n");
@@ -150,17 +162,20 @@ static int converse(quern_model *m, const char *system, quern_params *params)
         json_t *text = json_stringn(line, n);
         if (!text) {
             fprintf(stderr, "quern: expected UTF-8 text\n");
+            failed = true;
             continue;
         }
         json_array_append_new(messages, json_pack("{s:s,s:o}", "role", "user", "content", text));
         if (answer(m, messages, params, &e)) {
             qn_app_fail(&e);
+            failed = true;
             json_array_remove(messages, json_array_size(messages) - 1);
         }
     }
+    bool piped = !in.editor;
     input_close(&in);
     json_decref(messages);
-    return QN_EXIT_DONE;
+    return failed && piped ? QN_EXIT_FAILED : QN_EXIT_DONE;
 }
 
 int qn_app_chat(int argc, char **argv)

@@ -1,4 +1,5 @@
 // The `quern` command: the table of its commands.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ static void print_usage(FILE *to)
         "is sought in\n./models, $QUERN_MODELS and the Hugging Face cache.\n");
 }
 
-int main(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     if (argc < 2) {
         print_usage(stderr);
@@ -51,11 +52,16 @@ int main(int argc, char **argv)
         return QN_EXIT_DONE;
     }
     for (int i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(name, COMMANDS[i].name)) {
-            int rc = COMMANDS[i].run(argc - 1, argv + 1);
-            if (fflush(stdout) || ferror(stdout)) return QN_EXIT_FAILED;
-            return rc;
-        }
+        if (!strcmp(name, COMMANDS[i].name)) return COMMANDS[i].run(argc - 1, argv + 1);
     fprintf(stderr, "quern: unknown command \"%s\" (quern --help lists them)\n", name);
     return QN_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int rc = run_command(argc, argv);
+    bool written = !fflush(stdout) && !ferror(stdout);
+    if (written || rc != QN_EXIT_DONE) return rc;
+    fprintf(stderr, "quern: standard output: cannot write: %s\n", strerror(errno));
+    return QN_EXIT_FAILED;
 }

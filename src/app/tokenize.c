@@ -41,11 +41,13 @@ static int tokenize_text(const qn_tokenizer *t, const char *text, size_t n, bool
 }
 
 // A JSON string a line in, an array a line out.
-static int tokenize_lines(const qn_tokenizer *t, const char *text, bool special, quern_error *e)
+static int tokenize_lines(const qn_tokenizer *t, const char *text, size_t n_text, bool special,
+                          quern_error *e)
 {
     int number = 1, rc = 0;
-    for (const char *line = text; *line && !rc; number++) {
-        size_t n = strcspn(line, "\n");
+    for (const char *line = text, *end = text + n_text; line < end && !rc; number++) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        size_t n = (size_t)((stop ? stop : end) - line);
         json_error_t where;
         json_t *j = json_loadb(line, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
         if (!json_is_string(j))
@@ -53,7 +55,7 @@ static int tokenize_lines(const qn_tokenizer *t, const char *text, bool special,
         else
             rc = tokenize_text(t, json_string_value(j), json_string_length(j), special, e);
         json_decref(j);
-        line += n + (line[n] == '\n');
+        line += n + (stop != NULL);
     }
     return rc;
 }
@@ -87,7 +89,7 @@ int qn_app_tokenize(int argc, char **argv)
     rc = open_tokenizer(words.text[0], &t, &e);
     if (!rc) rc = qn_app_read_input(words.n > 1 ? words.text[1] : NULL, &text, &n, &e);
     if (!rc && jsonl)
-        rc = tokenize_lines(t, text, special, &e);
+        rc = tokenize_lines(t, text, n, special, &e);
     else if (!rc)
         rc = tokenize_text(t, text, n, special, &e);
     free(text);
