@@ -118,20 +118,11 @@ static bool has_deadline(const quern_model *m)
 }
 
 // Fair shares of device time: a step is charged when it is launched, at what steps of the model took lately.
-static void charge(quern_model *m)
+static void charge(qn_executor *x, quern_model *m)
 {
     double cost = m->step_ms > 0 ? m->step_ms : 1;
+    x->served_ms = m->served_ms;
     m->served_ms += has_deadline(m) ? cost * DEADLINE_SHARE : cost;
-}
-
-// A model that comes back from idleness has no claim on the time in which it wanted nothing.
-static void forget_idle_claims(qn_executor *x)
-{
-    double least = -1;
-    for (const quern_model *m = x->models; m; m = m->next)
-        if (m->running.first && (least < 0 || m->served_ms < least)) least = m->served_ms;
-    for (quern_model *m = x->models; m; m = m->next)
-        if (!m->running.first && m->served_ms < least) m->served_ms = least;
 }
 
 static qn_flight *free_flight(quern_model *m)
@@ -148,7 +139,7 @@ static bool launch_step(qn_executor *x, quern_model *m)
     qn_launch launch = {f->block, f->results};
     f->launched_ms = now_ms;
     f->in_flight = true;
-    charge(m);
+    charge(x, m);
     int n_rows = f->step.counts->n_rows;
     if (x->backend->launch(x->device, program_for(m, n_rows), &launch, &f->ticket)) {
         die(x);
@@ -162,7 +153,6 @@ static bool launch_step(qn_executor *x, quern_model *m)
 static bool launch_one(qn_executor *x)
 {
     if (x->n_flying == 2 || x->dead) return false;
-    forget_idle_claims(x);
     for (quern_model *m = x->models; m; m = m->next)
         m->tried = false;
     for (;;) {

@@ -33,6 +33,7 @@ typedef struct {
     qn_flight *flying[2];
     int n_flying, n_lost; // n_lost: launches lost one after the other
     double committed_ms;  // when the last step ended
+    double served_ms;     // of the model that launched last, before that launch
     quern_request *dirty_first, *dirty_last;
 } qn_executor;
 

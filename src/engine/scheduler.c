@@ -141,18 +141,23 @@ static void prefill_rows(quern_model *m, qn_flight *f, qn_sequence *s, int n)
     s->n_sent++;
 }
 
+// Rows of a prompt that this step still takes: each that has an output needs room for it.
+static int n_rows_to_read(const quern_model *m, const qn_flight *f, const qn_sequence *s)
+{
+    int n_left = qn_sequence_n_tokens(s) - s->n_launched;
+    int n_budget = m->prefill_chunk - f->n_prefill_rows;
+    int n_outputs_left = m->limits.max_outputs - f->step.counts->n_outputs;
+    int n = n_left < n_budget ? n_left : n_budget;
+    if (s->request->kind == QN_REQUEST_LOGITS) return n < n_outputs_left ? n : n_outputs_left;
+    return n == n_left && n_outputs_left == 0 ? n - 1 : n;
+}
+
 static void prefill_all(quern_model *m, qn_flight *f)
 {
-    int budget = m->prefill_chunk;
-    for (qn_sequence *s = m->running.first; s && budget > 0; s = s->next) {
+    for (qn_sequence *s = m->running.first; s; s = s->next) {
         if (!is_prefilling(s)) continue;
-        int n = qn_sequence_n_tokens(s) - s->n_launched;
-        if (n > budget) n = budget;
-        int n_outputs_left = m->limits.max_outputs - f->step.counts->n_outputs;
-        if (s->request->kind == QN_REQUEST_LOGITS && n > n_outputs_left) n = n_outputs_left;
-        if (n <= 0) continue;
-        prefill_rows(m, f, s, n);
-        budget -= n;
+        int n = n_rows_to_read(m, f, s);
+        if (n > 0) prefill_rows(m, f, s, n);
     }
 }
 

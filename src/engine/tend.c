@@ -2,10 +2,19 @@
 // round of its loop.
 #include "engine/runtime.h"
 
+// A model that comes back from idleness has no claim on the time in which it wanted nothing.
+static void forget_idle_claim(quern_model *m)
+{
+    double served_ms = m->runtime->executor.served_ms;
+    bool idle = !m->waiting.first && !m->running.first;
+    if (idle && m->served_ms < served_ms) m->served_ms = served_ms;
+}
+
 void qn_engine_receive(quern_model *m, quern_request *r)
 {
     qn_sequence *s = &r->sequence;
     *s = (qn_sequence){.request = r, .order = m->n_arrived++, .state = QN_SEQUENCE_WAITING};
+    forget_idle_claim(m);
     qn_sequence_insert(&m->waiting, s);
     if (m->runtime->executor.dead)
         qn_sequence_end(m, s, QN_END_ERROR, QUERN_E_DEVICE, "the device has failed");

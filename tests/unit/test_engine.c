@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/runtime.h"
 #include "test_engine_collect.h"
@@ -120,6 +121,38 @@ static void logits_have_the_same_bits_in_every_chunking(void **state)
         collect_free(&beside);
         engine_close(&g);
     }
+}
+
+// A step has room for so many outputs: prompts beside one whose every row wants its logits must not go beyond.
+static void logits_share_the_outputs_of_a_step(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    static collected busy, prompt[3], logits;
+    static float out[N * TINY_VOCAB], want[N * TINY_VOCAB];
+    int32_t ids[N], busy_ids[128], prompt_ids[3][128];
+    for (int k = 0; k < N; k++)
+        ids[k] = (k * 13) % 256;
+    fake_options slow = {.on_cpu = true, .us_a_step = 20000};
+    engine g = engine_open(&slow, NULL);
+    assert_int_equal(quern_logits(g.model, ids, N, want, NULL), QUERN_OK);
+    quern_params p = crowd_params(4, busy_ids);
+    assert_int_equal(collect_submit(&g, &busy, &p), QUERN_OK);
+    collect_await_token(&busy, 1);
+    assert_int_equal(collect_submit_logits(&g, &logits, ids, N, out), QUERN_OK);
+    usleep(3000); // all within one step, and in this order
+    for (int i = 0; i < 3; i++) {
+        p = crowd_params(i, prompt_ids[i]);
+        assert_int_equal(collect_submit(&g, &prompt[i], &p), QUERN_OK);
+    }
+    for (int i = 0; i < 5; i++) {
+        collected *c = i < 3 ? &prompt[i] : i < 4 ? &busy : &logits;
+        collect_wait(c);
+        collect_free(c);
+        assert_int_equal(c->error.code, QUERN_OK);
+    }
+    assert_memory_equal(out, want, sizeof out);
+    engine_close(&g);
 }
 
 static quern_params text_params(const char *prompt, int max_tokens)
@@ -332,6 +365,36 @@ static void two_models_share_a_device(void **state)
     engine_close(&g);
 }
 
+// A model that has work all the time must not keep another one waiting, whichever was loaded first.
+static void a_busy_model_does_not_starve_another(void **state)
+{
+    (void)state;
+    static collected busy, other;
+    for (int k = 0; k < 2; k++) {
+        fake_options slow = {.on_cpu = true, .us_a_step = 2000};
+        engine g = engine_open(&slow, NULL), h = g;
+        quern_error e = {0};
+        assert_int_equal(
+            quern_model_load(g.runtime, "second", g.files.directory, NULL, &h.model, &e), QUERN_OK);
+        int32_t ids[2][128];
+        quern_params p = crowd_params(0, ids[0]);
+        params_set(&p, "ignore_eos", 1);
+        params_set(&p, "max_tokens", 300);
+        assert_int_equal(collect_submit(k ? &h : &g, &busy, &p), QUERN_OK);
+        collect_await_token(&busy, 20);
+        p = crowd_params(1, ids[1]);
+        params_set(&p, "max_tokens", 20);
+        collect(k ? &g : &h, &other, &p);
+        assert_int_equal(other.error.code, QUERN_OK);
+        assert_int_equal(busy.n_terminals, 0);
+        assert_true(busy.n_tokens < 100); // about a step each
+        collect_wait(&busy);
+        collect_free(&busy);
+        quern_model_close(h.model);
+        engine_close(&g);
+    }
+}
+
 static void figures_follow(void **state)
 {
     (void)state;
@@ -367,6 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_gets_the_same_whatever_happens_around_it),
         cmocka_unit_test(logits_have_the_same_bits_in_every_chunking),
+        cmocka_unit_test(logits_share_the_outputs_of_a_step),
         cmocka_unit_test(a_stop_string_ends_at_its_token_at_any_speed),
         cmocka_unit_test(eos_ends_and_shows_no_text),
         cmocka_unit_test(the_context_limits_prompt_and_output),
@@ -374,6 +438,7 @@ int main(void)
         cmocka_unit_test(text_goes_to_ids_and_back),
         cmocka_unit_test(memory_is_budgeted_and_given_back),
         cmocka_unit_test(two_models_share_a_device),
+        cmocka_unit_test(a_busy_model_does_not_starve_another),
         cmocka_unit_test(figures_follow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

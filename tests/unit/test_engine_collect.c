@@ -88,17 +88,39 @@ static void on_event(void *user, const quern_event *event)
     pthread_mutex_unlock(&c->mutex);
 }
 
-int collect_submit(engine *g, collected *c, const quern_params *p)
+static void begin(collected *c)
 {
     int cancel_at = c->cancel_at;
     memset(c, 0, sizeof *c);
     c->cancel_at = cancel_at;
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->changed, NULL);
+}
+
+int collect_submit(engine *g, collected *c, const quern_params *p)
+{
+    begin(c);
     pthread_mutex_lock(&c->mutex); // an event may come before request is set
     int rc = quern_submit(g->model, p, on_event, c, &c->request, &c->error);
     pthread_mutex_unlock(&c->mutex);
     return rc;
+}
+
+int collect_submit_logits(engine *g, collected *c, const int32_t *ids, size_t n, float *logits)
+{
+    begin(c);
+    pthread_mutex_lock(&c->mutex);
+    int rc = qn_request_submit_logits(g->model, ids, n, logits, on_event, c, &c->request, NULL);
+    pthread_mutex_unlock(&c->mutex);
+    return rc;
+}
+
+void collect_await_token(collected *c, int n_tokens)
+{
+    pthread_mutex_lock(&c->mutex);
+    while (!c->n_terminals && c->n_tokens < n_tokens)
+        pthread_cond_wait(&c->changed, &c->mutex);
+    pthread_mutex_unlock(&c->mutex);
 }
 
 void collect_wait(collected *c)

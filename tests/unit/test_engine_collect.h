@@ -42,6 +42,10 @@ engine engine_open(const fake_options *fake, const quern_model_options *options)
 void engine_close(engine *g);
 // Submits and returns; collected must stay until collect_wait.
 int collect_submit(engine *g, collected *c, const quern_params *p);
+// As quern_logits, but returns at once.
+int collect_submit_logits(engine *g, collected *c, const int32_t *ids, size_t n, float *logits);
+// Until it has so many tokens, or its end.
+void collect_await_token(collected *c, int n_tokens);
 void collect_wait(collected *c);
 void collect_free(collected *c);
 // Both.
