@@ -41,6 +41,8 @@ static qn_matmul_args make_matmul(world *w, const matmul_case *c)
                         .w = world_tensor(w, c->w_dtype, c->n, c->k, 0.05f),
                         .accumulate = c->accumulate,
                         .n_rows = n_rows_of(w)};
+    if (c->k % 2)
+        a.w.data = world_shifted(w, a.w.data, qn_tensor_bytes(&a.w)); // files promise no alignment
     if (c->bias) a.bias = world_tensor(w, c->bias_dtype, 0, c->n, 1);
     *n_rows_of(w) = c->rows;
     return a;

@@ -71,6 +71,12 @@ void *world_memory(world *w, size_t n_bytes)
     return w->buffers[w->n_buffers++] = p;
 }
 
+void *world_shifted(world *w, const void *from, size_t n_bytes)
+{
+    char *to = (char *)world_memory(w, n_bytes + 1) + 1;
+    return memcpy(to, from, n_bytes);
+}
+
 void world_begin(world *w, uint64_t seed)
 {
     free_buffers(w);

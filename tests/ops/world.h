@@ -33,7 +33,9 @@ float world_normal(world *w);               // about N(0, 1)
 // A tensor of n rows (or a vector, rows 0), random numbers converted to its type.
 qn_tensor world_tensor(world *w, qn_dtype dtype, int rows, int columns, float scale);
 qn_tensor world_cache(world *w, qn_dtype dtype, int n_blocks, int n_heads, int head_dim);
-void *world_memory(world *w, size_t n_bytes);   // zeroed
+void *world_memory(world *w, size_t n_bytes); // zeroed
+// The same bytes at an odd address.
+void *world_shifted(world *w, const void *from, size_t n_bytes);
 double world_at(const qn_tensor *t, int64_t i); // element i
 
 // n rows at random positions of random slots (distinct places), whose block tables and tokens are random.

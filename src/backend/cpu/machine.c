@@ -1,6 +1,7 @@
 // What the system says of itself; see machine.h.
 #include "backend/cpu/machine.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +17,20 @@
 #include <cpuid.h>
 #endif
 
-int qn_machine_n_cpus(void)
-{
 #if defined(__linux__)
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
-#endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 && n < 1024 ? (int)n : 1;
+// Processors that the control group's quota comes to, at least 1; INT_MAX without one.
+static int group_limit_cpus(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long long quota = 0, period = 0;
+    if (!f) return INT_MAX;
+    int n = fscanf(f, "%lld %lld", &quota, &period); // "max 100000" where there is none
+    fclose(f);
+    if (n != 2 || quota <= 0 || period <= 0) return INT_MAX;
+    long long cpus = (quota + period - 1) / period;
+    return cpus < INT_MAX ? (int)cpus : INT_MAX;
 }
 
-#if defined(__linux__)
 // The memory limit of the control group, or UINT64_MAX.
 static uint64_t group_limit_bytes(void)
 {
@@ -39,6 +43,17 @@ static uint64_t group_limit_bytes(void)
     return limit ? limit : UINT64_MAX;
 }
 #endif
+
+int qn_machine_n_cpus(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) n = CPU_COUNT(&allowed);
+    if (group_limit_cpus() < n) n = group_limit_cpus();
+#endif
+    return n > 0 && n < 1024 ? (int)n : 1;
+}
 
 uint64_t qn_machine_memory_bytes(void)
 {

@@ -4,7 +4,8 @@
 // q, y: F32 [rows, n_heads · D]; caches: [n_blocks, n_kv_heads, 16, D]. The row's own key is already appended.
 // Order: blocks of 16 positions ascending, aligned to multiples of 16 of the absolute position (so that chunking, batch and
 // threads do not matter), each with the online softmax of flash attention: m' = max(m, block's max), accumulators and sum
-// times exp(m − m'), then the block's positions ascending. A dot product q·k is summed in 16 lanes as in matmul.h.
+// times exp(m − m'), then the block's positions ascending (accumulators by fused multiply-add); at the end accumulator / sum.
+// A dot product q·k is summed in 16 lanes as in matmul.h, then multiplied by scale. Positions out of sight are not looked at.
 #ifndef QN_BACKEND_OPS_ATTENTION_H
 #define QN_BACKEND_OPS_ATTENTION_H
 #include "backend/plan.h"

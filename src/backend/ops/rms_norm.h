@@ -1,7 +1,8 @@
 // rms_norm: RMSNorm (Zhang & Sennrich 2019; HF Qwen2RMSNorm) of each group of `width` numbers of a row:
 //   y = weight * (x / sqrt(mean(x²) + eps))
 // x, y: F32 [rows, n_groups * width], may be the same; weight: [width], F32/F16/BF16. n_groups > 1 is the per-head norm of Qwen3.
-// Order: x² summed in 16 lanes (lane = index mod 16, each ascending, fused multiply-add), lanes added as in matmul.h.
+// Order: x² summed in 16 lanes (lane = index mod 16, each ascending, fused multiply-add), lanes added as in matmul.h; then
+// inverse = 1 / sqrt(sum / width + eps), y = weight · (x · inverse), each step rounded to float32.
 #ifndef QN_BACKEND_OPS_RMS_NORM_H
 #define QN_BACKEND_OPS_RMS_NORM_H
 #include "backend/plan.h"
