@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "app/app.h"
 #include "base/clock.h"
@@ -88,12 +87,7 @@ static bool await_all(meter *m, quern_request **requests, int n, double row_ms)
     bool cut = false;
     pthread_mutex_lock(&m->lock);
     while (m->n_running > 0) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 20 * 1000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&m->ended, &m->lock, &t);
+        qn_clock_await(&m->ended, &m->lock, 20);
         double now_ms = qn_clock_ms();
         bool over =
             now_ms > from_ms + 4 * row_ms || (m->first_ms > 0 && now_ms > m->first_ms + row_ms);

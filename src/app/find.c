@@ -57,17 +57,22 @@ static char *snapshot_of(const char *repository)
     return path;
 }
 
+// Of several organisations' models of one name, the first in order of the folders' names.
 static char *find_in_hub(const char *hub, const char *name)
 {
-    char *found = NULL;
+    char *folder = NULL;
     DIR *d = opendir(hub);
-    for (struct dirent *entry; d && !found && (entry = readdir(d));) {
+    for (struct dirent *entry; d && (entry = readdir(d));) {
         if (!folder_is(entry->d_name, name)) continue;
-        char *repository = join(hub, entry->d_name);
-        if (repository) found = snapshot_of(repository);
-        free(repository);
+        if (folder && strcmp(folder, entry->d_name) < 0) continue;
+        free(folder);
+        folder = strdup(entry->d_name);
     }
     if (d) closedir(d);
+    char *repository = folder ? join(hub, folder) : NULL;
+    char *found = repository ? snapshot_of(repository) : NULL;
+    free(repository);
+    free(folder);
     return found;
 }
 
@@ -82,6 +87,7 @@ static char *find_under(const char *base, const char *name)
 
 int qn_app_find_model(const char *name, char **out, quern_error *e)
 {
+    if (!*name) return qn_error_set(e, QUERN_E_ARGUMENT, "model: expected a name or a path");
     if (qn_file_exists(name)) {
         *out = strdup(name);
         return *out ? 0 : qn_error_set(e, QUERN_E_MEMORY, "no memory");

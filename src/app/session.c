@@ -1,9 +1,9 @@
 // One runtime with one model, and one request waited for.
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/app.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 static int open_runtime(const qn_engine_options *o, qn_app_session *s, quern_error *e)
@@ -69,12 +69,7 @@ static void await(waiter *w, quern_request *request, volatile int *cancel)
 {
     pthread_mutex_lock(&w->lock);
     while (!w->done) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 50 * 1000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&w->ended, &w->lock, &t);
+        qn_clock_await(&w->ended, &w->lock, 50);
         if (cancel && *cancel) quern_request_cancel(request);
     }
     pthread_mutex_unlock(&w->lock);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,9 +17,21 @@ static const struct {
               [QUERN_LOG_INFO] = {"info", 6},
               [QUERN_LOG_DEBUG] = {"debug", 7}};
 
+// JOURNAL_STREAM names journald's stream as "device:inode"; a terminal inherits it, but is another one (systemd.exec(5)).
+static bool is_journal(int fd)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char own[64];
+    if (!stream || fstat(fd, &st)) return false;
+    snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    return !strcmp(stream, own);
+}
+
 qn_log qn_log_open(int fd, quern_log_level level)
 {
-    return (qn_log){fd, level, getenv("JOURNAL_STREAM") != NULL};
+    return (qn_log){fd, level, is_journal(fd)};
 }
 
 int qn_log_level_of(const char *name)

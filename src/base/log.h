@@ -1,4 +1,4 @@
-// Log: one line a call on a stream, logfmt; under journald (JOURNAL_STREAM set) with "<N>" before it.
+// Log: one line a call on a stream, logfmt; where that is journald's (JOURNAL_STREAM), with "<N>" before it.
 // A log is owned by the runtime and shared by its threads; a line is written in one call, so lines never mix.
 #ifndef QN_BASE_LOG_H
 #define QN_BASE_LOG_H

@@ -1,6 +1,5 @@
 // Calibration at load: a few short requests, alone and four at once, whose steps the engine times as it times all others.
 #include <pthread.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "fleet/internal.h"
@@ -31,12 +30,7 @@ static void await_all(waiter *w, quern_request **requests, int n, double until_m
     int cancelled = 0;
     pthread_mutex_lock(&w->lock);
     while (w->n_running > 0) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 50 * 1000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&w->ended, &w->lock, &t);
+        qn_clock_await(&w->ended, &w->lock, 50);
         if (!cancelled && qn_clock_ms() > until_ms) {
             cancelled = 1;
             for (int i = 0; i < n; i++)
@@ -99,6 +93,7 @@ int qn_fleet_calibrate(quern_model *m, double max_ms, quern_error *e)
     quern_model_info info;
     quern_model_get_info(m, &info);
     double until_ms = qn_clock_ms() + max_ms;
+    if (info.n_context < 2) return 0; // no room for a prompt and an answer
     int rc = run_at_once(m, 1, until_ms, e);
     int n = info.max_batch < AT_ONCE ? info.max_batch : AT_ONCE;
     if (!rc && n > 1 && info.max_queue >= n && qn_clock_ms() < until_ms)

@@ -95,7 +95,7 @@ static size_t choose(const qn_fleet *f, const survey *s, const qn_route_query *q
         SAY("speed: predicted to finish first, in %.0f ms", s->ms[s->fastest]);
         return s->fastest;
     case QN_PRIORITY_QUALITY:
-        SAY("quality: the largest model, %.3g M parameters", (double)s->size[s->largest] * 1e-6);
+        SAY("quality: the largest model, %.1f M parameters", (double)s->size[s->largest] * 1e-6);
         return s->largest;
     default:
         return choose_balanced(f, s, q, out);

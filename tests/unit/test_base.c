@@ -152,6 +152,26 @@ static void messages_stay_on_one_line(void **state)
     assert_non_null(strstr(line, "level=warn msg=\"two lines and a 'quote'\"\n"));
 }
 
+static void only_the_journal_gets_priorities(void **state)
+{
+    (void)state;
+    char stream[64];
+    struct stat st;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(fstat(ends[1], &st), 0);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    assert_true(qn_log_open(ends[1], QUERN_LOG_INFO).priority_prefix);
+    setenv("JOURNAL_STREAM", "8:123456", 1); // as a terminal inherits it
+    assert_false(qn_log_open(ends[1], QUERN_LOG_INFO).priority_prefix);
+    unsetenv("JOURNAL_STREAM");
+    assert_false(qn_log_open(ends[1], QUERN_LOG_INFO).priority_prefix);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +181,7 @@ int main(void)
         cmocka_unit_test(spans_do_not_wrap),
         cmocka_unit_test(files_that_are_none_are_refused_at_once),
         cmocka_unit_test(messages_stay_on_one_line),
+        cmocka_unit_test(only_the_journal_gets_priorities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
