@@ -1,9 +1,6 @@
 // quern serve: configuration → fleet → server. The wiring, and what a person sees while it starts.
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "app/app.h"
@@ -12,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "server/listen.h"
 #include "server/server.h"
 
 typedef struct {
@@ -62,25 +60,16 @@ static int configure(const serve_options *o, qn_app_config *c, quern_error *e)
 // Loading takes a while: an address that cannot be had is better said before it.
 static int check_address(const qn_app_config *c, quern_error *e)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *a = NULL;
-    char port[8];
-    int one = 1, why = 0;
-    snprintf(port, sizeof port, "%d", c->port);
-    int rc = getaddrinfo(c->host, port, &hints, &a);
-    if (rc)
-        return qn_error_set(e, QUERN_E_ARGUMENT,
-                            "--host: expected an address of this machine, found \"%s\": %s",
-                            c->host, gai_strerror(rc));
-    int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, a->ai_addr, a->ai_addrlen)) why = errno;
-        close(fd);
-    }
-    freeaddrinfo(a);
-    if (!why) return 0;
-    return qn_error_set(e, QUERN_E_IO, "cannot listen on %s:%d: %s", c->host, c->port,
-                        strerror(why));
+    qn_listener listener;
+    int rc = qn_listen_open(c->host, c->port, &listener, e);
+    if (!rc) close(listener.fd);
+    return rc;
+}
+
+static void print_bytes(const char *name, uint64_t n)
+{
+    bool large = n >= (uint64_t)1 << 30;
+    printf("%s %.1f %s", name, (double)n / (large ? 1 << 30 : 1 << 20), large ? "GiB" : "MiB");
 }
 
 static void announce(qn_fleet *fleet, const qn_app_config *c, int port, double ms)
@@ -89,10 +78,11 @@ static void announce(qn_fleet *fleet, const qn_app_config *c, int port, double m
     quern_runtime_get_info(qn_fleet_runtime(fleet), &r);
     printf("quern: %s on %s, reading %.1f GB/s\n", r.backend, r.device,
            r.read_bytes_per_second * 1e-9);
-    printf("quern: memory: weights %.1f MiB, state %.1f MiB, scratch %.1f MiB, of %.1f GiB\n",
-           (double)r.memory_weights_bytes / (1 << 20), (double)r.memory_state_bytes / (1 << 20),
-           (double)r.memory_scratch_bytes / (1 << 20), (double)r.memory_total_bytes / (1 << 30));
-    printf("quern: ready after %.1f s; serving ", ms * 1e-3);
+    print_bytes("quern: memory: weights", r.memory_weights_bytes);
+    print_bytes(", state", r.memory_state_bytes);
+    print_bytes(", scratch", r.memory_scratch_bytes);
+    print_bytes(", of", r.memory_total_bytes);
+    printf("\nquern: ready after %.1f s; serving ", ms * 1e-3);
     for (size_t i = 0; i < qn_fleet_n_models(fleet); i++) {
         quern_model_info m;
         quern_model_get_info(qn_fleet_model_at(fleet, i), &m);
