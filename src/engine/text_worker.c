@@ -46,13 +46,13 @@ static void post_locked(qn_text_pool *p, quern_request *r)
     }
     r->text_state = QN_TEXT_TO_EMIT;
     lane_push(&p->emit, r);
+    pthread_cond_signal(&p->ready);
 }
 
 void qn_text_post(qn_text_pool *p, quern_request *r)
 {
     pthread_mutex_lock(&p->mutex);
     post_locked(p, r);
-    pthread_cond_signal(&p->ready);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -65,7 +65,6 @@ void qn_text_post_chain(qn_text_pool *p, quern_request *first)
         if (r->sequence.finished) r->owner_done = true;
         post_locked(p, r);
     }
-    pthread_cond_broadcast(&p->ready);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -127,9 +126,7 @@ static void give_back_locked(qn_text_pool *p, quern_request *r)
     bool again = r->text_again;
     r->text_again = false;
     r->text_state = QN_TEXT_IDLE;
-    if (!again) return;
-    post_locked(p, r);
-    pthread_cond_signal(&p->ready);
+    if (again) post_locked(p, r);
 }
 
 static void *work(void *argument)
