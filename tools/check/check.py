@@ -147,12 +147,18 @@ def registries():
 
 
 def symbols(build):
-    """Global symbols are quern_* or qn_<module>_*; only main besides."""
-    for lib in sorted(pathlib.Path(build).glob("src/**/*.a")):
+    """Global symbols are quern_*, or qn_ and the first word of the module, of a file or folder in it, or of a type in its headers."""
+    for lib in sorted(pathlib.Path(build).glob("src/*/libqn_*.a")):
+        folder = SRC / lib.parent.name
+        files = [f for f in folder.rglob("*") if f.suffix in CODE]
+        types = re.findall(r"\bqn_([a-z0-9]+)", " ".join(re.findall(r"^(?:}|typedef).*;", "\n".join(
+            f.read_text() for f in files if f.suffix == ".h"), re.M)))
+        words = {folder.name, *(re.match(r"[a-z0-9]+", f.stem)[0] for f in folder.rglob("*")), *types}
         out = subprocess.run(["nm", "-g", "--defined-only", str(lib)], capture_output=True, text=True).stdout
         for name in re.findall(r"^[0-9a-f]+ [A-Z] (\S+)$", out, re.M):
-            if not re.match(r"quern_|qn_|main$|__asan|__odr_asan|_", name):
-                yield f"{lib.name}: global symbol {name} is neither quern_ nor qn_"
+            m = re.match(r"qn_([a-z0-9]+)", name)
+            if not (m and m[1] in words) and not re.match(r"quern_|__asan|__odr_asan|_", name):
+                yield f"{lib.name}: global symbol {name} begins with no module, file or type of src/{folder.name}"
 
 
 def headers(build):
