@@ -18,6 +18,13 @@ static inline vec vec_load(const float *p)
 {
     return _mm256_loadu_ps(p);
 }
+// For several uses: keeps gcc from loading anew for each.
+static inline vec vec_load_once(const float *p)
+{
+    vec a = _mm256_loadu_ps(p);
+    __asm__("" : "+x"(a));
+    return a;
+}
 static inline void vec_store(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);

@@ -23,6 +23,11 @@ static inline vec vec_load(const float *p)
 {
     return _mm512_loadu_ps(p);
 }
+// For several uses: see simd_avx2.h.
+static inline vec vec_load_once(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
 static inline void vec_store(float *p, vec a)
 {
     _mm512_storeu_ps(p, a);

@@ -19,6 +19,10 @@ static inline vec vec_load(const float *p)
 {
     return vld1q_f32(p);
 }
+static inline vec vec_load_once(const float *p)
+{
+    return vld1q_f32(p);
+}
 static inline void vec_store(float *p, vec a)
 {
     vst1q_f32(p, a);

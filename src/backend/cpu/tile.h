@@ -57,7 +57,7 @@ ALWAYS_INLINE void multiply_parts(const tile *t, const int n_rows, const int n_w
             }
             UNROLL
             for (int r = 0; r < n_rows; r++) {
-                vec activation = vec_load(x + r * t->x_stride + k + i * VEC_LANES);
+                vec activation = vec_load_once(x + r * t->x_stride + k + i * VEC_LANES);
                 UNROLL
                 for (int j = 0; j < n_weights; j++)
                     sum[r][j][i] = vec_fma(activation, weight[j], sum[r][j][i]);
