@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "app/app.h"
+#include "app/report.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -184,8 +185,9 @@ static void print_json(const bench *b, const char *name, const quern_runtime_inf
                             "tokens_per_second", w->tokens_per_second, "bytes_per_second",
                             w->bytes_per_second, "cut", w->cut));
     }
-    json_t *j = json_pack("{s:s,s:s,s:s,s:i,s:f,s:i,s:o}", "model", name, "backend", r->backend,
-                          "device", r->device, "threads", r->n_threads, "ceiling_bytes_per_second",
+    json_t *j = json_pack("{s:o,s:s,s:s,s:i,s:f,s:i,s:o}", "model",
+                          qn_report_text(name, strlen(name)), "backend", r->backend, "device",
+                          r->device, "threads", r->n_threads, "ceiling_bytes_per_second",
                           b->ceiling, "prompt_tokens", PROMPT_TOKENS, "rows", rows);
     json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     putchar('\n');

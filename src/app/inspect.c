@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "app/app.h"
+#include "app/report.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "model/model.h"
@@ -86,13 +87,14 @@ static void shape_text(const qn_weight_fact *w, char *text, size_t n)
 static void print_json(const char *name, const inspection *in)
 {
     const qn_model_facts *f = &in->facts;
-    json_t *j = json_pack(
-        "{s:s,s:s,s:I,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:b,s:b,s:b}", "name", name,
-        "architecture", f->architecture, "parameters", (json_int_t)f->n_parameters, "dtype",
-        qn_format_of(f->dtype)->name, "layers", f->n_layers, "hidden_size", f->hidden_size, "heads",
-        f->n_heads, "kv_heads", f->n_kv_heads, "head_dim", f->head_dim, "intermediate_size",
-        f->intermediate_size, "vocabulary", f->n_vocab, "context", f->n_context, "tied_embeddings",
-        f->tied, "tokenizer", in->has_tokenizer, "chat_template", in->has_template);
+    json_t *j =
+        json_pack("{s:o,s:s,s:I,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:b,s:b,s:b}", "name",
+                  qn_report_text(name, strlen(name)), "architecture", f->architecture, "parameters",
+                  (json_int_t)f->n_parameters, "dtype", qn_format_of(f->dtype)->name, "layers",
+                  f->n_layers, "hidden_size", f->hidden_size, "heads", f->n_heads, "kv_heads",
+                  f->n_kv_heads, "head_dim", f->head_dim, "intermediate_size", f->intermediate_size,
+                  "vocabulary", f->n_vocab, "context", f->n_context, "tied_embeddings", f->tied,
+                  "tokenizer", in->has_tokenizer, "chat_template", in->has_template);
     if (in->has_files)
         json_object_set_new(j, "weight_bytes", json_integer((json_int_t)f->weight_bytes));
     if (in->has_tokenizer) json_object_set_new(j, "tokenizer_ids", json_integer(in->n_ids));
@@ -139,8 +141,8 @@ static void print_text(const char *name, const inspection *in, bool all)
 
 static void print_shapes(void)
 {
-    for (const char *const *s = qn_model_shapes(); *s; s++)
-        printf("%s\n", *s);
+    for (int i = 0; qn_model_shape_name(i); i++)
+        printf("%s\n", qn_model_shape_name(i));
 }
 
 int qn_app_inspect(int argc, char **argv)

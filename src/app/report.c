@@ -1,6 +1,7 @@
 // See report.h.
 #include "app/report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,9 +82,13 @@ int qn_app_read_input(const char *path, char **out, size_t *n, quern_error *e)
     char piece[65536];
     for (size_t got; (got = fread(piece, 1, sizeof piece, stdin)) > 0;)
         if (b.length > MAX_INPUT_BYTES || !qn_buffer_append(&b, piece, got)) break;
-    if (ferror(stdin) || !feof(stdin)) {
+    if (b.length > MAX_INPUT_BYTES || ferror(stdin)) {
+        bool large = b.length > MAX_INPUT_BYTES;
         qn_buffer_free(&b);
-        return qn_error_set(e, QUERN_E_IO, "standard input: cannot be read whole");
+        return large ? qn_error_set(e, QUERN_E_LIMIT, "standard input: expected at most %d bytes",
+                                    MAX_INPUT_BYTES)
+                     : qn_error_set(e, QUERN_E_IO, "standard input: cannot read: %s",
+                                    strerror(errno));
     }
     *n = b.length;
     *out = qn_buffer_take(&b);

@@ -19,18 +19,11 @@ static const int64_t inner_range[2] = {1, 1 << 22}, vocab_range[2] = {1, 1 << 23
 static const int64_t context_range[2] = {1, 1 << 24};
 static const int64_t any_size_range[2] = {0, INT32_MAX};
 
-static int refuse(const qn_formats_field *f, int code, const char *key, const char *expected,
-                  const json_t *value)
-{
-    char text[64];
-    return qn_error_set(f->e, code, "%s: %s%s: expected %s, found %s", f->file, f->prefix, key,
-                        expected, qn_formats_json_found(value, text, sizeof text));
-}
-
 static int need_int(const qn_formats_field *f, const json_t *o, const char *key,
                     const int64_t range[2], int64_t *out)
 {
-    if (!json_object_get(o, key)) return refuse(f, QUERN_E_FORMAT, key, "an integer", NULL);
+    if (!json_object_get(o, key))
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, key, "an integer", NULL);
     return qn_formats_json_int(f, o, key, range, out);
 }
 
@@ -49,7 +42,7 @@ static int maybe_positive(const qn_formats_field *f, const json_t *o, const char
     if (!value || json_is_null(value)) return 0;
     int rc = qn_formats_json_real(f, o, key, out);
     if (!rc && !(*out > 0 && isfinite((float)*out)))
-        rc = refuse(f, QUERN_E_FORMAT, key, "a number above 0", value);
+        rc = qn_formats_json_refuse(f, QUERN_E_FORMAT, key, "a number above 0", value);
     if (!rc && has) *has = true;
     return rc;
 }
@@ -74,13 +67,13 @@ static int read_sizes(const qn_formats_field *f, const json_t *o, qn_hf_config *
     if (!rc)
         rc = qn_formats_json_int(f, o, "max_position_embeddings", context_range, &c->max_position);
     if (!rc && json_is_null(json_object_get(o, "rms_norm_eps")))
-        rc = refuse(f, QUERN_E_FORMAT, "rms_norm_eps", "a number above 0",
-                    json_object_get(o, "rms_norm_eps"));
+        rc = qn_formats_json_refuse(f, QUERN_E_FORMAT, "rms_norm_eps", "a number above 0",
+                                    json_object_get(o, "rms_norm_eps"));
     if (!rc) rc = maybe_positive(f, o, "rms_norm_eps", &c->rms_norm_eps, NULL);
     if (!rc && json_is_null(json_object_get(o, "num_key_value_heads"))) c->n_kv_heads = c->n_heads;
     if (!rc && c->head_dim % 2)
-        rc =
-            refuse(f, QUERN_E_FORMAT, "head_dim", "an even number", json_object_get(o, "head_dim"));
+        rc = qn_formats_json_refuse(f, QUERN_E_FORMAT, "head_dim", "an even number",
+                                    json_object_get(o, "head_dim"));
     return rc;
 }
 
@@ -88,9 +81,9 @@ static int read_model_type(const qn_formats_field *f, const json_t *o, qn_hf_con
 {
     const json_t *value = json_object_get(o, "model_type");
     const char *name = json_string_value(value);
-    if (!name) return refuse(f, QUERN_E_FORMAT, "model_type", "a string", value);
+    if (!name) return qn_formats_json_refuse(f, QUERN_E_FORMAT, "model_type", "a string", value);
     if (strlen(name) >= sizeof c->model_type)
-        return refuse(f, QUERN_E_UNSUPPORTED, "model_type", "a known type", value);
+        return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, "model_type", "a known type", value);
     memcpy(c->model_type, name, strlen(name) + 1);
     return 0;
 }
@@ -99,7 +92,7 @@ static int read_activation(const qn_formats_field *f, const json_t *o)
 {
     const json_t *value = json_object_get(o, "hidden_act");
     if (!value || (json_is_string(value) && !strcmp(json_string_value(value), "silu"))) return 0;
-    return refuse(f, QUERN_E_UNSUPPORTED, "hidden_act", "\"silu\"", value);
+    return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, "hidden_act", "\"silu\"", value);
 }
 
 static int read_dtype(const qn_formats_field *f, const json_t *o, qn_hf_config *c)
@@ -118,8 +111,8 @@ static int read_dtype(const qn_formats_field *f, const json_t *o, qn_hf_config *
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name)) c->dtype = names[i].dtype;
     if (c->dtype != QN_DTYPE_COUNT) return 0;
-    return refuse(f, name ? QUERN_E_UNSUPPORTED : QUERN_E_FORMAT, key,
-                  "\"float32\", \"float16\" or \"bfloat16\"", value);
+    return qn_formats_json_refuse(f, name ? QUERN_E_UNSUPPORTED : QUERN_E_FORMAT, key,
+                                  "\"float32\", \"float16\" or \"bfloat16\"", value);
 }
 
 static int read_unsupported(const qn_formats_field *f, const json_t *o)
@@ -145,27 +138,30 @@ static int read_rope_type(const qn_formats_field *f, const json_t *o, qn_hf_rope
             rope->type = (qn_rope_type)i;
             return 0;
         }
-    return refuse(f, QUERN_E_UNSUPPORTED, key, "default, linear or yarn", value);
+    return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, key, "default, linear or yarn", value);
 }
 
 static int check_rope(const qn_formats_field *f, const json_t *o, const qn_hf_rope *rope)
 {
     const json_t *factor = json_object_get(o, "factor");
     if (rope->type == QN_ROPE_LINEAR && !rope->has_factor)
-        return refuse(f, QUERN_E_FORMAT, "factor", "a number above 0", factor);
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, "factor", "a number above 0", factor);
     if (rope->type == QN_ROPE_YARN && !factor)
-        return refuse(f, QUERN_E_FORMAT, "factor", "a number above 0 or null", factor);
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, "factor", "a number above 0 or null",
+                                      factor);
     const json_t *partial = json_object_get(o, "partial_rotary_factor");
     if (partial && !json_is_null(partial) &&
         !(json_is_number(partial) && json_number_value(partial) == 1))
-        return refuse(f, QUERN_E_UNSUPPORTED, "partial_rotary_factor", "1", partial);
+        return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, "partial_rotary_factor", "1",
+                                      partial);
     const char *key;
     json_t *value;
-    json_object_foreach(
-        (json_t *)(uintptr_t)o, key,
-        value) if (json_is_object(value)) return refuse(f, QUERN_E_UNSUPPORTED, key,
-                                                        "one set of parameters for all layers",
-                                                        value);
+    json_object_foreach((json_t *)(uintptr_t)o, key, value)
+    {
+        if (json_is_object(value))
+            return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, key,
+                                          "one set of parameters for all layers", value);
+    }
     return 0;
 }
 
@@ -206,7 +202,8 @@ static int find_rope(const qn_formats_field *f, const json_t *o, qn_hf_config *c
     for (int i = 0; i < 2 && !rc; i++) {
         const json_t *inner = json_object_get(o, keys[i]);
         if (!inner || json_is_null(inner)) continue;
-        if (!json_is_object(inner)) return refuse(f, QUERN_E_FORMAT, keys[i], "an object", inner);
+        if (!json_is_object(inner))
+            return qn_formats_json_refuse(f, QUERN_E_FORMAT, keys[i], "an object", inner);
         if (!json_object_size(inner)) continue;
         const qn_formats_field inside = {f->file, prefixes[i], f->e};
         rc = read_rope(&inside, inner, &c->rope);
@@ -220,14 +217,15 @@ static int find_rope(const qn_formats_field *f, const json_t *o, qn_hf_config *c
 static int read_layer_types(const qn_formats_field *f, const json_t *types, qn_hf_config *c)
 {
     if (!json_is_array(types) || json_array_size(types) != (size_t)c->n_layers)
-        return refuse(f, QUERN_E_FORMAT, "layer_types", "an entry for each layer", types);
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, "layer_types", "an entry for each layer",
+                                      types);
     for (size_t i = 0; i < json_array_size(types); i++) {
         const json_t *value = json_array_get(types, i);
         const char *name = json_string_value(value);
         c->windowed[i] = name && !strcmp(name, "sliding_attention");
         if (!name || (!c->windowed[i] && strcmp(name, "full_attention")))
-            return refuse(f, QUERN_E_UNSUPPORTED, "layer_types",
-                          "full_attention or sliding_attention", value);
+            return qn_formats_json_refuse(f, QUERN_E_UNSUPPORTED, "layer_types",
+                                          "full_attention or sliding_attention", value);
         if (c->windowed[i] && !c->sliding_window)
             return qn_error_set(f->e, QUERN_E_FORMAT,
                                 "%s: layer_types: expected use_sliding_window and sliding_window "
@@ -269,7 +267,8 @@ static int read_eos(const qn_formats_field *f, const json_t *o, int64_t n_vocab,
     for (size_t i = 0; i < count; i++) {
         const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= n_vocab)
-            return refuse(f, QUERN_E_FORMAT, "eos_token_id", "ids below vocab_size", id);
+            return qn_formats_json_refuse(f, QUERN_E_FORMAT, "eos_token_id", "ids below vocab_size",
+                                          id);
         ids[(*n)++] = (int32_t)json_integer_value(id);
     }
     return 0;
@@ -320,7 +319,7 @@ static int maybe_within(const qn_formats_field *f, const json_t *o, const char *
     if (!value || json_is_null(value)) return 0;
     int rc = qn_formats_json_real(f, o, key, out);
     if (!rc && !(*out >= range[0] && *out <= range[1]))
-        rc = refuse(f, QUERN_E_FORMAT, key, "a number in its range", value);
+        rc = qn_formats_json_refuse(f, QUERN_E_FORMAT, key, "a number in its range", value);
     *has = !rc;
     return rc;
 }

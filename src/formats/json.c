@@ -92,12 +92,12 @@ const char *qn_formats_json_found(const json_t *value, char *text, size_t n)
     }
 }
 
-static int refuse(const qn_formats_field *f, const char *key, const char *expected,
-                  const json_t *value)
+int qn_formats_json_refuse(const qn_formats_field *f, int code, const char *key,
+                           const char *expected, const json_t *value)
 {
     char text[64];
-    return qn_error_set(f->e, QUERN_E_FORMAT, "%s: %s%s: expected %s, found %s", f->file, f->prefix,
-                        key, expected, qn_formats_json_found(value, text, sizeof text));
+    return qn_error_set(f->e, code, "%s: %s%s: expected %s, found %s", f->file, f->prefix, key,
+                        expected, qn_formats_json_found(value, text, sizeof text));
 }
 
 int qn_formats_json_int(const qn_formats_field *f, const json_t *object, const char *key,
@@ -113,7 +113,7 @@ int qn_formats_json_int(const qn_formats_field *f, const json_t *object, const c
     char expected[80];
     snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)range[0],
              (long long)range[1]);
-    return refuse(f, key, expected, value);
+    return qn_formats_json_refuse(f, QUERN_E_FORMAT, key, expected, value);
 }
 
 int qn_formats_json_real(const qn_formats_field *f, const json_t *object, const char *key,
@@ -121,7 +121,8 @@ int qn_formats_json_real(const qn_formats_field *f, const json_t *object, const 
 {
     const json_t *value = json_object_get(object, key);
     if (!value) return 0;
-    if (!json_is_number(value)) return refuse(f, key, "a number", value);
+    if (!json_is_number(value))
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, key, "a number", value);
     *out = json_number_value(value);
     return 0;
 }
@@ -131,17 +132,8 @@ int qn_formats_json_bool(const qn_formats_field *f, const json_t *object, const 
 {
     const json_t *value = json_object_get(object, key);
     if (!value) return 0;
-    if (!json_is_boolean(value)) return refuse(f, key, "true or false", value);
+    if (!json_is_boolean(value))
+        return qn_formats_json_refuse(f, QUERN_E_FORMAT, key, "true or false", value);
     *out = json_is_true(value);
-    return 0;
-}
-
-int qn_formats_json_string(const qn_formats_field *f, const json_t *object, const char *key,
-                           const char **out)
-{
-    const json_t *value = json_object_get(object, key);
-    if (!value) return 0;
-    if (!json_is_string(value)) return refuse(f, key, "a string", value);
-    *out = json_string_value(value);
     return 0;
 }

@@ -24,15 +24,15 @@ typedef struct {
     const char *prefix; // "rope_scaling." for the fields of an inner object, else ""
     quern_error *e;
 } qn_formats_field;
+// The refusal itself, for what the readers do not cover; returns code.
+int qn_formats_json_refuse(const qn_formats_field *f, int code, const char *key,
+                           const char *expected, const json_t *value);
 int qn_formats_json_int(const qn_formats_field *f, const json_t *object, const char *key,
                         const int64_t range[2], int64_t *out);
 int qn_formats_json_real(const qn_formats_field *f, const json_t *object, const char *key,
                          double *out);
 int qn_formats_json_bool(const qn_formats_field *f, const json_t *object, const char *key,
                          bool *out);
-// *out is owned by the object.
-int qn_formats_json_string(const qn_formats_field *f, const json_t *object, const char *key,
-                           const char **out);
 // "an array", "the string \"abc\"", "nothing": what a message says was found.
 const char *qn_formats_json_found(const json_t *value, char *text, size_t n);
 

@@ -53,8 +53,8 @@ const qn_model_facts *qn_model_get_facts(const qn_model *m);
 int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e);
 int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e);
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
-// Names of the built-in shapes, NULL-terminated; static.
-const char *const *qn_model_shapes(void);
+// The name of built-in shape i, from 0 on; NULL past the last.
+const char *qn_model_shape_name(int i);
 
 // One named tensor of the weight table that a config implies: what must be in the files, and what inspect prints.
 typedef struct {

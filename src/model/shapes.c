@@ -36,16 +36,9 @@ static const shape shapes[] = {
 };
 // clang-format on
 
-const char *const *qn_model_shapes(void)
+const char *qn_model_shape_name(int i)
 {
-    static const char *const names[] = {"qwen2-0.5b",   "qwen2-1.5b",   "qwen2-7b",    "qwen2-72b",
-                                        "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b",  "qwen2.5-7b",
-                                        "qwen2.5-14b",  "qwen2.5-32b",  "qwen2.5-72b", "qwq-32b",
-                                        "qwen3-0.6b",   "qwen3-1.7b",   "qwen3-4b",    "qwen3-8b",
-                                        "qwen3-14b",    "qwen3-32b",    NULL};
-    _Static_assert(sizeof names / sizeof *names == sizeof shapes / sizeof *shapes + 1,
-                   "a name for each shape");
-    return names;
+    return i >= 0 && (size_t)i < sizeof shapes / sizeof *shapes ? shapes[i].name : NULL;
 }
 
 int qn_shapes_find(const char *name, qn_dtype dtype, qn_description *out, quern_error *e)
