@@ -28,7 +28,8 @@ static bool has_weight_files(const char *directory)
     DIR *d = opendir(directory);
     for (struct dirent *entry; d && !found && (entry = readdir(d));) {
         size_t n = strlen(entry->d_name);
-        found = (n > 12 && !strcmp(entry->d_name + n - 12, ".safetensors")) ||
+        found = (n > 12 && entry->d_name[0] != '.' &&
+                 !strcmp(entry->d_name + n - 12, ".safetensors")) ||
                 !strcmp(entry->d_name, "model.safetensors.index.json");
     }
     if (d) closedir(d);

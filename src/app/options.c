@@ -87,8 +87,7 @@ static int print_help(const qn_command_line *line)
 {
     printf("usage: %s\n\n%s\n\noptions:\n", line->usage, line->about);
     for (int i = 0; i < line->n_options; i++)
-        if (line->options[i].name)
-            print_row(line->options[i].name, line->options[i].value, line->options[i].help);
+        print_row(line->options[i].name, line->options[i].value, line->options[i].help);
     if (line->params) {
         size_t n;
         const quern_field *fields = quern_fields(&n);
@@ -214,7 +213,7 @@ static const quern_field *find_field(const qn_command_line *line, const char *na
 static const qn_option *find_option(const qn_command_line *line, const char *name)
 {
     for (int i = 0; i < line->n_options; i++)
-        if (line->options[i].name && !strcmp(line->options[i].name, name)) return &line->options[i];
+        if (!strcmp(line->options[i].name, name)) return &line->options[i];
     return NULL;
 }
 
