@@ -242,7 +242,7 @@ int qn_app_bench(int argc, char **argv)
     quern_error e = {0};
     qn_app_session s = {0};
     bench b = {.row_ms = seconds * 1e3};
-    if (!engine.model.n_context) engine.model.n_context = 1024;
+    if (shape && !engine.model.n_context) engine.model.n_context = 1024; // no more is used here
     rc = shape ? qn_app_open_shape(shape, dtype, &engine, &s, &e)
                : qn_app_open(words.text[0], &engine, &s, &e);
     if (!rc) {
