@@ -26,8 +26,9 @@ typedef struct {
 enum {
     QN_TICKET_RUNNING = 0,
     QN_TICKET_DONE = 1,
-    QN_TICKET_LOST =
-        -100, // the step did not happen, or not wholly; the device works: sequences resume as after preemption
+    // The step did not happen, or not wholly. One launched behind it relied on its edits: that has not run at all, and is lost
+    // too. The device works: sequences resume as after preemption.
+    QN_TICKET_LOST = -100,
     // QUERN_E_DEVICE: the device is dead; nothing more can be launched
 };
 

@@ -5,12 +5,6 @@
 
 #include "engine/engine.h"
 
-int64_t qn_beam_group_blocks(int n_prompt, int max_new, int n_beams)
-{
-    int64_t tail = (int64_t)n_prompt % QN_BLOCK_TOKENS + max_new;
-    return n_prompt / QN_BLOCK_TOKENS + n_beams * ((tail + QN_BLOCK_TOKENS - 1) / QN_BLOCK_TOKENS);
-}
-
 // Blocks that the next row of every beam needs: a new one each at a multiple of 16, else a copy for every further child.
 static int n_blocks_needed(const qn_sequence *s)
 {

@@ -116,7 +116,7 @@ static int commit_outputs(quern_model *m, qn_flight *f, double now_ms)
     for (int i = 0; i < f->step.counts->n_outputs; i++) {
         qn_output_owner *o = &f->outputs[i];
         qn_sequence *s = o->sequence;
-        if (s->dropped || s->state == QN_SEQUENCE_ENDING) continue;
+        if (s->state == QN_SEQUENCE_ENDING) continue;
         switch (f->step.outputs[i].kind) {
         case QN_OUTPUT_SAMPLE:
             commit_token(m, s, &f->results[i], now_ms);
@@ -138,8 +138,7 @@ static int commit_outputs(quern_model *m, qn_flight *f, double now_ms)
 static void leave_step(quern_model *m, qn_sequence *s, bool lost)
 {
     s->n_in_flight--;
-    if (lost) s->dropped = true;
-    if (s->dropped) qn_sequence_return(m, s);
+    if (lost) qn_sequence_return(m, s);
     qn_sequence_settle(m, s);
 }
 

@@ -79,8 +79,6 @@ int qn_scheduler_fill(quern_model *m, qn_flight *f, double now_ms);
 
 // beam_group.c: gives the chosen beams of a search their slots and blocks and writes their rows. False: no blocks now.
 bool qn_beam_group_write(quern_model *m, qn_flight *f, qn_sequence *s);
-// Blocks that a search of n_beams needs at most, alone.
-int64_t qn_beam_group_blocks(int n_prompt, int max_new, int n_beams);
 
 // step_write.c: the parts of a step block.
 void qn_step_begin_write(qn_flight *f);

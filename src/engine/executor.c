@@ -6,8 +6,9 @@
 #include "base/clock.h"
 #include "engine/runtime.h"
 
-// After so many launches lost in a row the device counts as dead; the pauses before amount to about three seconds.
-enum { LOST_IN_A_ROW = 64, PAUSE_MS = 50, WAIT_MS = 5, OWNER_STACK_BYTES = 4 << 20 };
+// A lost launch takes the one behind it along. After LOST_DEAD in a row the device counts as dead; the pauses before amount to
+// about three seconds.
+enum { LOST_TOGETHER = 2, LOST_DEAD = 64, PAUSE_MS = 50, WAIT_MS = 5, OWNER_STACK_BYTES = 4 << 20 };
 // A model that has a deadline to meet is charged this part of its device time.
 #define DEADLINE_SHARE 0.5
 
@@ -169,7 +170,7 @@ static void pause_after_loss(qn_executor *x)
 {
     qn_log_write(&x->runtime->log, QUERN_LOG_WARN, "a step was lost; its sequences start again");
     struct timespec t = {0, PAUSE_MS * 1000000L};
-    if (x->n_lost > 1) nanosleep(&t, NULL);
+    if (x->n_lost > LOST_TOGETHER) nanosleep(&t, NULL);
 }
 
 // Commits the oldest launch if it is over. Launches of a device end in their order.
@@ -181,7 +182,7 @@ static bool commit_one(qn_executor *x)
     if (status == QN_TICKET_RUNNING) return false;
     bool lost = status == QN_TICKET_LOST;
     x->n_lost = lost ? x->n_lost + 1 : 0;
-    if ((!lost && status != QN_TICKET_DONE) || x->n_lost >= LOST_IN_A_ROW) {
+    if ((!lost && status != QN_TICKET_DONE) || x->n_lost >= LOST_DEAD) {
         die(x);
         return true;
     }

@@ -43,7 +43,7 @@ void qn_sequence_free_slots(quern_model *m, qn_sequence *s)
 void qn_sequence_rewind(qn_sequence *s)
 {
     s->n_launched = s->n_pending = s->n_sent = 0;
-    s->beams_chosen = s->dropped = false;
+    s->beams_chosen = false;
     if (s->request->resolved.strategy != QUERN_BEAM) return;
     qn_beam_restart(&s->request->search);
     s->n_out = 0;

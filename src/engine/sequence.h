@@ -26,7 +26,6 @@ struct qn_sequence {
     int n_out, n_launched, n_pending;
     int n_sent;      // tokens that the slot holds once the launched steps have run
     int n_in_flight; // launched steps with a row of this sequence
-    bool dropped;    // results of steps in flight are void: one of them was lost
     // beam search
     int beam_slots[QUERN_MAX_BEAMS]; // slot of each live beam
     qn_beam_next beams;              // the next step's beams, not yet given slots and blocks

@@ -175,8 +175,9 @@ static void run_scripted(const pending *p, int lost)
     if (s.counts->n_token_edits > b->limits.max_edits ||
         s.counts->n_block_edits > b->limits.max_edits)
         violate("too many edits");
+    if (lost && roll() % 2) return; // did not happen
+    if (lost) n_rows /= 2;          // not wholly
     apply_edits(&s, &b->slots);
-    if (lost) n_rows /= 2; // not wholly
     for (int i = 0; i < n_rows; i++) {
         qn_row row = s.rows[i];
         int32_t token = b->slots.tokens[row.slot * b->slots.max_context + row.position];
@@ -229,11 +230,22 @@ static void execute(pending *p)
     if (lost) fake.n_lost++;
 }
 
+// Launched behind a lost step: has not run at all.
+static void lose_next(void)
+{
+    queue[1].fate = QN_TICKET_LOST;
+    queue[1].executed = 1;
+    fake.n_lost++;
+}
+
 // The device does not wait for the host: the launch behind may have run too by the time the host hears of the oldest.
 static void finish_oldest(void)
 {
     execute(&queue[0]);
-    if (n_queued == 2 && roll() % 2) execute(&queue[1]);
+    if (n_queued == 2 && queue[0].fate == QN_TICKET_LOST)
+        lose_next();
+    else if (n_queued == 2 && roll() % 2)
+        execute(&queue[1]);
     status_of[queue[0].ticket % 8] = queue[0].fate;
     queue[0] = queue[1];
     n_queued--;
