@@ -142,16 +142,28 @@ static void leave_step(quern_model *m, qn_sequence *s, bool lost)
     qn_sequence_settle(m, s);
 }
 
+static void fade_in(double *average, double value)
+{
+    *average = *average > 0 ? 0.8 * *average + 0.2 * value : value;
+}
+
+static void time_step(quern_model *m, const qn_flight *f, double ms)
+{
+    fade_in(&m->step_ms, ms);
+    if (!f->n_prefill_rows) fade_in(&m->decode_ms, ms);
+    if (f->n_prefill_rows >= QN_LEAST_CHUNK) fade_in(&m->prefill_ms, ms / f->step.counts->n_rows);
+}
+
 static void count_step(quern_model *m, const qn_flight *f, int n_tokens, double now_ms)
 {
     double since = m->runtime->executor.committed_ms;
     if (f->launched_ms > since) since = f->launched_ms;
+    time_step(m, f, now_ms - since);
     qn_stats_step step = {.seconds = (now_ms - since) / 1000,
                           .n_rows = f->step.counts->n_rows,
                           .n_prefill_rows = f->n_prefill_rows,
                           .n_tokens = n_tokens,
                           .bytes_read = m->facts->active_bytes + f->state_bytes};
-    m->step_ms = m->step_ms > 0 ? 0.8 * m->step_ms + 0.2 * (now_ms - since) : now_ms - since;
     qn_stats_step_done(&m->stats, &step, now_ms);
 }
 

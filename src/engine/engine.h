@@ -7,6 +7,9 @@
 #include "text/chat_template.h"
 
 enum { QN_MAX_PROGRAMS = 20, QN_MIN_OUTPUTS = 16, QN_MAX_BATCH = 256, QN_MAX_CHUNK = 65536 };
+enum {
+    QN_LEAST_CHUNK = 16
+}; // rows of prompts: fewer say little about the rate, and are not worth a cut
 enum { QN_DEFAULT_CHUNK = 256, QN_DEFAULT_BATCH = 32, QN_DEFAULT_QUEUE = 256 };
 
 // What an output of a step belongs to.
@@ -66,6 +69,8 @@ struct quern_model {
     bool tried;         // in this round of the executor: it had nothing to launch
     double served_ms;   // device time given to it, for fair shares
     double step_ms;     // of recent steps
+    double decode_ms;   // … of those without rows of prompts
+    double prefill_ms;  // … a row, of those with many
     int n_blocks_total; // fixed
 
     // life: any thread

@@ -1,7 +1,11 @@
 // Scheduler: what the next step of a model runs. First whoever waits and fits is let in; then every running sequence gets its
-// decode row, the oldest first; then prompts are read in chunks, the oldest first. When blocks run out, the youngest goes
-// back to waiting. Knows nothing of tickets but that a sequence in flight cannot be freed yet. Owner thread; allocates nothing.
-#include "engine/engine.h"
+// decode row, the oldest first; then prompts are read in chunks, the oldest first, in as much time as others can wait. When
+// blocks run out, the youngest goes back to waiting. Knows nothing of tickets but that a sequence in flight cannot be freed yet.
+// Owner thread; allocates nothing.
+#include "engine/runtime.h"
+
+// What a step with prompts may take where others wait for it: so long at least, or so many times a step without.
+enum { STEP_MS = 100, STEP_DECODES = 4 };
 
 static bool is_beam(const qn_sequence *s)
 {
@@ -141,11 +145,29 @@ static void prefill_rows(quern_model *m, qn_flight *f, qn_sequence *s, int n)
     s->n_sent++;
 }
 
-// Rows of a prompt that this step still takes: each that has an output needs room for it.
-static int n_rows_to_read(const quern_model *m, const qn_flight *f, const qn_sequence *s)
+static bool others_wait(const quern_model *m, const qn_flight *f)
+{
+    if (f->step.counts->n_rows) return true; // they decode
+    for (const quern_model *other = m->runtime->executor.models; other; other = other->next)
+        if (other != m && other->running.first) return true;
+    return false;
+}
+
+// Rows of prompts for this step.
+static int chunk_for(const quern_model *m, const qn_flight *f)
+{
+    if (!others_wait(m, f) || !(m->prefill_ms > 0)) return m->prefill_chunk;
+    double ms = STEP_DECODES * m->decode_ms > STEP_MS ? STEP_DECODES * m->decode_ms : STEP_MS;
+    double n = ms / m->prefill_ms;
+    if (n < QN_LEAST_CHUNK) n = QN_LEAST_CHUNK;
+    return n < m->prefill_chunk ? (int)n : m->prefill_chunk;
+}
+
+// Rows of a prompt that this step still takes, of n_budget: each that has an output needs room for it.
+static int n_rows_to_read(const quern_model *m, const qn_flight *f, const qn_sequence *s,
+                          int n_budget)
 {
     int n_left = qn_sequence_n_tokens(s) - s->n_launched;
-    int n_budget = m->prefill_chunk - f->n_prefill_rows;
     int n_outputs_left = m->limits.max_outputs - f->step.counts->n_outputs;
     int n = n_left < n_budget ? n_left : n_budget;
     if (s->request->kind == QN_REQUEST_LOGITS) return n < n_outputs_left ? n : n_outputs_left;
@@ -154,9 +176,10 @@ static int n_rows_to_read(const quern_model *m, const qn_flight *f, const qn_seq
 
 static void prefill_all(quern_model *m, qn_flight *f)
 {
+    int chunk = chunk_for(m, f);
     for (qn_sequence *s = m->running.first; s; s = s->next) {
         if (!is_prefilling(s)) continue;
-        int n = n_rows_to_read(m, f, s);
+        int n = n_rows_to_read(m, f, s, chunk - f->n_prefill_rows);
         if (n > 0) prefill_rows(m, f, s, n);
     }
 }

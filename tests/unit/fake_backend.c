@@ -215,7 +215,9 @@ static void execute(pending *p)
     if (p->executed || dead) return;
     p->executed = 1;
     if (checksum_of(p) != p->checksum) violate("the step block changed in flight");
-    if (options.us_a_step) usleep((useconds_t)options.us_a_step);
+    const qn_step_counts *counts = p->launch.input;
+    int us = options.us_a_step + options.us_a_row * counts->n_rows;
+    if (us) usleep((useconds_t)us);
     int lost = p->fate == QN_TICKET_LOST;
     if (p->fate == QUERN_E_DEVICE) {
         dead = 1;

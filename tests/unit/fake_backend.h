@@ -15,7 +15,8 @@ typedef struct {
     int refuse_at;    // the n-th launch is refused
     int n_vocab, eos; // scripted: tokens are 0 … n_vocab − 1
     int eos_every;    // … and about every n-th is eos
-    int us_a_step;    // a launch takes so long
+    int us_a_step;    // a launch takes so long …
+    int us_a_row;     // … and so much longer for each row
 } fake_options;
 
 typedef struct {

@@ -163,6 +163,34 @@ static void requests_join_a_batch_in_flight(void **state)
     engine_close(&g);
 }
 
+// A prompt that takes long is read in pieces while others wait for their next token, and at once where nobody does.
+static void a_long_prompt_does_not_hold_up_others(void **state)
+{
+    (void)state;
+    enum { LONG = 200 };
+    static collected beside, prompt;
+    fake_options o = PLAIN;
+    o.us_a_row = 2000;
+    int32_t ids[LONG] = {0};
+    engine g = engine_open(&o, NULL);
+    quern_params p = params_of(ids, LONG, 1);
+    collect(&g, &prompt, &p);
+    assert_int_equal(fake_backend_log()->most_rows, LONG);
+    engine_close(&g);
+    g = engine_open(&o, NULL);
+    order r = order_of(1);
+    quern_params q = params_of(r.ids, 20, 60);
+    params_set(&q, "ignore_eos", 1);
+    assert_int_equal(collect_submit(&g, &beside, &q), QUERN_OK);
+    collect_await_token(&beside, 3);
+    collect(&g, &prompt, &p);
+    assert_int_equal(beside.n_terminals, 0);
+    assert_true(fake_backend_log()->most_rows < LONG / 2);
+    collect_wait(&beside);
+    collect_free(&beside);
+    engine_close(&g);
+}
+
 static void a_search(engine *g, collected *c, int i)
 {
     order o = order_of(i);
@@ -429,6 +457,7 @@ int main(void)
         cmocka_unit_test(lost_tickets_change_nothing),
         cmocka_unit_test(few_blocks_preempt_and_change_nothing),
         cmocka_unit_test(requests_join_a_batch_in_flight),
+        cmocka_unit_test(a_long_prompt_does_not_hold_up_others),
         cmocka_unit_test(searches_do_not_depend_on_what_happens_around),
         cmocka_unit_test(a_dead_device_ends_every_request_with_its_error),
         cmocka_unit_test(cancel_ends_within_two_steps),
