@@ -98,11 +98,7 @@ static void print_token(void *user, const quern_token *token)
 
 static void print_end(void *user, const quern_result *r)
 {
-    qn_buffer *answer = user;
-    if (r->n_beams) {
-        qn_buffer_append(answer, r->text, r->n_text);
-        fwrite(r->text, 1, r->n_text, stdout);
-    }
+    (void)user;
     printf("\n");
     if (isatty(1))
         printf("\033[2m%d tokens, %.1f tokens/s, first after %.0f ms%s\033[0m\n",

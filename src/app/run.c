@@ -59,7 +59,6 @@ static void print_token(void *user, const quern_token *token)
 static void print_end(void *user, const quern_result *result)
 {
     (void)user;
-    if (result->n_beams) fwrite(result->text, 1, result->n_text, stdout);
     if (!result->n_text || result->text[result->n_text - 1] != '\n') putchar('\n');
 }
 

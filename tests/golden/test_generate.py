@@ -1,5 +1,6 @@
 """quern run: greedy, penalised and beam search, token for token as Hugging Face generates them."""
 
+import conftest
 import golden_roots
 import numpy
 import pytest
@@ -106,6 +107,15 @@ def test_same_tokens_at_every_chunk_and_thread_count(quern, first):
         runs = [generate(quern, model, case["ids"], expected, *strategy, "--prefill-chunk", chunk, "--threads", n)["tokens"]
                 for chunk in (1, 7, 64) for n in (1, 2)]
         assert runs.count(runs[0]) == len(runs), strategy
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_text_is_printed_once(quern, strategy):
+    options = [conftest.REPO / "models" / "tiny-qwen2", "Once upon a time", "-n", 8, "--strategy", strategy]
+    assert quern.ok("run", *options).decode() == quern.json("run", *options, "--json")["text"] + "\n"
+    chat = options[:1] + options[2:]
+    answer = quern.json("run", *options, "--chat", "--json")["text"] + "\n"
+    assert quern.ok("chat", *chat, input=b"Once upon a time").decode() == answer
 
 
 def test_seeds(quern):
