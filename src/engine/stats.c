@@ -66,6 +66,15 @@ static int class_of(int n_rows)
     return i;
 }
 
+// A step's usual time. A stall (a core lent to another process) raises it by little, and one at the very start is soon
+// forgotten; what lasts is followed within some dozens of steps.
+static double follow(double usual_ms, double ms)
+{
+    if (usual_ms <= 0) return ms;
+    if (ms > 1.5 * usual_ms) ms = 1.5 * usual_ms;
+    return usual_ms + (ms < 0.5 * usual_ms ? 0.5 : 0.1) * (ms - usual_ms);
+}
+
 void qn_stats_step_done(qn_stats *s, const qn_stats_step *step, double now_ms)
 {
     atomic_fetch_add(&s->steps, 1);
@@ -78,7 +87,7 @@ void qn_stats_step_done(qn_stats *s, const qn_stats_step *step, double now_ms)
         s->prefill_rate = add_quotient(&s->prefill, step->n_rows, step->seconds);
     if (step->n_prefill_rows) return;
     _Atomic double *ms = &s->decode_ms[class_of(step->n_rows)];
-    *ms = *ms > 0 ? 0.9 * *ms + 0.1 * step->seconds * 1000 : step->seconds * 1000;
+    *ms = follow(*ms, step->seconds * 1000);
 }
 
 void qn_stats_read(const qn_stats *s, quern_model_stats *out)
