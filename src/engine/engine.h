@@ -113,7 +113,15 @@ void qn_engine_fail(quern_model *m);
 // A request that a text worker has prepared arrives.
 void qn_engine_receive(quern_model *m, quern_request *r);
 
-// model_load.c, unload on the owner thread.
+// model_device.c. Where a model comes from: its path, or a shape with random weights of dtype.
+typedef struct {
+    const char *shape; // NULL: the path
+    qn_dtype dtype;
+    const quern_model_options *options;
+} qn_engine_source;
+
+// Opens the weights and makes all that the model needs on the device. What a failure leaves is freed by the next.
+int qn_engine_open_device(quern_model *m, const qn_engine_source *from, quern_error *e);
 void qn_engine_free_device(quern_model *m);
 
 #endif
