@@ -259,12 +259,14 @@ def test_a_client_that_leaves_frees_its_sequence(make_real, stream):
 
 def test_a_full_queue(make_real):
     server = make_real("--max-batch", "1", "--max-queue", "2")
-    name = server.get("/models").json()["models"][0]["name"]
+    name = server.get("/models").json()["models"][1]["name"]  # the slower one: the state lasts
     refused, parked = None, []
     with RawSocket(server) as ws:
         for i in range(8):
             ws.send_json({"type": "generate", "id": i, "model": name, **LONG})
-        server.wait_for(lambda p: p["models"][0]["running"] == 1 and p["models"][0]["waiting"] == 2)
+            if i == 0:  # until it runs, it is one of the two that wait
+                server.wait_for(lambda p: p["models"][1]["running"] == 1)
+        server.wait_for(lambda p: p["models"][1]["running"] == 1 and p["models"][1]["waiting"] == 2)
         refused = server.post("/generate", {"model": name, "prompt": "x", "max_tokens": 1})
         parked = server.performance(name)
     assert refused.status == 429 and refused.error["code"] == "busy" and 1 <= int(refused.headers["Retry-After"]) <= 60, (refused, parked)

@@ -130,12 +130,18 @@ def test_unasked_pongs_are_ignored(fake):
         assert ws.read_frame() == (10, b"y")
 
 
+def message_of(n_bytes, **fields):
+    """A generate message of exactly n_bytes, filled up by its prompt."""
+    text = json.dumps({"type": "generate", "id": 1, **fields, "prompt": ""}).encode()
+    return text[:-2] + b"a" * (n_bytes - len(text)) + text[-2:]
+
+
 def test_a_message_of_16_mib(fake):
     with RawSocket(fake, timeout=30) as ws:
-        text = json.dumps({"type": "generate", "id": 1, "prompt": ""}).encode()
-        text = text[:-2] + b"a" * ((16 << 20) - len(text)) + text[-2:]
-        ws.send(frame(1, text) + frame(1, TEXT))
+        ws.send(frame(1, message_of(16 << 20)))
         assert ws.read_json()["error"]["code"] == "context"
+        ws.send(frame(1, message_of(16 << 20, nonsense=1)) + frame(1, TEXT))
+        assert ws.read_json()["error"]["param"] == "nonsense"
         assert ws.read_json()["error"]["param"] == "id", "messages behind a long one keep their order"
 
 
