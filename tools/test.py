@@ -50,9 +50,11 @@ def c_tests(build, suites, count, env=None, wrapper=(), timeout=600):
     """The cmocka programs of the given Meson suites, built now; their cases counted from TAP."""
     if not count.result(ninja(build, "meson-test-prereq"), f"build of the C tests in {build.name}"):
         return
-    for test in json.loads(sh(["meson", "introspect", "--tests", build]).stdout):
-        if not any(s.split(":")[-1] in suites for s in test["suite"]):
-            continue
+    tests = [test for test in json.loads(sh(["meson", "introspect", "--tests", build]).stdout)
+             if any(suite.split(":")[-1] in suites for suite in test["suite"])]
+    if not tests:
+        count.result(False, f"{build.name} has no tests of {', '.join(sorted(suites))}: cmocka was not found")
+    for test in tests:
         started = time.monotonic()
         done = sh([*wrapper, *test["cmd"]], {**test["env"], **(env or {}), "CMOCKA_MESSAGE_OUTPUT": "TAP"}, timeout)
         lines = done.stdout.splitlines()
