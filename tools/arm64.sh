@@ -19,6 +19,10 @@ if [ ! -f "$root/complete" ]; then
     apt-get "$@" --no-install-recommends --download-only install libc6-dev libmicrohttpd-dev libwslay-dev libuv1-dev \
         libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libedit-dev libcmocka-dev
     for deb in "$state"/archives/*.deb; do dpkg -x "$deb" "$root"; done
+    # Links such as libm.so → /lib/… are meant from the root of the packages, not of this machine.
+    find "$root" -type l | while read -r link; do
+        case $(readlink "$link") in /*) ln -sfn "$root$(readlink "$link")" "$link" ;; esac
+    done
     rm -rf "$state"
     : >"$root/complete"
 fi
