@@ -162,13 +162,24 @@ def test_32_at_once_equal_those_alone(real, names):
         assert a["usage"]["completion_tokens"] == b["usage"]["completion_tokens"]
 
 
-def test_16_requests_share_their_steps(real, names):
-    fields = {"model": names[0], "prompt": "Once upon a time", "strategy": "greedy", "ignore_eos": True, "max_tokens": 24}
-    before = real.performance(names[0])["steps_total"]
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: real.generate(**fields), range(16)))
-    steps = real.performance(names[0])["steps_total"] - before
-    assert all(a["usage"]["completion_tokens"] == 24 for a in answers)
+def test_16_requests_share_their_steps(make_real):
+    """They come while one request holds all places, so that they start together however slowly a client sends them."""
+    server = make_real("--max-batch", "16", "--kv-blocks", "4096")
+    name = server.get("/models").json()["models"][0]["name"]
+    fields = {"model": name, "prompt": "Once upon a time", "ignore_eos": True}
+    holding = {**fields, "strategy": "beam", "num_beams": 16, "max_tokens": 400}
+    start = server.performance(name)["steps_total"]
+    server.generate(**holding)
+    alone = server.performance(name)["steps_total"] - start
+    with concurrent.futures.ThreadPoolExecutor(17) as pool:
+        holder = pool.submit(server.generate, **holding)
+        server.wait_for(lambda p: any(m["name"] == name and m["running"] == 1 for m in p["models"]))
+        answers = [pool.submit(server.generate, **fields, strategy="greedy", max_tokens=24) for _ in range(16)]
+        server.wait_for(lambda p: any(m["name"] == name and m["waiting"] == 16 for m in p["models"]))
+        assert not holder.done()
+        assert all(a.result()["usage"]["completion_tokens"] == 24 for a in answers)
+        holder.result()
+    steps = server.performance(name)["steps_total"] - start - 2 * alone
     assert 24 <= steps < 3 * 24
 
 
