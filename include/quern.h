@@ -80,6 +80,16 @@ void quern_runtime_get_info(quern_runtime *rt, quern_runtime_info *out);
 /* Measures the device's read bandwidth (about 0.3 s; blocks). */
 void quern_runtime_measure(quern_runtime *rt);
 
+typedef struct quern_limits {
+    double read_bytes_per_second;
+    double copy_bytes_per_second;   /* from memory to memory: bytes read plus bytes written */
+    double matmul_flops_per_second; /* with a large BF16 matrix; a multiply-add is two */
+    double launch_seconds;          /* of a launch that computes next to nothing, waited for */
+} quern_limits;
+
+/* Measures what the device can do at most (a few seconds; blocks). A figure is 0 where the backend measures none. */
+int quern_runtime_measure_limits(quern_runtime *rt, quern_limits *out);
+
 /* ---- models ---- */
 
 typedef struct quern_model quern_model;
@@ -107,6 +117,7 @@ void quern_model_close(quern_model *m);
 typedef struct quern_model_info {
     const char *name, *path, *architecture, *dtype, *backend; /* borrowed until close */
     uint64_t n_parameters, weight_bytes;
+    uint64_t active_bytes; /* of the weights: what a step of one row reads */
     int n_layers, n_vocab, n_context, max_batch, max_queue;
     bool has_text, has_chat_template;
 } quern_model_info;

@@ -1,263 +1,275 @@
-// quern bench: what a model, or a shape with random weights, does on this machine: prefill, decode by length, by strategy and
-// by batch, each beside the share of the read bandwidth measured in the same run.
-#include <jansson.h>
-#include <pthread.h>
-#include <stdio.h>
+// quern bench: what one or two models, or shapes with random weights, do on this machine. The command: its options, and the order
+// of loading, measuring and closing.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/app.h"
-#include "app/report.h"
-#include "base/clock.h"
+#include "app/bench.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "model/model.h"
 
-enum { PROMPT_TOKENS = 128, MAX_ROWS = 24, SHORT = 50, MEDIUM = 150, LONG = 300, MAX_AT_ONCE = 32 };
+// Of a shape, whose own context may be far longer than what is measured: the longest prompt, and some room.
+enum { SHAPE_CONTEXT = 4096 + 64 };
+
+static const char ABOUT[] =
+    "Measures models on this machine, each beside the read bandwidth measured in the same run.\n"
+    "`quern bench limits` measures the device alone.\n"
+    "\n"
+    "Groups of rows (--only; default: all):\n"
+    "  short, medium, long   50, 150 and 300 new tokens after a prompt of 128, greedy\n"
+    "  strategies            beside greedy also sampling, top_k, top_p and beam 4, of each length\n"
+    "  batch                 1, 4, 8 … 256 at once as far as --max-batch, --max-queue and the "
+    "cache\n"
+    "                        allow; prompts of 128 tokens, 128 new\n"
+    "  prefill               prompts of 128, 512, 2048 and 4096 tokens, as far as the context "
+    "allows\n"
+    "  pair                  of two models: each alone, and beside the other, loaded and idle\n"
+    "\n"
+    "Columns:\n"
+    "  tok/s                 decode after the first token, all sequences together (beam: tokens "
+    "of\n"
+    "                        the best one); of prefill rows: prompt tokens\n"
+    "                        (prefill and pair: the fastest of up to three passes)\n"
+    "  ms/token              from one token of a sequence to its next\n"
+    "  whole tok/s           all new tokens, over the time from submission to the last one's end\n"
+    "  prefill tok/s         prompt tokens, until the first new one\n"
+    "  read GB/s             weights and cache that the steps read, of the last few steps\n"
+    "  share of ceiling      that, of the bandwidth at which the device was measured to read\n"
+    "  ratio                 tok/s to that of greedy at the same length; of batches: to one at "
+    "once\n"
+    "\n"
+    "A row is cut N seconds (--seconds) after all its sequences have a first token, and after "
+    "four\n"
+    "times that in any case; what is done by then counts.";
 
 typedef struct {
-    char name[40];
-    int n_output, strategy, n_at_once;
-    // measured:
-    int n_tokens;
-    double prefill_tokens_per_second, tokens_per_second, bytes_per_second;
-    bool cut; // the time of a row ran out before n_output
-} row;
+    qn_engine_options engine;
+    const char *shapes, *dtype, *only, *svg;
+    int seconds;
+    bool json;
+    qn_text_list names; // of models, or of shapes
+    char *shape_names;  // what names points into
+} command;
 
-typedef struct {
-    quern_model *model;
-    double row_ms;
-    double ceiling;
-    row rows[MAX_ROWS];
-    int n_rows;
-} bench;
+/* ---- the command line ---- */
 
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    int n_running, n_tokens;
-    double prefill, decode_ms, first_ms; // first_ms: when the first token of any came; 0 before
-    quern_error error;
-} meter;
-
-static void on_event(void *user, const quern_event *event)
+static int wrong(const qn_command_line *line, const char *expected, const char *found, int n_found)
 {
-    meter *m = user;
-    pthread_mutex_lock(&m->lock);
-    if (event->type == QUERN_EVENT_TOKEN && m->first_ms <= 0) m->first_ms = qn_clock_ms();
-    if (event->type == QUERN_EVENT_DONE) {
-        const quern_result *r = event->result;
-        m->n_tokens += r->completion_tokens;
-        m->prefill = r->prefill_tokens_per_second;
-        if (r->decode_ms > m->decode_ms) m->decode_ms = r->decode_ms;
-        m->n_running--;
-    } else if (event->type == QUERN_EVENT_ERROR) {
-        m->error = *event->error;
-        m->n_running--;
+    fprintf(stderr, "quern: expected %s, found \"%.*s\"\nusage: %s\n", expected, n_found, found,
+            line->usage);
+    return QN_EXIT_USAGE;
+}
+
+static int read_groups(const qn_command_line *line, const command *c, qn_bench *b)
+{
+    const char *bad = "";
+    int n_bad = 0;
+    b->groups = (1u << QN_BENCH_GROUPS) - 1;
+    if (c->only) b->groups = qn_bench_groups_parse(c->only, &bad, &n_bad);
+    if (b->groups == 1u << QN_BENCH_PAIR && c->names.n < 2)
+        return wrong(line, "two models for --only pair", c->names.text[0],
+                     (int)strlen(c->names.text[0]));
+    if (b->groups) return QN_OPTIONS_GO;
+    return wrong(line, "--only: groups of short, medium, long, strategies, batch, prefill and pair",
+                 bad, n_bad);
+}
+
+// "a,b" → names.
+static int read_shapes(const qn_command_line *line, command *c)
+{
+    c->shape_names = strdup(c->shapes);
+    if (!c->shape_names) return QN_EXIT_FAILED;
+    for (char *rest = c->shape_names, *name; (name = strsep(&rest, ","));) {
+        if (!*name || c->names.n == QN_BENCH_MODELS)
+            return wrong(line, "--shape: one name or two", c->shapes, (int)strlen(c->shapes));
+        c->names.text[c->names.n++] = name;
     }
-    pthread_cond_signal(&m->ended);
-    pthread_mutex_unlock(&m->lock);
+    return QN_OPTIONS_GO;
 }
 
-static void set(quern_params *p, size_t offset, double value)
+static int parse(int argc, char **argv, command *c, qn_bench *b)
 {
-    size_t n;
-    const quern_field *fields = quern_fields(&n);
-    for (size_t i = 0; i < n; i++)
-        if (fields[i].offset == offset) quern_params_set(p, &fields[i], value, NULL);
-}
-
-static void fill(const row *r, const quern_model_info *info, int salt, int32_t *ids,
-                 quern_params *p)
-{
-    for (int i = 0; i < PROMPT_TOKENS; i++)
-        ids[i] = (int32_t)(((int64_t)i * 7919 + salt * 104729 + 11) % info->n_vocab);
-    quern_params_init(p);
-    p->ids = ids;
-    p->n_ids = PROMPT_TOKENS;
-    set(p, offsetof(quern_params, strategy), r->strategy);
-    set(p, offsetof(quern_params, max_tokens), r->n_output);
-    set(p, offsetof(quern_params, ignore_eos), 1);
-    if (r->strategy == QUERN_BEAM) set(p, offsetof(quern_params, num_beams), 4);
-    quern_params_set_seed(p, 1);
-}
-
-// Until all have ended; row_ms after the first token (or four times that after the start, for beams tell theirs at the end)
-// they are cancelled, and what they made counts. True where that was so.
-static bool await_all(meter *m, quern_request **requests, int n, double row_ms)
-{
-    double from_ms = qn_clock_ms();
-    bool cut = false;
-    pthread_mutex_lock(&m->lock);
-    while (m->n_running > 0) {
-        qn_clock_await(&m->ended, &m->lock, 20);
-        double now_ms = qn_clock_ms();
-        bool over =
-            now_ms > from_ms + 4 * row_ms || (m->first_ms > 0 && now_ms > m->first_ms + row_ms);
-        if (cut || !over) continue;
-        cut = true;
-        for (int i = 0; i < n; i++)
-            quern_request_cancel(requests[i]);
+    qn_option rows[QN_ENGINE_OPTIONS + 6] = {
+        {"--shape", QN_OPTION_TEXT, &c->shapes, "NAME[,NAME]",
+         "built-in shapes with random weights (quern inspect --shapes)", 0, 0},
+        {"--dtype", QN_OPTION_TEXT, &c->dtype, "T", "bf16, f16 or f32, of shapes (default: bf16)",
+         0, 0},
+        {"--only", QN_OPTION_TEXT, &c->only, "GROUPS", "some groups of rows, e.g. short,batch", 0,
+         0},
+        {"--seconds", QN_OPTION_INT, &c->seconds, "N", "most seconds a row (default: 30)", 1, 3600},
+        {"--json", QN_OPTION_FLAG, &c->json, NULL, "as JSON instead of Markdown tables", 0, 0},
+        {"--svg", QN_OPTION_TEXT, &c->svg, "FILE", "charts, as an SVG document beside that", 0, 0},
+    };
+    qn_engine_options_rows(&c->engine, rows + 6);
+    qn_command_line line = {
+        "quern bench (MODEL [MODEL] | --shape NAME[,NAME] [--dtype bf16] | limits) [options]",
+        ABOUT,
+        rows,
+        QN_ENGINE_OPTIONS + 6,
+        NULL,
+        &c->names,
+        0,
+        QN_BENCH_MODELS};
+    int rc = qn_options_parse(&line, argc, argv);
+    if (rc != QN_OPTIONS_GO) return rc;
+    if ((c->names.n > 0) == (c->shapes != NULL)) {
+        fprintf(stderr, "quern: expected either MODEL or --shape NAME\nusage: %s\n", line.usage);
+        return QN_EXIT_USAGE;
     }
-    pthread_mutex_unlock(&m->lock);
-    return cut;
+    if (c->shapes) rc = read_shapes(&line, c);
+    return rc == QN_OPTIONS_GO ? read_groups(&line, c, b) : rc;
 }
 
-static int measure(bench *b, row *r, quern_error *e)
+/* ---- before anything is loaded ---- */
+
+// Whatever can be wrong with the names, before minutes are spent on the first.
+static int check_names(const command *c, char *paths[QN_BENCH_MODELS], quern_error *e)
 {
-    quern_model_info info;
-    quern_model_get_info(b->model, &info);
-    meter m = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
-    quern_request *requests[MAX_AT_ONCE];
-    int rc = 0, n_sent = 0;
-    m.n_running = r->n_at_once;
-    for (; n_sent < r->n_at_once && !rc; n_sent += !rc) {
-        int32_t ids[PROMPT_TOKENS];
-        quern_params p;
-        fill(r, &info, n_sent, ids, &p);
-        rc = quern_submit(b->model, &p, on_event, &m, &requests[n_sent], e);
+    int rc = 0;
+    qn_dtype dtype = qn_dtype_by_name(c->dtype);
+    if (c->shapes && dtype == QN_DTYPE_COUNT)
+        return qn_error_set(e, QUERN_E_ARGUMENT, "dtype: expected bf16, f16 or f32, found \"%s\"",
+                            c->dtype);
+    for (int i = 0; i < c->names.n && !rc; i++) {
+        qn_model_facts facts;
+        rc = c->shapes ? qn_model_shape_facts(c->names.text[i], dtype, &facts, e)
+                       : qn_app_find_model(c->names.text[i], &paths[i], e);
     }
-    pthread_mutex_lock(&m.lock);
-    m.n_running -= r->n_at_once - n_sent;
-    pthread_mutex_unlock(&m.lock);
-    r->cut = await_all(&m, requests, n_sent, b->row_ms);
-    for (int i = 0; i < n_sent; i++)
-        quern_request_free(requests[i]);
-    if (!rc && (rc = m.error.code)) *e = m.error;
-    quern_model_stats stats;
-    quern_model_get_stats(b->model, &stats);
-    r->n_tokens = m.n_tokens;
-    r->prefill_tokens_per_second = m.prefill;
-    int n_counted = m.n_tokens - r->n_at_once; // the first of each belongs to the prompt's pass
-    r->tokens_per_second = m.decode_ms > 0 && n_counted > 0 ? n_counted / m.decode_ms * 1e3 : 0;
-    r->bytes_per_second = stats.bytes_per_second;
-    pthread_cond_destroy(&m.ended);
-    pthread_mutex_destroy(&m.lock);
     return rc;
 }
 
-static void add(bench *b, const char *name, int n_output, int strategy, int n_at_once)
+// That the file can be written; what it holds stays until there is something better.
+static int check_svg(const char *path, quern_error *e)
 {
-    row *r = &b->rows[b->n_rows++];
-    *r = (row){.n_output = n_output, .strategy = strategy, .n_at_once = n_at_once};
-    snprintf(r->name, sizeof r->name, "%s", name);
+    FILE *f = path ? fopen(path, "a") : NULL;
+    if (f) fclose(f);
+    return f || !path ? 0
+                      : qn_error_set(e, QUERN_E_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
-static void plan_rows(bench *b)
+static int open_runtime(command *c, quern_runtime **out, quern_error *e)
 {
-    quern_model_info info;
-    quern_model_get_info(b->model, &info);
-    add(b, "short, 50 tokens, greedy", SHORT, QUERN_GREEDY, 1);
-    add(b, "medium, 150 tokens, greedy", MEDIUM, QUERN_GREEDY, 1);
-    add(b, "long, 300 tokens, greedy", LONG, QUERN_GREEDY, 1);
-    add(b, "short, sampling", SHORT, QUERN_SAMPLING, 1);
-    add(b, "short, top_k", SHORT, QUERN_TOP_K, 1);
-    add(b, "short, top_p", SHORT, QUERN_TOP_P, 1);
-    add(b, "short, beam 4", SHORT, QUERN_BEAM, 1);
-    for (int n = 4; n <= MAX_AT_ONCE && n <= info.max_batch; n *= 2) {
-        char name[40];
-        snprintf(name, sizeof name, "short, greedy, %d at once", n);
-        add(b, name, SHORT, QUERN_GREEDY, n);
-    }
+    quern_runtime_options *o = &c->engine.runtime;
+    if (c->engine.log_level) o->log_level = (quern_log_level)qn_log_level_of(c->engine.log_level);
+    if (c->shapes && !c->engine.model.n_context) c->engine.model.n_context = SHAPE_CONTEXT;
+    return quern_runtime_open(o, out, e);
 }
 
-static void print_markdown(const bench *b, const char *name, const quern_runtime_info *r)
+/* ---- measuring ---- */
+
+static int load(const command *c, const char *path, quern_runtime *rt, qn_bench *b, quern_error *e)
 {
-    printf("%s on %s (%s); read ceiling %.1f GB/s, measured in this run; prompts of %d tokens\n\n",
-           name, r->device, r->backend, b->ceiling * 1e-9, PROMPT_TOKENS);
-    printf("| scenario | prefill tok/s | decode tok/s | read GB/s | share of ceiling "
-           "|\n|---|---|---|---|---|\n");
-    for (int i = 0; i < b->n_rows; i++) {
-        const row *w = &b->rows[i];
-        printf("| %s%s | %.1f | %.2f | %.1f | %.0f %% |\n", w->name, w->cut ? " (cut by time)" : "",
-               w->prefill_tokens_per_second, w->tokens_per_second, w->bytes_per_second * 1e-9,
-               b->ceiling > 0 ? 100 * w->bytes_per_second / b->ceiling : 0);
-    }
+    qn_bench_model *m = &b->models[b->n_models];
+    const quern_model_options *o = &c->engine.model;
+    m->name = c->names.text[b->n_models];
+    fprintf(stderr, "%s: loading and warming up\n", m->name);
+    int rc = c->shapes ? quern_model_load_shape(rt, m->name, c->dtype, o, &m->model, e)
+                       : quern_model_load(rt, m->name, path, o, &m->model, e);
+    if (rc) return rc;
+    quern_model_stats stats;
+    quern_model_get_stats(m->model, &stats);
+    quern_model_get_info(m->model, &m->info);
+    snprintf(m->dtype, sizeof m->dtype, "%s", m->info.dtype);
+    m->n_blocks = (uint64_t)stats.blocks_total;
+    b->n_models++;
+    return qn_bench_rows_warm_up(b, m, e);
 }
 
-static void print_json(const bench *b, const char *name, const quern_runtime_info *r)
+static void close_model(qn_bench_model *m)
 {
-    json_t *rows = json_array();
-    for (int i = 0; i < b->n_rows; i++) {
-        const row *w = &b->rows[i];
-        json_array_append_new(
-            rows, json_pack("{s:s,s:i,s:i,s:i,s:f,s:f,s:f,s:b}", "scenario", w->name, "n_at_once",
-                            w->n_at_once, "max_tokens", w->n_output, "tokens", w->n_tokens,
-                            "prefill_tokens_per_second", w->prefill_tokens_per_second,
-                            "tokens_per_second", w->tokens_per_second, "bytes_per_second",
-                            w->bytes_per_second, "cut", w->cut));
-    }
-    json_t *j = json_pack("{s:o,s:s,s:s,s:i,s:f,s:i,s:o}", "model",
-                          qn_report_text(name, strlen(name)), "backend", r->backend, "device",
-                          r->device, "threads", r->n_threads, "ceiling_bytes_per_second",
-                          b->ceiling, "prompt_tokens", PROMPT_TOKENS, "rows", rows);
-    json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(j);
+    quern_model_close(m->model);
+    m->model = NULL;
 }
 
-static int run_all(bench *b, quern_error *e)
+// The best of what it was before and after: a neighbour's load only lowers it.
+static void measure_ceiling(quern_runtime *rt, qn_bench *b)
 {
-    int rc = 0;
-    row warm = {.n_output = 4, .strategy = QUERN_GREEDY, .n_at_once = 1};
-    fprintf(stderr, "warming up\n");
-    rc = measure(b, &warm, e);
-    for (int i = 0; i < b->n_rows && !rc; i++) {
-        fprintf(stderr, "%d/%d %s\n", i + 1, b->n_rows, b->rows[i].name);
-        rc = measure(b, &b->rows[i], e);
+    quern_runtime_measure(rt);
+    quern_runtime_get_info(rt, &b->device);
+    if (b->device.read_bytes_per_second > b->ceiling) b->ceiling = b->device.read_bytes_per_second;
+}
+
+// What is compared is measured one right after the other.
+static int run_all(const command *c, char *paths[QN_BENCH_MODELS], quern_runtime *rt, qn_bench *b,
+                   quern_error *e)
+{
+    qn_bench_model *first = &b->models[0], *second = &b->models[1];
+    bool pair = c->names.n == 2 && qn_bench_has(b, QN_BENCH_PAIR);
+    int rc = load(c, paths[0], rt, b, e);
+    if (!rc && pair) rc = qn_bench_rows_run_pair(b, first, "alone", &first->alone, e);
+    if (!rc && c->names.n == 2) rc = load(c, paths[1], rt, b, e);
+    if (!rc && pair) rc = qn_bench_rows_run_pair(b, first, "beside", &first->beside, e);
+    for (int i = 0; i < b->n_models && !rc; i++) {
+        qn_bench_rows_plan(b, &b->models[i]);
+        rc = qn_bench_rows_run(b, &b->models[i], e);
     }
+    if (!rc && pair) rc = qn_bench_rows_run_pair(b, second, "beside", &second->beside, e);
+    close_model(first);
+    if (!rc && pair) rc = qn_bench_rows_run_pair(b, second, "alone", &second->alone, e);
+    b->has_pair = pair && !rc;
+    close_model(second);
+    return rc;
+}
+
+/* ---- output ---- */
+
+static int write_svg(const qn_bench *b, const char *path, quern_error *e)
+{
+    qn_buffer text = QN_BUFFER_INIT;
+    qn_bench_svg(b, &text);
+    int rc = text.failed ? qn_error_set(e, QUERN_E_MEMORY, "no memory for %s", path) : 0;
+    FILE *f = rc ? NULL : fopen(path, "w");
+    bool written = f && fwrite(text.data, 1, text.length, f) == text.length;
+    if (f && fclose(f)) written = false;
+    if (!rc && !written)
+        rc = qn_error_set(e, QUERN_E_IO, "%s: cannot write: %s", path, strerror(errno));
+    qn_buffer_free(&text);
+    return rc;
+}
+
+static int report(const command *c, const qn_bench *b, quern_error *e)
+{
+    if (c->json)
+        qn_bench_print_json(b);
+    else
+        qn_bench_print_markdown(b);
+    return c->svg ? write_svg(b, c->svg, e) : 0;
+}
+
+static int run(command *c, qn_bench *b, quern_error *e)
+{
+    quern_runtime *rt = NULL;
+    quern_error ignored;
+    char *paths[QN_BENCH_MODELS] = {NULL};
+    int rc = check_names(c, paths, e);
+    if (!rc) rc = check_svg(c->svg, e);
+    if (!rc) rc = open_runtime(c, &rt, e);
+    if (!rc) {
+        measure_ceiling(rt, b);
+        rc = run_all(c, paths, rt, b, e);
+        measure_ceiling(rt, b);
+        if (!rc)
+            rc = report(c, b, e);
+        else if (b->models[0].n_done)
+            report(c, b, &ignored); // what was measured before
+    }
+    quern_runtime_close(rt);
+    for (int i = 0; i < QN_BENCH_MODELS; i++)
+        free(paths[i]);
     return rc;
 }
 
 int qn_app_bench(int argc, char **argv)
 {
-    qn_engine_options engine;
-    const char *shape = NULL, *dtype = "bf16";
-    int seconds = 30;
-    bool json = false;
-    qn_text_list words = {0};
-    qn_option rows[QN_ENGINE_OPTIONS + 4] = {
-        {"--shape", QN_OPTION_TEXT, &shape, "NAME",
-         "a built-in shape with random weights (quern inspect --shapes)", 0, 0},
-        {"--dtype", QN_OPTION_TEXT, &dtype, "T", "bf16, f16 or f32, of a shape (default: bf16)", 0,
-         0},
-        {"--seconds", QN_OPTION_INT, &seconds, "N",
-         "most seconds a row; what is done by then counts (default: 30)", 1, 3600},
-        {"--json", QN_OPTION_FLAG, &json, NULL, "as JSON instead of a Markdown table", 0, 0},
-    };
-    qn_engine_options_rows(&engine, rows + 4);
-    qn_command_line line = {
-        "quern bench (MODEL | --shape NAME [--dtype bf16]) [options]",
-        "Measures prefill, decode by length, the five strategies and batches on this machine.",
-        rows,
-        QN_ENGINE_OPTIONS + 4,
-        NULL,
-        &words,
-        0,
-        1};
-    int rc = qn_options_parse(&line, argc, argv);
-    if (rc != QN_OPTIONS_GO) return rc;
-    if ((words.n == 1) == (shape != NULL)) {
-        fprintf(stderr, "quern: expected either MODEL or --shape NAME\nusage: %s\n", line.usage);
-        return QN_EXIT_USAGE;
-    }
+    if (argc > 1 && !strcmp(argv[1], "limits")) return qn_bench_limits(argc - 1, argv + 1);
+    command c = {.dtype = "bf16", .seconds = 30};
+    qn_bench b = {0};
     quern_error e = {0};
-    qn_app_session s = {0};
-    bench b = {.row_ms = seconds * 1e3};
-    if (shape && !engine.model.n_context) engine.model.n_context = 1024; // no more is used here
-    rc = shape ? qn_app_open_shape(shape, dtype, &engine, &s, &e)
-               : qn_app_open(words.text[0], &engine, &s, &e);
-    if (!rc) {
-        quern_runtime_info info;
-        quern_runtime_measure(s.runtime);
-        quern_runtime_get_info(s.runtime, &info);
-        b.model = s.model;
-        b.ceiling = info.read_bytes_per_second;
-        plan_rows(&b);
-        rc = run_all(&b, &e);
-        if (!rc && json)
-            print_json(&b, shape ? shape : words.text[0], &info);
-        else if (!rc)
-            print_markdown(&b, shape ? shape : words.text[0], &info);
-    }
-    qn_app_close(&s);
-    return rc ? qn_app_fail(&e) : QN_EXIT_DONE;
+    int rc = parse(argc, argv, &c, &b);
+    b.row_ms = c.seconds * 1e3;
+    if (rc == QN_OPTIONS_GO) rc = run(&c, &b, &e) ? qn_app_fail(&e) : QN_EXIT_DONE;
+    free(c.shape_names);
+    return rc;
 }

@@ -38,6 +38,14 @@ typedef struct {
     // both stay untouched by the host until then
 } qn_launch;
 
+// What the device can do at most, measured. 0: not measured.
+typedef struct {
+    double read_bytes_per_second;
+    double copy_bytes_per_second;   // from memory to memory: bytes read plus bytes written
+    double matmul_flops_per_second; // with a large BF16 matrix; a multiply-add is two
+    double launch_seconds;          // of a launch that computes next to nothing, waited for
+} qn_device_limits;
+
 typedef struct {
     const char *name;
     // 1 where this machine can run it.
@@ -69,6 +77,8 @@ typedef struct {
     int (*wait)(qn_device *d, qn_ticket t, int timeout_ms);
     // Bytes a second that the device can read from its memory, measured (about 0.3 s).
     double (*measure_read)(qn_device *d);
+    // (optional: NULL) All of qn_device_limits, in a few seconds at most. QUERN_E_MEMORY, QUERN_E_DEVICE.
+    int (*measure_limits)(qn_device *d, qn_device_limits *out);
 } qn_backend;
 
 // The registry: rows in order of preference for "auto". NULL past the end / where unknown or not available.

@@ -13,6 +13,7 @@ void quern_model_get_info(const quern_model *m, quern_model_info *out)
                               .backend = m->runtime->executor.backend->name,
                               .n_parameters = m->facts->n_parameters,
                               .weight_bytes = m->facts->weight_bytes,
+                              .active_bytes = m->facts->active_bytes,
                               .n_layers = m->facts->n_layers,
                               .n_vocab = m->facts->n_vocab,
                               .n_context = m->n_context,

@@ -107,3 +107,30 @@ void quern_runtime_measure(quern_runtime *rt)
 {
     qn_executor_call(&rt->executor, measure, rt);
 }
+
+typedef struct {
+    quern_runtime *runtime;
+    qn_device_limits limits;
+    int rc;
+} limits_call;
+
+static void measure_limits(void *argument)
+{
+    limits_call *call = argument;
+    quern_runtime *rt = call->runtime;
+    const qn_executor *x = &rt->executor;
+    if (x->backend->measure_limits)
+        call->rc = x->backend->measure_limits(x->device, &call->limits);
+    else
+        call->limits.read_bytes_per_second = x->backend->measure_read(x->device);
+    if (!call->rc) rt->read_bytes_per_second = call->limits.read_bytes_per_second;
+}
+
+int quern_runtime_measure_limits(quern_runtime *rt, quern_limits *out)
+{
+    limits_call call = {.runtime = rt};
+    qn_executor_call(&rt->executor, measure_limits, &call);
+    *out = (quern_limits){call.limits.read_bytes_per_second, call.limits.copy_bytes_per_second,
+                          call.limits.matmul_flops_per_second, call.limits.launch_seconds};
+    return call.rc;
+}

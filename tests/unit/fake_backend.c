@@ -395,11 +395,23 @@ static double fake_measure(qn_device *d)
 
 const qn_backend *fake_backend(const fake_options *o)
 {
-    static const qn_backend table = {
-        "fake",        fake_available, fake_open,         fake_close,  fake_info,
-        fake_alloc,    fake_free,      fake_adopt,        fake_upload, fake_download,
-        fake_supports, fake_compile,   fake_free_program, fake_launch, fake_poll,
-        fake_wait,     fake_measure};
+    static const qn_backend table = {.name = "fake",
+                                     .available = fake_available,
+                                     .open = fake_open,
+                                     .close = fake_close,
+                                     .info = fake_info,
+                                     .alloc = fake_alloc,
+                                     .free = fake_free,
+                                     .adopt = fake_adopt,
+                                     .upload = fake_upload,
+                                     .download = fake_download,
+                                     .supports = fake_supports,
+                                     .compile = fake_compile,
+                                     .free_program = fake_free_program,
+                                     .launch = fake_launch,
+                                     .poll = fake_poll,
+                                     .wait = fake_wait,
+                                     .measure_read = fake_measure};
     options = *o;
     return &table;
 }

@@ -422,6 +422,10 @@ static void figures_follow(void **state)
     quern_runtime_info info;
     quern_runtime_get_info(g.runtime, &info);
     assert_true(info.read_bytes_per_second == 1e9);
+    quern_limits limits; // of a backend that measures reading alone
+    assert_int_equal(quern_runtime_measure_limits(g.runtime, &limits), 0);
+    assert_true(limits.read_bytes_per_second == 1e9 && limits.copy_bytes_per_second == 0);
+    assert_true(limits.matmul_flops_per_second == 0 && limits.launch_seconds == 0);
     engine_close(&g);
 }
 

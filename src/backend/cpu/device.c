@@ -6,10 +6,10 @@
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/limits.h"
 #include "backend/cpu/machine.h"
 #include "backend/cpu/pool.h"
 #include "backend/cpu/program.h"
-#include "base/clock.h"
 
 enum { MAP_FROM_BYTES = 1 << 20 }; // allocations from here on come straight from the system
 
@@ -189,53 +189,18 @@ static int wait_ticket(qn_device *d, qn_ticket t, int timeout_ms)
     return poll_ticket(d, t);
 }
 
-// ---- the ceiling ----
-
-enum { READ_BYTES = 1 << 30, READ_PASSES = 6, LINE_BYTES = 64, MAX_WORKERS = 1024 };
-
-typedef struct {
-    char *data;
-    size_t n_bytes;            // of each worker
-    uint64_t sum[MAX_WORKERS]; // keeps the reads from being left out
-} reading;
-
-static void write_share(void *context, int worker)
-{
-    reading *r = context;
-    memset(r->data + (size_t)worker * r->n_bytes, 1, r->n_bytes);
-}
-
-// A word of every line: memory delivers lines.
-static void read_share(void *context, int worker)
-{
-    reading *r = context;
-    const char *p = r->data + (size_t)worker * r->n_bytes;
-    uint64_t sums[8] = {0};
-    for (size_t i = 0; i + 8 * LINE_BYTES <= r->n_bytes; i += 8 * LINE_BYTES)
-        for (size_t j = 0; j < 8; j++)
-            sums[j] += *(const uint64_t *)(const void *)(p + i + j * LINE_BYTES);
-    for (size_t j = 1; j < 8; j++)
-        sums[0] += sums[j];
-    r->sum[worker] = sums[0];
-}
+// ---- what it can do at most ----
 
 static double measure_read(qn_device *d)
 {
-    size_t total = READ_BYTES, n_workers = (size_t)qn_pool_n_threads(d->pool);
-    if (total > qn_machine_memory_bytes() / 4) total = qn_machine_memory_bytes() / 4;
-    reading r = {.data = qn_machine_map(total)};
-    if (!r.data) return 0;
-    r.n_bytes = total / n_workers & ~(size_t)(8 * LINE_BYTES - 1);
-    qn_pool_run(d->pool, write_share, &r);
-    double best = 0;
-    for (int pass = 0; pass < READ_PASSES; pass++) {
-        uint64_t start = qn_clock_ns();
-        qn_pool_run(d->pool, read_share, &r);
-        double rate = (double)(r.n_bytes * n_workers) * 1e9 / (double)(qn_clock_ns() - start + 1);
-        if (rate > best) best = rate;
-    }
-    qn_machine_unmap(r.data, total);
-    return best;
+    return qn_limits_read(d->pool);
+}
+
+static int measure_limits(qn_device *d, qn_device_limits *out)
+{
+    *out = (qn_device_limits){.read_bytes_per_second = qn_limits_read(d->pool),
+                              .copy_bytes_per_second = qn_limits_copy(d->pool)};
+    return qn_limits_run_plans(&qn_cpu_backend, d, out);
 }
 
 const qn_backend qn_cpu_backend = {
@@ -256,4 +221,5 @@ const qn_backend qn_cpu_backend = {
     .poll = poll_ticket,
     .wait = wait_ticket,
     .measure_read = measure_read,
+    .measure_limits = measure_limits,
 };
