@@ -1,0 +1,98 @@
+// Argument structs of the kernels: 32-bit scalars only, so that C, Metal and CUDA lay them out alike. In kernels they are read
+// field by field, never copied whole. Types are qn_dtype values: 0 F32, 1 F16, 2 BF16.
+#ifndef QN_BACKEND_GPU_ARGS_H
+#define QN_BACKEND_GPU_ARGS_H
+
+// step_begin: the sizes of the step block's parts (its layout is qn_step_at of step.h) and of the slot table.
+typedef struct {
+    int rows_at, outputs_at, slot_copies_at, params_edits_at, token_edits_at, block_edits_at,
+        block_copies_at; // in 4-byte words from the block's start
+    int apply;           // 1: apply the edits to the slot table; 0: fetch the block only
+    int max_context, max_blocks;
+} qn_gpu_step_begin_args;
+
+typedef struct {
+    int max_outputs;
+} qn_gpu_step_end_args;
+
+typedef struct {
+    int n_layers, n_blocks;
+    int block_words; // block_bytes / 4; bytes beyond in block_tail
+    int block_tail;
+} qn_gpu_copy_blocks_args;
+
+typedef struct {
+    int width, n_vocab, type, max_context;
+} qn_gpu_embed_args;
+
+typedef struct {
+    int width;
+} qn_gpu_gather_args;
+
+typedef struct {
+    int width, n_groups, type;
+    float eps;
+    int over_outputs; // 1: rows are counted by n_outputs
+} qn_gpu_rms_norm_args;
+
+typedef struct {
+    int n_heads, head_dim;
+    float scale;
+} qn_gpu_rope_args;
+
+typedef struct {
+    int n_kv_heads, head_dim, type, max_blocks;
+} qn_gpu_kv_append_args;
+
+typedef struct {
+    int width;
+} qn_gpu_swiglu_args;
+
+// Products: K (n_k), N of each part; types of the biases (−1: none).
+typedef struct {
+    int n_k, n_n;
+    int bias_type, accumulate, over_outputs;
+    int w_type;  // matmul_any only
+    int aligned; // weights at multiples of 16 bytes (else of 8)
+} qn_gpu_matmul_args;
+
+typedef struct {
+    int n_k, n_q, n_kv; // rows of the three parts: n_q, n_kv, n_kv
+    int bias_q, bias_k, bias_v, norm_type;
+    float eps;
+    int aligned;
+} qn_gpu_norm_project_args;
+
+typedef struct {
+    int n_k, n_n, norm_type;
+    float eps;
+    int aligned;
+} qn_gpu_norm_gate_up_args;
+
+// attention and attend; the norms and the rotation are attend's.
+typedef struct {
+    int n_heads, n_kv_heads, head_dim, window;
+    float scale;
+    int n_parts;        // groups a key head: of its query heads at most 8 each
+    int n_splits;       // of the positions
+    int whole;          // 1: a group does all splits of its row and writes the result; 0: partials
+    int max_blocks;     // of the block table
+    int wide_k, wide_v; // the caches' rows may be read in whole vectors
+    int q_norm_type, k_norm_type; // −1: no norm
+    float eps, rope_scale;
+} qn_gpu_attention_args;
+
+typedef struct {
+    int n_k, n_n;
+    int head_dim, window, n_splits;
+    int bias_type, accumulate, aligned;
+} qn_gpu_merge_project_args;
+
+// The four kernels of sample.
+typedef struct {
+    int n_vocab, n_segments;
+    int scratch_width, work_words; // of an output
+    int max_context;
+} qn_gpu_sample_args;
+
+#endif

@@ -1,0 +1,83 @@
+// Products of few rows, y = x · wᵀ, over the formats of the weights: product_body.h once a format, with that format's load of
+// eight numbers. A further format is one load here and one inclusion.
+// Order of a sum, whatever the rows, groups and fusions: lane l takes the eights 8(l + 32 j), j ascending, by fused
+// multiply-add; then simd_sum; then + bias, then + y.
+#ifndef QN_BACKEND_GPU_KERNELS_PRODUCT_H
+#define QN_BACKEND_GPU_KERNELS_PRODUCT_H
+#include "backend/gpu/kernels/elements.h"
+#include "backend/gpu/kernels/norm.h"
+
+// 16 bytes at an address that is a multiple of 16, or of 8 (weights lie in the file's mapping as they are).
+FN uint4 qn_load16(GLOBAL const void *p, ulong byte, int aligned)
+{
+    GLOBAL const uchar *at = (GLOBAL const uchar *)p + byte;
+    if (aligned) return *(GLOBAL const uint4 *)at;
+    uint2 low = *(GLOBAL const uint2 *)at, high = *(GLOBAL const uint2 *)(at + 8);
+    return U4(low.x, low.y, high.x, high.y);
+}
+FN float4 qn_as_float4(uint4 u)
+{
+    return F4(AS_FLOAT(u.x), AS_FLOAT(u.y), AS_FLOAT(u.z), AS_FLOAT(u.w));
+}
+FN void qn_load8_f32(GLOBAL const void *p, ulong i, int aligned, PRIV float4 *a, PRIV float4 *b)
+{
+    *a = qn_as_float4(qn_load16(p, i * 4, aligned));
+    *b = qn_as_float4(qn_load16(p, i * 4 + 16, aligned));
+}
+FN void qn_load8_f16(GLOBAL const void *p, ulong i, int aligned, PRIV float4 *a, PRIV float4 *b)
+{
+    qn_f16x8(qn_load16(p, i * 2, aligned), a, b);
+}
+FN void qn_load8_bf16(GLOBAL const void *p, ulong i, int aligned, PRIV float4 *a, PRIV float4 *b)
+{
+    qn_bf16x8(qn_load16(p, i * 2, aligned), a, b);
+}
+// Four numbers of a row of activations, which is aligned.
+FN float4 qn_row4(GLOBAL const float *x, int k)
+{
+    return *(GLOBAL const float4 *)(x + k);
+}
+// What rms_norm would have written at k … k + 3. The norm's weights are of any type.
+FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type, int k,
+                     float inverse)
+{
+    ulong i = (ulong)k;
+    float4 v = qn_row4(x, k);
+    return F4(qn_load(weight, type, i) * (v.x * inverse),
+              qn_load(weight, type, i + 1) * (v.y * inverse),
+              qn_load(weight, type, i + 2) * (v.z * inverse),
+              qn_load(weight, type, i + 3) * (v.w * inverse));
+}
+
+#define QN_JOIN_(a, b) a##b
+#define QN_JOIN(a, b) QN_JOIN_(a, b)
+
+#define FORMAT f32
+#include "backend/gpu/kernels/product_body.h"
+#undef FORMAT
+#define FORMAT f16
+#include "backend/gpu/kernels/product_body.h"
+#undef FORMAT
+#define FORMAT bf16
+#include "backend/gpu/kernels/product_body.h"
+#undef FORMAT
+
+// Any K and any alignment of an element: a lane takes the elements l + 32 j.
+KERNEL(matmul_any, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),
+       BUF(3, const void, bias), BUF(4, const qn_step_counts, counts),
+       ARGS(5, qn_gpu_matmul_args, a))
+{
+    int row = TG_Y, n = TG_X * QN_GPU_SIMDS + SG;
+    if (row >= (a.over_outputs ? counts->n_outputs : counts->n_rows) || n >= a.n_n) return;
+    float sum = 0.0f;
+    for (int k = LANE; k < a.n_k; k += 32)
+        sum = FMA(x[(ulong)row * (ulong)a.n_k + (ulong)k],
+                  qn_load(w, a.w_type, (ulong)n * (ulong)a.n_k + (ulong)k), sum);
+    sum = SG_SUM(sum);
+    if (LANE != 0) return;
+    ulong at = (ulong)row * (ulong)a.n_n + (ulong)n;
+    if (a.bias_type >= 0) sum += qn_load(bias, a.bias_type, (ulong)n);
+    y[at] = a.accumulate ? sum + y[at] : sum;
+}
+
+#endif

@@ -1,0 +1,121 @@
+// The products over one format of weights (FORMAT); included by product.h once a format, so without a guard.
+// ROWS rows of x and N_A_SIMD rows of w a simdgroup: the more rows of w, the fewer reads of x.
+#define LOAD8 QN_JOIN(qn_load8_, FORMAT)
+
+#define MATMUL(NAME, ROWS, N_A_SIMD)                                                               \
+    KERNEL(NAME, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),                  \
+           BUF(3, const void, bias), BUF(4, const qn_step_counts, counts),                         \
+           ARGS(5, qn_gpu_matmul_args, a))                                                         \
+    {                                                                                              \
+        int n_rows = a.over_outputs ? counts->n_outputs : counts->n_rows;                          \
+        int row0 = TG_Y * ROWS, n0 = (TG_X * QN_GPU_SIMDS + SG) * N_A_SIMD;                        \
+        if (row0 >= n_rows || n0 >= a.n_n) return;                                                 \
+        float sum[ROWS * N_A_SIMD];                                                                \
+        for (int i = 0; i < ROWS * N_A_SIMD; i++)                                                  \
+            sum[i] = 0.0f;                                                                         \
+        for (int k = 8 * LANE; k < a.n_k; k += 256) {                                              \
+            float4 wa[N_A_SIMD], wb[N_A_SIMD];                                                     \
+            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
+                int n = n0 + j < a.n_n ? n0 + j : a.n_n - 1;                                       \
+                LOAD8(w, (ulong)n *(ulong)a.n_k + (ulong)k, a.aligned, &wa[j], &wb[j]);            \
+            }                                                                                      \
+            for (int r = 0; r < ROWS; r++) {                                                       \
+                int row = row0 + r < n_rows ? row0 + r : n_rows - 1;                               \
+                GLOBAL const float *from = x + (ulong)row * (ulong)a.n_k;                          \
+                float4 xa = qn_row4(from, k), xb = qn_row4(from, k + 4);                           \
+                for (int j = 0; j < N_A_SIMD; j++) {                                               \
+                    float s = qn_dot4(xa, wa[j], sum[r * N_A_SIMD + j]);                           \
+                    sum[r * N_A_SIMD + j] = qn_dot4(xb, wb[j], s);                                 \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+        for (int r = 0; r < ROWS; r++)                                                             \
+            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
+                float s = SG_SUM(sum[r * N_A_SIMD + j]);                                           \
+                if (LANE != 0 || row0 + r >= n_rows || n0 + j >= a.n_n) continue;                  \
+                ulong at = (ulong)(row0 + r) * (ulong)a.n_n + (ulong)(n0 + j);                     \
+                if (a.bias_type >= 0) s += qn_load(bias, a.bias_type, (ulong)(n0 + j));            \
+                y[at] = a.accumulate ? s + y[at] : s;                                              \
+            }                                                                                      \
+    }
+
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x1), 1, 1)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x4), 1, 4)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _4x2), 4, 2)
+
+// One row: RMSNorm, then queries, keys and values with their biases. Two rows of the weights a simdgroup.
+KERNEL(QN_JOIN(norm_project_, FORMAT), BUF(0, float, q), BUF(1, float, k), BUF(2, float, v),
+       BUF(3, const float, x), BUF(4, const void, norm), BUF(5, const void, wq),
+       BUF(6, const void, wk), BUF(7, const void, wv), BUF(8, const void, bq),
+       BUF(9, const void, bk), BUF(10, const void, bv), ARGS(11, qn_gpu_norm_project_args, a))
+{
+    int n0 = (TG_X * QN_GPU_SIMDS + SG) * 2, n_n = a.n_q + 2 * a.n_kv;
+    if (n0 >= n_n) return;
+    float inverse = qn_inverse(SG_SUM(qn_squares(x, a.n_k, LANE)), a.n_k, a.eps);
+    float sum[2];
+    sum[0] = 0.0f;
+    sum[1] = 0.0f;
+    for (int i = 8 * LANE; i < a.n_k; i += 256) {
+        float4 ha = qn_normed4(x, norm, a.norm_type, i, inverse);
+        float4 hb = qn_normed4(x, norm, a.norm_type, i + 4, inverse);
+        for (int j = 0; j < 2; j++) {
+            float4 wa, wb;
+            int n = n0 + j < n_n ? n0 + j : n_n - 1;
+            int part = n < a.n_q ? 0 : n < a.n_q + a.n_kv ? 1 : 2;
+            int row = part == 0 ? n : part == 1 ? n - a.n_q : n - a.n_q - a.n_kv;
+            GLOBAL const void *w = part == 0 ? wq : part == 1 ? wk : wv;
+            LOAD8(w, (ulong)row * (ulong)a.n_k + (ulong)i, a.aligned, &wa, &wb);
+            sum[j] = qn_dot4(hb, wb, qn_dot4(ha, wa, sum[j]));
+        }
+    }
+    for (int j = 0; j < 2; j++) {
+        float s = SG_SUM(sum[j]);
+        int n = n0 + j;
+        if (LANE != 0 || n >= n_n) continue;
+        if (n < a.n_q) {
+            if (a.bias_q >= 0) s += qn_load(bq, a.bias_q, (ulong)n);
+            q[n] = s;
+        } else if (n < a.n_q + a.n_kv) {
+            n -= a.n_q;
+            if (a.bias_k >= 0) s += qn_load(bk, a.bias_k, (ulong)n);
+            k[n] = s;
+        } else {
+            n -= a.n_q + a.n_kv;
+            if (a.bias_v >= 0) s += qn_load(bv, a.bias_v, (ulong)n);
+            v[n] = s;
+        }
+    }
+}
+
+// One row: RMSNorm, gate and up, SwiGLU. Two rows of each matrix a simdgroup.
+KERNEL(QN_JOIN(norm_gate_up_, FORMAT), BUF(0, float, y), BUF(1, const float, x),
+       BUF(2, const void, norm), BUF(3, const void, gate), BUF(4, const void, up),
+       ARGS(5, qn_gpu_norm_gate_up_args, a))
+{
+    int n0 = (TG_X * QN_GPU_SIMDS + SG) * 2;
+    if (n0 >= a.n_n) return;
+    float inverse = qn_inverse(SG_SUM(qn_squares(x, a.n_k, LANE)), a.n_k, a.eps);
+    float sum[4];
+    for (int j = 0; j < 4; j++)
+        sum[j] = 0.0f;
+    for (int i = 8 * LANE; i < a.n_k; i += 256) {
+        float4 ha = qn_normed4(x, norm, a.norm_type, i, inverse);
+        float4 hb = qn_normed4(x, norm, a.norm_type, i + 4, inverse);
+        for (int j = 0; j < 2; j++) {
+            float4 wa, wb;
+            int n = n0 + j < a.n_n ? n0 + j : a.n_n - 1;
+            ulong at = (ulong)n * (ulong)a.n_k + (ulong)i;
+            LOAD8(gate, at, a.aligned, &wa, &wb);
+            sum[2 * j] = qn_dot4(hb, wb, qn_dot4(ha, wa, sum[2 * j]));
+            LOAD8(up, at, a.aligned, &wa, &wb);
+            sum[2 * j + 1] = qn_dot4(hb, wb, qn_dot4(ha, wa, sum[2 * j + 1]));
+        }
+    }
+    for (int j = 0; j < 2; j++) {
+        float g = SG_SUM(sum[2 * j]), u = SG_SUM(sum[2 * j + 1]);
+        if (LANE == 0 && n0 + j < a.n_n) y[n0 + j] = qn_silu(g) * u;
+    }
+}
+
+#undef MATMUL
+#undef LOAD8
