@@ -22,6 +22,7 @@ int qn_app_tokenize(int argc, char **argv);
 int qn_app_detokenize(int argc, char **argv);
 int qn_app_template(int argc, char **argv);
 int qn_app_logits(int argc, char **argv);
+int qn_app_selftest(int argc, char **argv);
 int qn_app_bench(int argc, char **argv);
 
 // Prints "quern: <message>" on stderr; QN_EXIT_FAILED.

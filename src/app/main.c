@@ -14,6 +14,8 @@ static const qn_command COMMANDS[] = {
     {"detokenize", qn_app_detokenize, "token ids to text"},
     {"template", qn_app_template, "the prompt that a chat renders to"},
     {"logits", qn_app_logits, "the logits of a token sequence, as .npy"},
+    {"selftest", qn_app_selftest,
+     "compare a backend's operations with plain C, as a page to paste"},
     {"bench", qn_app_bench, "how fast a model, or a shape with random weights, runs here"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };

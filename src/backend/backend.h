@@ -14,6 +14,8 @@ typedef struct {
     int n_threads; // compute threads; 0: one a core
     const char *
         isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
+    int unified; // GPUs: alloc gives memory that the host can read and write too, slow as it may be (tests)
+    int unchecked; // GPUs: open does not compare their kernels with the CPU's first (the self-test itself)
 } qn_device_options;
 
 typedef struct {
@@ -48,6 +50,8 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    // 1: products with F16 and BF16 weights round the rows of x to that type first (the matrix units' form).
+    int rounds_activations;
     // 1 where this machine can run it.
     int (*available)(void);
     int (*open)(const qn_device_options *options, qn_device **out, quern_error *e);

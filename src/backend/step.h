@@ -32,6 +32,8 @@ size_t qn_step_bytes(const qn_step_limits *l);
 qn_step_view qn_step_at(const qn_step_limits *l, void *base);
 // Copies what a block holds (not its capacity): for backends whose device memory is the host's. to = from is nothing to do.
 void qn_step_copy(const qn_step_limits *l, void *to, const void *from);
+// 1 where the counts are within the limits and rows within a plan's class.
+int qn_step_fits(const qn_step_limits *l, int max_rows, const qn_step_counts *n);
 
 // The slot table on the device.
 typedef struct {

@@ -60,10 +60,31 @@ int qn_runtime_open_with(const qn_backend *backend, const quern_runtime_options 
     return QUERN_OK;
 }
 
+// The first backend that can be opened; the log says why the ones before it cannot.
+static int open_first(const quern_runtime_options *options, quern_runtime **out, quern_error *e)
+{
+    const qn_log log = qn_log_open(options->log_fd, options->log_level);
+    int rc = qn_error_set(e, QUERN_E_UNSUPPORTED, "backend: none can run here");
+    for (int i = 0; qn_backend_at(i); i++) {
+        const qn_backend *backend = qn_backend_at(i);
+        quern_error why = {0};
+        if (!backend->available()) continue;
+        rc = qn_runtime_open_with(backend, options, out, &why);
+        if (!rc) return QUERN_OK;
+        if (e) *e = why;
+        if (rc == QUERN_E_ARGUMENT) return rc;
+        qn_log_write(&log, QUERN_LOG_WARN, "backend %s cannot be used: %s", backend->name,
+                     why.message);
+    }
+    return rc;
+}
+
 int quern_runtime_open(const quern_runtime_options *options, quern_runtime **out, quern_error *e)
 {
     const quern_runtime_options defaults = {.log_fd = -1};
     if (!options) options = &defaults;
+    if (!options->backend || strcmp(options->backend, "auto") == 0)
+        return open_first(options, out, e);
     const qn_backend *backend = qn_backend_by_name(options->backend);
     if (!backend)
         return qn_error_set(e, QUERN_E_UNSUPPORTED, "backend: \"%s\" is unknown or cannot run here",

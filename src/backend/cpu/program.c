@@ -112,18 +112,6 @@ void qn_program_free(qn_program *p)
 
 // ---- run ----
 
-static int fits(const qn_program *p, const qn_step_counts *n)
-{
-    const qn_step_limits *l = &p->batch.limits;
-    return n->n_rows >= 0 && n->n_rows <= p->max_rows && n->n_rows <= l->max_rows &&
-           n->n_outputs >= 0 && n->n_outputs <= l->max_outputs && n->n_slot_copies >= 0 &&
-           n->n_slot_copies <= l->max_slots && n->n_params_edits >= 0 &&
-           n->n_params_edits <= l->max_slots && n->n_token_edits >= 0 &&
-           n->n_token_edits <= l->max_edits && n->n_block_edits >= 0 &&
-           n->n_block_edits <= l->max_edits && n->n_block_copies >= 0 &&
-           n->n_block_copies <= l->max_slots;
-}
-
 static void work(void *context, int worker)
 {
     const run *r = context;
@@ -141,7 +129,7 @@ static void work(void *context, int worker)
 int qn_program_run(qn_program *p, qn_pool *pool, char *scratch, const qn_launch *step)
 {
     const qn_step_counts *counts = step->input;
-    if (!fits(p, counts)) return QUERN_E_INTERNAL;
+    if (!qn_step_fits(&p->batch.limits, p->max_rows, counts)) return QUERN_E_INTERNAL;
     qn_step_copy(&p->batch.limits, p->batch.step.counts, step->input);
     for (int i = 0; i < p->n_records; i++)
         atomic_store_explicit(&p->records[i].n_taken, 0, memory_order_relaxed);

@@ -1,0 +1,30 @@
+// Self-test: every operation on a device against plain C, on random small shapes and all types. What a GPU's compiler and driver
+// make of the kernels is known only where they run.
+#ifndef QN_BACKEND_SELFTEST_H
+#define QN_BACKEND_SELFTEST_H
+#include "backend/backend.h"
+
+enum { QN_SELFTEST_MAX_ROWS = 48 };
+
+// One operation and type, over all its cases.
+typedef struct {
+    char name[32]; // "matmul bf16"
+    int n_cases, n_failed;
+    double worst;     // largest difference, as a part of the largest expected number
+    double tolerance; // what is allowed
+    int code;         // QUERN_E_… of a case that could not run, or 0
+    char why[160];    // its message
+} qn_selftest_row;
+
+typedef struct {
+    qn_selftest_row rows[QN_SELFTEST_MAX_ROWS];
+    int n_rows, n_cases, n_failed;
+} qn_selftest_report;
+
+// `n_rounds` cases of each kind, drawn from the seed. 0 where there is a report, whatever it says; QUERN_E_MEMORY.
+int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+                    qn_selftest_report *out, quern_error *e);
+// One case of each: 0, or an error that names what differs or could not run. For a backend's open.
+int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e);
+
+#endif
