@@ -1,0 +1,14 @@
+// expect: buffer(0) twice
+#include <metal_stdlib>
+using namespace metal;
+
+struct A {
+    int n;
+};
+
+kernel void k(device float *y [[buffer(0)]], device float *z [[buffer(0)]],
+              uint3 q_tg [[threadgroup_position_in_grid]], uint3 q_tt [[thread_position_in_threadgroup]],
+              ushort q_ln [[thread_index_in_simdgroup]], ushort q_sg [[simdgroup_index_in_threadgroup]])
+{
+    y[0] = z[0];
+}

@@ -1,0 +1,13 @@
+// expect: [[thread_index_in_simdgruop]]: no attribute
+#include <metal_stdlib>
+using namespace metal;
+
+struct A {
+    int n;
+};
+
+kernel void k(device float *y [[buffer(0)]], uint3 q_tg [[threadgroup_position_in_grid]], uint3 q_tt [[thread_position_in_threadgroup]],
+              ushort q_ln [[thread_index_in_simdgruop]], ushort q_sg [[simdgroup_index_in_threadgroup]])
+{
+    y[0] = q_ln;
+}

@@ -1,0 +1,16 @@
+// expect: virtual functions are not supported
+#include <metal_stdlib>
+using namespace metal;
+
+struct A {
+    int n;
+};
+
+struct B { virtual int f() { return 1; } };
+kernel void k(device float *y [[buffer(0)]], constant A &a [[buffer(1)]],
+              uint3 q_tg [[threadgroup_position_in_grid]], uint3 q_tt [[thread_position_in_threadgroup]],
+              ushort q_ln [[thread_index_in_simdgroup]], ushort q_sg [[simdgroup_index_in_threadgroup]])
+{
+    B b;
+    y[0] = b.f();
+}

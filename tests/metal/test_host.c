@@ -1,0 +1,373 @@
+// The Metal backend's host code where a Mac does not do as asked: every refusal is a clean error, a lost command buffer takes along
+// just the launch behind it, and nothing is left alive.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "backend/metal/metal.h"
+#include "backend/ops/embed.h"
+#include "backend/ops/rms_norm.h"
+#include "backend/ops/step_begin.h"
+#include "fake/fake.h"
+
+static const qn_backend *const metal = &qn_metal_backend;
+static fake_metal_options usual;
+
+static int keep_usual(void **state)
+{
+    (void)state;
+    usual = *fake_metal();
+    return 0;
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    *fake_metal() = usual;
+    *fake_metal_count() = (fake_metal_stats){0};
+    return 0;
+}
+
+static int nothing_is_left(void **state)
+{
+    (void)state;
+    assert_int_equal(fake_metal_count()->n_live, 0);
+    return 0;
+}
+
+static qn_device *open_device(void)
+{
+    qn_device *d = NULL;
+    quern_error e = {0};
+    if (metal->open(&(qn_device_options){0}, &d, &e)) fail_msg("%s", e.message);
+    return d;
+}
+
+static void refused(int code, const char *says)
+{
+    qn_device *d = NULL;
+    quern_error e = {0};
+    assert_int_equal(metal->open(&(qn_device_options){0}, &d, &e), code);
+    assert_null(d);
+    if (!strstr(e.message, says)) fail_msg("expected \"%s\", found \"%s\"", says, e.message);
+    assert_int_equal(fake_metal_count()->n_live, 0);
+    *fake_metal() = usual;
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    fake_metal_options *o = fake_metal();
+    o->no_device = 1;
+    assert_false(metal->available());
+    refused(QUERN_E_UNSUPPORTED, "no GPU");
+    assert_true(metal->available());
+    o->family = 1006;
+    refused(QUERN_E_UNSUPPORTED, "older than the M1");
+    o->no_unified = 1;
+    refused(QUERN_E_UNSUPPORTED, "older than the M1");
+    o->no_queue = 1;
+    refused(QUERN_E_DEVICE, "no command queue");
+    o->no_library = 1;
+    refused(QUERN_E_UNSUPPORTED, "do not compile: program_source:1:1: error: as told");
+    o->no_pipeline = "rms_norm";
+    refused(QUERN_E_UNSUPPORTED, "kernel rms_norm: compute function exceeds");
+    o->max_threads = 224;
+    refused(QUERN_E_UNSUPPORTED, "runs 224 threads a group, expected 256");
+    o->simd_width = 16;
+    refused(QUERN_E_UNSUPPORTED, "simdgroups have 16 lanes, expected 32");
+    o->shared_bytes = 33 << 10;
+    refused(QUERN_E_UNSUPPORTED, "33792 bytes of threadgroup memory");
+    o->wrong = "swiglu";
+    refused(QUERN_E_DEVICE, "self-test: swiglu differs");
+    o->no_command = 1;
+    refused(QUERN_E_DEVICE, "launch failed");
+}
+
+// Whichever allocation fails, open fails cleanly or, past the last one, succeeds.
+static void test_no_memory(void **state)
+{
+    (void)state;
+    int n = 1, opened = 0;
+    for (; !opened; n++) {
+        qn_device *d = NULL;
+        quern_error e = {0};
+        *fake_metal_count() = (fake_metal_stats){0};
+        fake_metal()->no_buffer_from = n;
+        int rc = metal->open(&(qn_device_options){0}, &d, &e);
+        opened = rc == 0;
+        if (opened) metal->close(d);
+        if (!opened) assert_int_equal(rc, QUERN_E_MEMORY);
+        assert_int_equal(fake_metal_count()->n_live, 0);
+        if (n == 4) n = 20; // the self-test's many programs: some of them
+        if (n > 20) n += 15;
+    }
+    assert_true(n > 4);
+}
+
+static void test_old_system(void **state)
+{
+    (void)state;
+    fake_metal()->old = 1;
+    metal->close(open_device());
+    assert_int_equal(fake_metal_count()->n_residency_commits, 0);
+    assert_int_equal(fake_metal_count()->math_safe, 1); // by setFastMathEnabled:
+    fake_metal()->old = 0;
+    metal->close(open_device());
+    assert_true(fake_metal_count()->n_residency_commits > 0);
+    assert_int_equal(fake_metal_count()->math_safe, 1);
+}
+
+// ---- memory ----
+
+static void test_memory(void **state)
+{
+    (void)state;
+    qn_device *d = open_device();
+    void *a, *b, *none;
+    quern_error e = {0};
+    assert_int_equal(metal->alloc(d, 1, &a, &e), 0);
+    assert_int_equal(metal->alloc(d, 100000, &b, &e), 0);
+    assert_int_equal((uintptr_t)a % 64 + (uintptr_t)b % 64, 0);
+    for (int i = 0; i < 100000; i++)
+        assert_int_equal(((char *)b)[i], 0);
+    fake_metal()->max_buffer = 16 << 20; // read at open
+    metal->free(d, a);
+    metal->free(d, NULL);
+    metal->close(d); // and b
+    d = open_device();
+    assert_int_equal(metal->alloc(d, (16 << 20) + 1, &none, &e), QUERN_E_MEMORY);
+    assert_null(none);
+    assert_non_null(strstr(e.message, "16777217 bytes"));
+    metal->close(d);
+}
+
+enum { MAPPED = 80 << 20, PIECE = 400000 };
+
+static char *map_some(void)
+{
+    char *p = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    return p;
+}
+
+static void test_adopt(void **state)
+{
+    (void)state;
+    char *mapped = map_some();
+    void *at;
+    quern_error e = {0};
+    qn_device *d = open_device();
+    int before = fake_metal_count()->n_wraps;
+    for (size_t i = 0; i < 200; i++) { // one view for all
+        assert_int_equal(metal->adopt(d, mapped + 1000 + i * PIECE, PIECE, &at, &e), 0);
+        assert_ptr_equal(at, mapped + 1000 + i * PIECE);
+    }
+    assert_int_equal(fake_metal_count()->n_wraps - before, 1);
+    metal->close(d);
+
+    fake_metal()->max_buffer = 16 << 20; // several
+    d = open_device();
+    before = fake_metal_count()->n_wraps;
+    for (size_t i = 0; i < 200; i++) {
+        assert_int_equal(metal->adopt(d, mapped + i * PIECE, PIECE, &at, &e), 0);
+        assert_ptr_equal(at, mapped + i * PIECE);
+    }
+    assert_in_range(fake_metal_count()->n_wraps - before, 4, 5);
+    assert_int_equal(metal->adopt(d, mapped, 17 << 20, &at, &e), QUERN_E_MEMORY); // one tensor
+    metal->close(d);
+
+    fake_metal()->no_wrap = 1; // a copy
+    mapped[70000] = 42;
+    d = open_device();
+    assert_int_equal(metal->adopt(d, mapped + 70000, 100, &at, &e), 0);
+    assert_ptr_not_equal(at, mapped + 70000);
+    assert_int_equal(*(char *)at, 42);
+    char on_stack[100] = {7}; // not of a mapping that is known
+    assert_int_equal(metal->adopt(d, on_stack, 100, &at, &e), 0);
+    assert_int_equal(*(char *)at, 7);
+    metal->close(d);
+    munmap(mapped, MAPPED);
+}
+
+// ---- launches ----
+
+enum { N_SLOTS = 2, CONTEXT = 32, WIDTH = 64, N_VOCAB = 50 };
+static const qn_step_limits limits = {4, 4, N_SLOTS, 8, CONTEXT};
+
+// A plan that applies edits and looks tokens up.
+typedef struct {
+    qn_device *device;
+    qn_batch batch;
+    qn_program *program;
+    float *y;
+    void *blocks[3]; // of the host
+} fixture;
+
+static void *device_memory(fixture *f, size_t n)
+{
+    void *p;
+    assert_int_equal(metal->alloc(f->device, n, &p, NULL), 0);
+    return p;
+}
+
+static fixture set_up(void)
+{
+    fixture f = {.device = open_device()};
+    quern_error e = {0};
+    f.batch.limits = limits;
+    f.batch.step = qn_step_at(&limits, device_memory(&f, qn_step_bytes(&limits)));
+    f.batch.slots = qn_slot_table_at(&limits, device_memory(&f, qn_slot_table_bytes(&limits)));
+    float *table = device_memory(&f, N_VOCAB * WIDTH * sizeof *table);
+    for (int i = 0; i < N_VOCAB * WIDTH; i++)
+        table[i] = (float)i;
+    f.y = device_memory(&f, 4 * WIDTH * sizeof *f.y);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(f.blocks[i] = calloc(1, qn_step_bytes(&limits)));
+    qn_plan plan;
+    qn_plan_init(&plan, 4, &f.batch);
+    qn_step_begin(&plan);
+    qn_embed(&plan, qn_tensor_2d(f.y, QN_DTYPE_F32, 4, WIDTH),
+             qn_tensor_2d(table, QN_DTYPE_F32, N_VOCAB, WIDTH));
+    if (metal->compile(f.device, &plan, &f.program, &e)) fail_msg("%s", e.message);
+    qn_plan_free(&plan);
+    return f;
+}
+
+static void tear_down(fixture *f)
+{
+    metal->free_program(f->device, f->program);
+    metal->close(f->device);
+    for (int i = 0; i < 3; i++)
+        free(f->blocks[i]);
+}
+
+// tokens[0][position] = token, and a row that reads it.
+static qn_launch step(fixture *f, int i, int position, int token)
+{
+    qn_step_view v = qn_step_at(&limits, f->blocks[i]);
+    *v.counts = (qn_step_counts){.n_rows = 1, .n_token_edits = 1};
+    v.rows[0] = (qn_row){0, position, -1};
+    v.token_edits[0] = (qn_edit){0, position, token};
+    return (qn_launch){f->blocks[i], NULL};
+}
+
+static int wait_for(fixture *f, qn_ticket t)
+{
+    return metal->wait(f->device, t, 5000);
+}
+
+static void test_flights(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    fake_metal()->polls = 5;
+    qn_ticket t[3];
+    qn_launch s0 = step(&f, 0, 3, 7), s1 = step(&f, 1, 4, 8), s2 = step(&f, 2, 5, 9);
+    assert_int_equal(metal->launch(f.device, f.program, &s0, &t[0]), 0);
+    assert_int_equal(metal->launch(f.device, f.program, &s1, &t[1]), 0);
+    assert_int_equal(metal->launch(f.device, f.program, &s2, &t[2]), QUERN_E_INTERNAL); // a third
+    assert_int_equal(metal->poll(f.device, t[0]), QN_TICKET_RUNNING);
+    assert_int_equal(metal->wait(f.device, t[1], 0), QN_TICKET_RUNNING);
+    assert_int_equal(wait_for(&f, t[1]), QN_TICKET_DONE);
+    assert_int_equal(metal->poll(f.device, t[0]), QN_TICKET_DONE);
+    assert_true(f.y[5] == 8 * WIDTH + 5);
+    assert_int_equal(f.batch.slots.tokens[3], 7);
+    qn_step_at(&limits, f.blocks[2]).counts->n_rows = 5; // over the class
+    assert_int_equal(metal->launch(f.device, f.program, &s2, &t[2]), QUERN_E_INTERNAL);
+    s2 = step(&f, 2, 5, 9);
+    assert_int_equal(metal->launch(f.device, f.program, &s2, &t[2]), 0);
+    tear_down(&f); // waits for it
+}
+
+// A lost one, before, amid or behind its work; the next is lost without a trace, and the third is as good as ever.
+static void test_lost(void **state)
+{
+    (void)state;
+    for (int midway = 0; midway < 3; midway++) {
+        fixture f = set_up();
+        qn_ticket t[3];
+        fake_metal()->lose_at = fake_metal_count()->n_command_buffers + 1;
+        fake_metal()->lose_midway = midway;
+        qn_launch s0 = step(&f, 0, 3, 7), s1 = step(&f, 1, 4, 8), s2 = step(&f, 2, 5, 9);
+        assert_int_equal(metal->launch(f.device, f.program, &s0, &t[0]), 0);
+        assert_int_equal(metal->launch(f.device, f.program, &s1, &t[1]), 0);
+        assert_int_equal(wait_for(&f, t[0]), QN_TICKET_LOST);
+        assert_int_equal(metal->launch(f.device, f.program, &s2, &t[2]), 0);
+        assert_int_equal(wait_for(&f, t[1]), QN_TICKET_LOST);
+        assert_int_equal(wait_for(&f, t[2]), QN_TICKET_DONE);
+        if (midway < 2) assert_int_equal(f.batch.slots.tokens[4], 0);
+        assert_int_equal(f.batch.slots.tokens[5], 9);
+        assert_true(f.y[1] == 9 * WIDTH + 1);
+        s0 = step(&f, 0, 6, 10);
+        assert_int_equal(metal->launch(f.device, f.program, &s0, &t[0]), 0);
+        assert_int_equal(wait_for(&f, t[0]), QN_TICKET_DONE);
+        assert_int_equal(f.batch.slots.tokens[6], 10);
+        tear_down(&f);
+        *fake_metal() = usual;
+    }
+}
+
+static void test_dead(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    qn_ticket t;
+    fake_metal()->lose_at = fake_metal_count()->n_command_buffers + 1;
+    fake_metal()->lose_code = 3; // page fault
+    qn_launch s = step(&f, 0, 3, 7);
+    assert_int_equal(metal->launch(f.device, f.program, &s, &t), 0);
+    assert_int_equal(wait_for(&f, t), QUERN_E_DEVICE);
+    assert_int_equal(metal->launch(f.device, f.program, &s, &t), QUERN_E_DEVICE);
+    tear_down(&f);
+}
+
+static void test_foreign_memory(void **state)
+{
+    (void)state;
+    qn_device *d = open_device();
+    static float x[4 * WIDTH];
+    static char block[4096];
+    qn_batch batch = {.limits = limits, .step = qn_step_at(&limits, block)};
+    qn_tensor t = qn_tensor_2d(x, QN_DTYPE_F32, 4, WIDTH), w = qn_tensor_1d(x, QN_DTYPE_F32, WIDTH);
+    qn_program *p;
+    qn_plan plan;
+    quern_error e = {0};
+    qn_plan_init(&plan, 4, &batch);
+    qn_rms_norm(&plan, t, t, w, (qn_rms_norm_args){.eps = 1});
+    assert_int_equal(metal->compile(d, &plan, &p, &e), QUERN_E_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "not the device's memory"));
+    qn_plan_free(&plan);
+    metal->close(d);
+}
+
+static void test_info(void **state)
+{
+    (void)state;
+    qn_device *d = open_device();
+    qn_device_info info;
+    metal->info(d, &info);
+    assert_string_equal(info.text, "Apple M0 (fake), 4 GB");
+    assert_true(info.memory_bytes == 4ull << 30);
+    assert_true(metal->measure_read(d) > 0);
+    metal->close(d);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, nothing_is_left)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_refusals), TEST(test_no_memory),      TEST(test_old_system), TEST(test_memory),
+        TEST(test_adopt),    TEST(test_flights),        TEST(test_lost),       TEST(test_dead),
+        TEST(test_info),     TEST(test_foreign_memory),
+    };
+    return cmocka_run_group_tests(tests, keep_usual, NULL);
+}
