@@ -1,0 +1,207 @@
+// A Mac's GPU as a device: host functions of backend.h. Memory is shared, so uploads are copies and weights are used in the file's
+// mapping. Before a device is given out, its kernels are compared with the CPU's on small cases.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/gpu/task.h"
+#include "backend/metal/calls.h"
+#include "backend/metal/device.h"
+#include "backend/metal/metal.h"
+#include "backend/selftest.h"
+
+static int available(void)
+{
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_id device = MTLCreateSystemDefaultDevice();
+    if (device) qn_metal_release(device);
+    objc_autoreleasePoolPop(pool);
+    return device != NULL;
+}
+
+// ---- memory ----
+
+static int device_alloc(qn_device *d, size_t n_bytes, void **address, quern_error *e)
+{
+    void *pool = objc_autoreleasePoolPush();
+    int rc = qn_metal_buffers_alloc(&d->buffers, n_bytes, address, e);
+    objc_autoreleasePoolPop(pool);
+    return rc;
+}
+
+static void device_free(qn_device *d, void *address)
+{
+    if (!address) return;
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_launch_drain(d);
+    qn_metal_buffers_free(&d->buffers, address);
+    objc_autoreleasePoolPop(pool);
+}
+
+static int adopt(qn_device *d, const void *from, size_t n_bytes, void **address, quern_error *e)
+{
+    void *pool = objc_autoreleasePoolPush();
+    int rc = 0;
+    if (qn_metal_buffers_wrap(&d->buffers, from, n_bytes)) {
+        *address = (void *)(uintptr_t)from; // read-only from here on, as the contract says
+    } else {
+        rc = qn_metal_buffers_alloc(&d->buffers, n_bytes, address, e);
+        if (!rc) memcpy(*address, from, n_bytes);
+    }
+    objc_autoreleasePoolPop(pool);
+    return rc;
+}
+
+static int transfer(qn_device *d, void *to, const void *from, size_t n_bytes)
+{
+    (void)d;
+    if (n_bytes) memmove(to, from, n_bytes);
+    return 0;
+}
+
+int qn_metal_device_stage(qn_device *d, size_t step_bytes, size_t results_bytes, quern_error *e)
+{
+    if (step_bytes <= d->step_bytes && results_bytes <= d->results_bytes) return 0;
+    qn_metal_launch_drain(d);
+    if (step_bytes < d->step_bytes) step_bytes = d->step_bytes;
+    if (results_bytes < d->results_bytes) results_bytes = d->results_bytes;
+    void *memory[2 * QN_METAL_N_FLIGHTS] = {0};
+    int rc = 0;
+    for (int i = 0; i < 2 * QN_METAL_N_FLIGHTS && !rc; i++)
+        rc = qn_metal_buffers_alloc(&d->buffers, i % 2 ? results_bytes : step_bytes, &memory[i], e);
+    for (int i = 0; i < QN_METAL_N_FLIGHTS; i++) {
+        qn_metal_flight *f = &d->flights[i];
+        qn_metal_buffers_free(&d->buffers, rc ? memory[2 * i] : f->step);
+        qn_metal_buffers_free(&d->buffers, rc ? memory[2 * i + 1] : f->results);
+        if (rc) continue;
+        f->step = memory[2 * i];
+        f->results = memory[2 * i + 1];
+    }
+    if (rc) return rc;
+    d->step_bytes = step_bytes;
+    d->results_bytes = results_bytes;
+    return 0;
+}
+
+// ---- open and close ----
+
+static void device_close(qn_device *d)
+{
+    if (!d) return;
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_launch_drain(d);
+    qn_metal_buffers_free_all(&d->buffers);
+    if (d->buffers.residency) {
+        qn_metal_queue_remove_residency(d->queue, d->buffers.residency);
+        qn_metal_residency_end(d->buffers.residency);
+        qn_metal_release(d->buffers.residency);
+    }
+    qn_metal_library_close(&d->library);
+    if (d->queue) qn_metal_release(d->queue);
+    if (d->device) qn_metal_release(d->device);
+    free(d);
+    objc_autoreleasePoolPop(pool);
+}
+
+// Keeps weights and state from being paged out between steps (macOS 15). Without it, all works as well.
+static void open_residency(qn_device *d)
+{
+    qn_metal_id error = NULL;
+    if (!qn_metal_responds(d->device, sel_registerName("newResidencySetWithDescriptor:error:")))
+        return;
+    qn_metal_id descriptor = qn_metal_new(objc_getClass("MTLResidencySetDescriptor"));
+    if (!descriptor) return;
+    d->buffers.residency = qn_metal_device_residency(d->device, descriptor, &error);
+    qn_metal_release(descriptor);
+    if (d->buffers.residency) qn_metal_queue_add_residency(d->queue, d->buffers.residency);
+}
+
+static int open_parts(qn_device *d, quern_error *e)
+{
+    void *done;
+    d->device = MTLCreateSystemDefaultDevice();
+    if (!d->device) return qn_error_set(e, QUERN_E_UNSUPPORTED, "metal: no GPU here");
+    if (!qn_metal_device_supports_family(d->device, QN_METAL_FAMILY_APPLE7) ||
+        !qn_metal_device_unified(d->device))
+        return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                            "metal: this GPU is older than the M1's, which is the least");
+    d->queue = qn_metal_device_queue(d->device);
+    if (!d->queue) return qn_error_set(e, QUERN_E_DEVICE, "metal: no command queue");
+    d->buffers.device = d->device;
+    d->buffers.max_bytes = qn_metal_device_max_buffer(d->device);
+    open_residency(d);
+    int rc = qn_metal_buffers_alloc(&d->buffers, sizeof *d->done, &done, e);
+    d->done = done;
+    return rc ? rc : qn_metal_library_open(&d->library, d->device, e);
+}
+
+static int device_open(const qn_device_options *options, qn_device **out, quern_error *e)
+{
+    *out = NULL;
+    qn_device *d = calloc(1, sizeof *d);
+    if (!d) return qn_error_set(e, QUERN_E_MEMORY, "metal: no memory for the device");
+    void *pool = objc_autoreleasePoolPush();
+    int rc = open_parts(d, e);
+    if (!rc && !options->unchecked) rc = qn_selftest_quick(&qn_metal_backend, d, e);
+    if (rc)
+        device_close(d);
+    else
+        *out = d;
+    objc_autoreleasePoolPop(pool);
+    return rc;
+}
+
+static void info(qn_device *d, qn_device_info *out)
+{
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_id name = qn_metal_device_name(d->device);
+    const char *text = name ? qn_metal_string_text(name) : NULL;
+    *out = (qn_device_info){.n_threads = 1,
+                            .memory_bytes = qn_metal_device_max_working_set(d->device)};
+    snprintf(out->text, sizeof out->text, "%s, %.0f GB", text ? text : "a GPU",
+             (double)out->memory_bytes * 1e-9);
+    objc_autoreleasePoolPop(pool);
+}
+
+// ---- programs ----
+
+static int supports(qn_device *d, const qn_record *r)
+{
+    (void)d;
+    return qn_gpu_supports(r);
+}
+
+static int compile(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e)
+{
+    void *pool = objc_autoreleasePoolPush();
+    int rc = qn_metal_program_make(d, plan, out, e);
+    objc_autoreleasePoolPop(pool);
+    return rc;
+}
+
+static void free_program(qn_device *d, qn_program *p)
+{
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_program_free(d, p);
+    objc_autoreleasePoolPop(pool);
+}
+
+const qn_backend qn_metal_backend = {
+    .name = "metal",
+    .available = available,
+    .open = device_open,
+    .close = device_close,
+    .info = info,
+    .alloc = device_alloc,
+    .free = device_free,
+    .adopt = adopt,
+    .upload = transfer,
+    .download = transfer,
+    .supports = supports,
+    .compile = compile,
+    .free_program = free_program,
+    .launch = qn_metal_launch,
+    .poll = qn_metal_launch_poll,
+    .wait = qn_metal_launch_wait,
+    .measure_read = qn_metal_measure_read,
+};
