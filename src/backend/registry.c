@@ -3,8 +3,20 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu.h"
+#ifdef QN_HAVE_CUDA
+#include "backend/cuda/cuda.h"
+#endif
+#ifdef QN_HAVE_METAL
+#include "backend/metal/metal.h"
+#endif
 
 static const qn_backend *const backends[] = {
+#ifdef QN_HAVE_CUDA
+    &qn_cuda_backend,
+#endif
+#ifdef QN_HAVE_METAL
+    &qn_metal_backend,
+#endif
     &qn_cpu_backend,
 };
 enum { N_BACKENDS = sizeof backends / sizeof *backends };

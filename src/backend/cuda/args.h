@@ -1,0 +1,69 @@
+// Argument structs of CUDA's own kernels: 32-bit scalars only. Shared by C and CUDA.
+#ifndef QN_BACKEND_CUDA_ARGS_H
+#define QN_BACKEND_CUDA_ARGS_H
+
+enum {
+    QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain
+    QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
+    QN_CUDA_K_PAD = 128,   // and K of this: eight steps
+    QN_CUDA_MAX_PARTS = 3, // matrices side by side in one product
+    QN_CUDA_PRODUCT_SHARED =
+        96 * 1024, // bytes of shared memory of the product as a kernel of its own
+    QN_CUDA_PRODUCT_UNITS = 64,
+    QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
+};
+
+// CUDA's own kernels; as tasks they are numbered behind the dialect's.
+// clang-format off
+#define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128)
+#define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(embed_packed) X(read_all) X(resident) \
+    QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend)
+// clang-format on
+typedef enum {
+#define QN_CUDA_VALUE(name) QN_CUDA_##name,
+    QN_CUDA_KERNELS(QN_CUDA_VALUE)
+#undef QN_CUDA_VALUE
+        QN_CUDA_N_KERNELS
+} qn_cuda_kernel;
+
+// What the product multiplies: the rows of x as they are, their RMSNorm, or the merge of an attention's splits.
+enum { QN_CUDA_PLAIN, QN_CUDA_NORM, QN_CUDA_MERGE };
+
+// Buffers: y[3], x (or the attention's partials), norm weights (or the rows), w[3], bias[3], counts; of product_tiles also the
+// partials; of product_fold: y[3], bias[3], counts, partials.
+typedef struct {
+    int n_k, padded_k;
+    int n_matrices;              // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
+    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
+    int type;                    // of the weights: 1 F16, 2 BF16
+    int accumulate, over_outputs;
+    int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
+    int source; // QN_CUDA_PLAIN, …
+    int norm_type;
+    float eps;
+    int head_dim, n_splits, window; // of the merge
+    int tile_rows;                  // product_tiles: rows of x of a group, 32, 64 or 128
+    int n_split; // product_tiles: 1, or the parts, each by groups of its own; product_fold adds them
+} qn_cuda_product_args;
+
+typedef struct {
+    int n_n, n_k, padded_k;
+} qn_cuda_pack_args;
+
+typedef struct {
+    int width, padded_k, n_vocab, type, max_context;
+} qn_cuda_embed_args;
+
+// One task of a resident program, as it lies on the device.
+typedef struct {
+    int kernel; // qn_gpu_kernel, or QN_GPU_N_KERNELS + qn_cuda_kernel
+    int n_groups[3];
+    int barrier;      // 1: all groups wait for each other in front of it
+    int next_product; // the first product at or behind this task, or −1
+    int reserved[2];
+    unsigned long long buffers[16];
+    unsigned args[32];
+} qn_cuda_resident_task;
+
+#endif

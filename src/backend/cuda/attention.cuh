@@ -1,0 +1,229 @@
+// CUDA's own attention: flash attention with the matrix units, for F16 and BF16 caches and heads of 64 or 128. It takes the tasks of
+// the dialect's kernels (gpu/kernels/attention.h), with their buffers and arguments, and leaves partials of the same form, so that
+// attention_merge, and products that merge, read them alike.
+//
+// Order of a row, for decode, prefill and attend alike; it depends on absolute positions only, never on the rows beside it:
+// - q is rounded to the cache's type (F16: kept within its range). Keys come in tiles of 64 positions, aligned.
+// - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps. Steps 2 j and 2 j + 1 have the dims
+//   32 j … 32 j + 31 in the order that lanes load them: quarter c of a quad has 32 j + 8 c + {0, 1, 2, 3} in the first and
+//   + {4, 5, 6, 7} in the second. Then times scale.
+// - A tile is one step of the online softmax: m' = max(m, scores seen), p = 2^((s − m') log2 e) rounded to the cache's type, 0 where not
+//   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
+//   o = o · the same, then four products of 16 keys, ascending, on top.
+// - Tiles ascend within a piece of 256 positions, pieces within a split (piece s belongs to split s mod n_splits), each split from
+//   (o, m, l) = (0, never, 0); splits are joined ascending by qn_merge; y = o / l.
+// A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
+// Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
+//
+// For the host, all with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
+//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args
+//   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, same grid, buffers, args
+//   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
+//                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
+//                                     one slot at consecutive positions, QN_FLASH_RUN of them or more within a window); flash_rows the others.
+//                                     Both write y, each its own rows. Not wanted for plans that cannot have runs.
+// Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes (args.wide_k and wide_v say both).
+// In the resident kernel (QN_CUDA_BODIES) `shared` is that of the group.
+#ifndef QN_BACKEND_CUDA_ATTENTION_CUH
+#define QN_BACKEND_CUDA_ATTENTION_CUH
+#include "backend/cuda/attention_ptx.cuh"
+
+#define QN_FLASH_TILE 64   // positions
+#define QN_FLASH_STAGES 2  // tiles in shared memory
+#define QN_FLASH_RUN 4     // rows that make a run
+#define QN_FLASH_ROWS 128  // query rows (of the batch × heads) of a group of flash_tiles
+#define QN_FLASH_SIDE 8192 // bytes beside the tiles
+#define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
+#define QN_LOG2E 1.44269504f
+
+// Rows of the batch that a group of flash_tiles looks at: a power of two, so that windows are the same for both kernels.
+FN int qn_flash_window(int group)
+{
+    int n = 1;
+    while (2 * n * group <= QN_FLASH_ROWS)
+        n *= 2;
+    return n;
+}
+
+// ---- the tiles of a walk ----
+
+// Where a group is: a tile of a piece of a split. split = end: over.
+typedef struct {
+    int split, piece, tile;
+} qn_walk;
+typedef struct {
+    int first, last; // tiles in sight
+    int n_splits, end;
+} qn_range;
+
+// To the first tile of the first split from w->split on that has any.
+FN void qn_walk_split(const qn_range *r, qn_walk *w)
+{
+    int first = r->first / 4, last = r->last / 4;
+    while (w->split < r->end && qn_first_piece(w->split, r->n_splits, first) > last)
+        w->split++;
+    w->piece = qn_first_piece(w->split, r->n_splits, first);
+    w->tile = 4 * w->piece > r->first ? 4 * w->piece : r->first;
+}
+FN void qn_walk_on(const qn_range *r, qn_walk *w)
+{
+    w->tile++;
+    if (w->tile % 4 != 0 && w->tile <= r->last) return;
+    w->piece += r->n_splits;
+    w->tile = 4 * w->piece;
+    if (w->piece <= r->last / 4) return;
+    w->split++;
+    qn_walk_split(r, w);
+}
+
+// ---- shared memory ----
+
+// A row of 16-byte chunks, permuted so that neither eight rows at one chunk nor two rows at four meet in a bank.
+FN int qn_chunk(int row, int chunk)
+{
+    return chunk ^ ((row & 1) << 2 | (row >> 1 & 3));
+}
+
+// The keys and the values of a tile, those at positions from … to, on their way.
+template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int tile, char *stage)
+{
+    for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 8; i += QN_GPU_THREADS) {
+        int row = i / (D / 8), chunk = i % (D / 8), p = tile * QN_FLASH_TILE + row;
+        int there = p >= from && p <= to;
+        ulong at = 0;
+        if (there) at = qn_block_at(c, p) + (ulong)(p % QN_BLOCK_TOKENS * D + chunk * 8);
+        char *room = stage + row * D * 2 + qn_chunk(row, chunk) * 16;
+        qn_copy16(room, (const ushort *)c->k + at, there);
+        qn_copy16(room + QN_FLASH_TILE * D * 2, (const ushort *)c->v + at, there);
+    }
+}
+
+// Walks `ahead` one tile further, loading it; the group of copies is closed in any case.
+template <int D>
+FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int from, int to,
+                       char *stage)
+{
+    if (ahead->split < r->end) {
+        qn_flash_load<D>(c, from, to, ahead->tile, stage);
+        qn_walk_on(r, ahead);
+    }
+    qn_copy_commit();
+}
+
+// ---- fragments ----
+
+// Eight numbers of a query, rounded to the cache's type.
+template <int TYPE> FN uint4 qn_query8(const float *q)
+{
+    float4 a = *(const float4 *)q, b = *(const float4 *)(q + 4);
+    return make_uint4(qn_pack2<TYPE>(a.x, a.y), qn_pack2<TYPE>(a.z, a.w), qn_pack2<TYPE>(b.x, b.y),
+                      qn_pack2<TYPE>(b.z, b.w));
+}
+template <int TYPE> FN float2 qn_unpack2(uint u)
+{
+    if (TYPE == 1) return qn_h2(u);
+    return make_float2(AS_FLOAT(u << 16), AS_FLOAT(u & 0xffff0000u));
+}
+// Scores of eight keys: those of tile row `key` (this lane's) by the queries low (rows g) and high (rows g + 8).
+template <int TYPE, int D>
+FN void qn_flash_scores(float s[4], const char *keys, int key, int quarter, const uint4 low[D / 32],
+                        const uint4 high[D / 32])
+{
+#pragma unroll
+    for (int j = 0; j < D / 32; j++) {
+        uint4 k = *(const uint4 *)(keys + key * D * 2 + qn_chunk(key, 4 * j + quarter) * 16);
+        qn_mma<TYPE>(s, make_uint4(low[j].x, high[j].x, low[j].y, high[j].y), make_uint2(k.x, k.y));
+        qn_mma<TYPE>(s, make_uint4(low[j].z, high[j].z, low[j].w, high[j].w), make_uint2(k.z, k.w));
+    }
+}
+FN float qn_flash_weight(float s, float m)
+{
+    return qn_exp2((s - m) * QN_LOG2E);
+}
+// Σ p of a row over a tile, from its halves of the A fragments: [step][keys 2 c, 2 c + 1 of the first and of the second eight].
+template <int TYPE> FN float qn_flash_sum(const uint p[4][2])
+{
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float2 a = qn_unpack2<TYPE>(p[i][0]), b = qn_unpack2<TYPE>(p[i][1]);
+        sum = sum + a.x + a.y + b.x + b.y;
+    }
+    sum += __shfl_xor_sync(~0u, sum, 1);
+    return sum + __shfl_xor_sync(~0u, sum, 2);
+}
+// The 16 bytes of a key's values that begin at dim 8 · chunk: a row for qn_transposed4.
+template <int D> FN const char *qn_value_row(const char *values, int key, int chunk)
+{
+    return values + key * D * 2 + qn_chunk(key, chunk) * 16;
+}
+
+#include "backend/cuda/attention_rows.cuh"
+#include "backend/cuda/attention_tiles.cuh"
+
+// ---- entries ----
+
+#ifdef QN_CUDA_BODIES
+#define QN_FLASH_ROOM char *room = q_shared
+#else
+#define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
+#endif
+
+#define FLASH(FORMAT, TYPE, D)                                                                     \
+    KERNEL(flash_rows_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),               \
+           BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
+           BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
+           BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
+    {                                                                                              \
+        QN_FLASH_ROOM;                                                                             \
+        int row = TG_Y, n_rows = counts->n_rows;                                                   \
+        if (row >= n_rows ||                                                                       \
+            (a.whole && qn_flash_in_run(rows, row, n_rows, a.n_heads / a.n_kv_heads)))             \
+            return;                                                                                \
+        qn_view c;                                                                                 \
+        qn_look(&c, a, rows + row, table, TG_X);                                                   \
+        c.k = k_cache;                                                                             \
+        c.v = v_cache;                                                                             \
+        ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);                   \
+        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, room,                      \
+                              out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)));           \
+    }                                                                                              \
+    KERNEL(flash_tiles_##FORMAT##_##D, BUF(0, float, y), BUF(1, const float, q_in),                \
+           BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
+           BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
+           BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
+    {                                                                                              \
+        QN_FLASH_ROOM;                                                                             \
+        qn_flash_windows<TYPE, D>(y, q_in, k_cache, v_cache, counts->n_rows, rows, table, a, TG_X, \
+                                  TG_Y, room);                                                     \
+    }                                                                                              \
+    KERNEL(flash_attend_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),             \
+           BUF(2, const float, k_in), BUF(3, const float, v_in), BUF(4, const float, inv_freq),    \
+           BUF(5, const void, q_norm), BUF(6, const void, k_norm), BUF(7, void, k_cache),          \
+           BUF(8, void, v_cache), BUF(9, const qn_step_counts, counts),                            \
+           BUF(10, const qn_row, rows), BUF(11, const int, table),                                 \
+           ARGS(12, qn_gpu_attention_args, a))                                                     \
+    {                                                                                              \
+        QN_FLASH_ROOM;                                                                             \
+        if (counts->n_rows < 1) return;                                                            \
+        qn_view c;                                                                                 \
+        qn_look(&c, a, rows, table, TG_X);                                                         \
+        c.k = k_cache;                                                                             \
+        c.v = v_cache;                                                                             \
+        int last = c.position / QN_PIECE, head = qn_head_of(a, TG_X);                              \
+        if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_PIECE) > last) return;       \
+        qn_entry e = {q_in + head * D, k_in + TG_X * D, v_in + TG_X * D, inv_freq,                 \
+                      q_norm,          k_norm,          k_cache,         v_cache};                 \
+        float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
+        qn_enter_##FORMAT##_##D(&c, &e, a, a.whole || last % a.n_splits == TG_Z, TID, q);          \
+        BARRIER();                                                                                 \
+        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q, room,                                    \
+                              out + head * (a.whole ? D : a.n_splits * (D + 2)));                  \
+    }
+
+FLASH(f16, 1, 64)
+FLASH(f16, 1, 128)
+FLASH(bf16, 2, 64)
+FLASH(bf16, 2, 128)
+
+#endif

@@ -1,0 +1,141 @@
+// attention.cuh's form for one row: up to eight query heads of a key head are rows 0 … 7 of every product. Of a tile, warp w does the
+// scores of keys 8 w … 8 w + 7 and the values' dims w · D / 8 ….
+#ifndef QN_BACKEND_CUDA_ATTENTION_ROWS_CUH
+#define QN_BACKEND_CUDA_ATTENTION_ROWS_CUH
+
+#define QN_P_LINE 72 // 16-bit numbers from head to head: 64 keys, and no bank twice
+
+// What a lane has of head g = lane / 4: its max and sum, and of the warp's dims 8 n + 2 c, + 1 the accumulators.
+template <int D> struct qn_flash_head {
+    float o[D / 64][4]; // [2], [3] belong to rows 8 … 15, which are not there
+    float m, l;
+};
+
+// A tile: this row's heads times 64 keys.
+template <int TYPE, int D>
+FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const uint4 q[D / 32],
+                          ushort *weights, float *tops, qn_flash_head<D> *h)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
+    int key = 8 * warp + 2 * quarter, p = tile * QN_FLASH_TILE + key;
+    int seen0 = qn_seen(c, p), seen1 = qn_seen(c, p + 1);
+    uint4 none[D / 32];
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        none[j] = make_uint4(0, 0, 0, 0);
+    float s[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    qn_flash_scores<TYPE, D>(s, stage, 8 * warp + g, quarter, q, none);
+    float s0 = seen0 ? s[0] * c->scale : QN_NEVER, s1 = seen1 ? s[1] * c->scale : QN_NEVER;
+    float top = fmaxf(s0, s1);
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    if (quarter == 0) tops[8 * g + warp] = top;
+    BARRIER();
+    float most = h->m;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        most = fmaxf(most, tops[8 * g + i]);
+    *(uint *)(weights + g * QN_P_LINE + key) = qn_pack2<TYPE>(
+        seen0 ? qn_flash_weight(s0, most) : 0.0f, seen1 ? qn_flash_weight(s1, most) : 0.0f);
+    BARRIER();
+    uint w[4][2];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        w[i][0] = *(const uint *)(weights + g * QN_P_LINE + 16 * i + 2 * quarter);
+        w[i][1] = *(const uint *)(weights + g * QN_P_LINE + 16 * i + 8 + 2 * quarter);
+    }
+    float shrink = qn_flash_weight(h->m, most);
+    h->l = FMA(h->l, shrink, qn_flash_sum<TYPE>(w));
+    h->m = most;
+    const char *values = stage + QN_FLASH_TILE * D * 2;
+#pragma unroll
+    for (int n = 0; n < D / 64; n++) {
+        h->o[n][0] *= shrink;
+        h->o[n][1] *= shrink;
+#pragma unroll
+        for (int i = 0; i < 4; i += 2) { // 32 keys
+            uint4 v = qn_transposed4(qn_value_row<D>(values, 16 * i + lane, warp * (D / 64) + n));
+            qn_mma<TYPE>(h->o[n], make_uint4(w[i][0], 0, w[i][1], 0), make_uint2(v.x, v.y));
+            qn_mma<TYPE>(h->o[n], make_uint4(w[i + 1][0], 0, w[i + 1][1], 0), make_uint2(v.z, v.w));
+        }
+    }
+}
+
+template <int D> FN void qn_flash_head_clear(qn_flash_head<D> *h)
+{
+#pragma unroll
+    for (int n = 0; n < D / 64; n++)
+        h->o[n][0] = h->o[n][1] = h->o[n][2] = h->o[n][3] = 0.0f;
+    h->m = QN_NEVER;
+    h->l = 0.0f;
+}
+
+// Joins a split to those before; all.l = 0: there is none.
+template <int D> FN void qn_flash_head_join(qn_flash_head<D> *all, const qn_flash_head<D> *h)
+{
+    float m = all->m, l = all->l;
+#pragma unroll
+    for (int n = 0; n < D / 64; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            m = all->m;
+            l = all->l;
+            qn_merge(&all->o[n][e], &m, &l, h->o[n][e], h->m, h->l);
+        }
+    all->m = m;
+    all->l = l;
+}
+
+// z < 0: the row's result to out [n_heads][D]; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere. The caller's group
+// is done with `room`.
+template <int TYPE, int D>
+FN void qn_flash_row(const qn_view *c, int z, const float *q, char *room, float *out)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
+    const int stage_bytes = QN_FLASH_TILE * D * 4;
+    float *tops = (float *)(room + QN_FLASH_STAGES * stage_bytes); // [8 heads][8 warps]
+    ushort *weights = (ushort *)(tops + 64);                       // [8 heads][QN_P_LINE]
+    qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits,
+                  z < 0 ? c->n_splits : z + 1};
+    qn_walk at = {z < 0 ? 0 : z, 0, 0};
+    qn_walk_split(&r, &at);
+    if (at.split >= r.end) return; // the whole group
+    uint4 queries[D / 32];
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        queries[j] = g < c->n_heads ? qn_query8<TYPE>(q + g * D + 32 * j + 8 * quarter)
+                                    : make_uint4(0, 0, 0, 0);
+    qn_flash_head<D> now, all;
+    qn_flash_head_clear<D>(&now);
+    qn_flash_head_clear<D>(&all);
+    qn_walk ahead = at;
+    for (int i = 0; i < QN_FLASH_STAGES; i++)
+        qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, room + i * stage_bytes);
+    for (int i = 0; at.split < r.end; i = (i + 1) % QN_FLASH_STAGES) {
+        char *stage = room + i * stage_bytes;
+        int split = at.split;
+        qn_copy_wait<QN_FLASH_STAGES - 1>();
+        BARRIER();
+        qn_flash_row_tile<TYPE, D>(c, at.tile, stage, queries, weights, tops, &now);
+        qn_walk_on(&r, &at);
+        if (z < 0 && at.split != split) {
+            qn_flash_head_join<D>(&all, &now);
+            qn_flash_head_clear<D>(&now);
+        }
+        BARRIER(); // all are done with the stage
+        qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, stage);
+    }
+    qn_copy_wait<0>();
+    if (g >= c->n_heads) return;
+    float *to = z < 0 ? out + g * D : out + (g * c->n_splits + z) * (D + 2);
+#pragma unroll
+    for (int n = 0; n < D / 64; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            int d = (warp * (D / 64) + n) * 8 + 2 * quarter + e;
+            to[d] = z < 0 ? all.o[n][e] / all.l : now.o[n][e];
+        }
+    if (z >= 0 && warp == 0 && quarter == 0) to[D] = now.m, to[D + 1] = now.l;
+}
+
+#endif

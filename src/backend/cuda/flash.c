@@ -1,0 +1,97 @@
+// See flash.h. All plans of a model are rewritten or none is, for what decides is the shape of its heads and caches: a row has the same
+// bits whichever plan it runs in.
+#include "backend/cuda/flash.h"
+
+#include <string.h>
+
+#include "backend/cuda/args.h"
+#include "backend/gpu/args.h"
+#include "backend/gpu/lower.h"
+
+enum { TILE_ROWS = 128, RUN_ROWS = 4, SHARED_64 = 40960, SHARED_128 = 73728 };
+
+static int own(int kernel)
+{
+    return QN_GPU_N_KERNELS + kernel;
+}
+
+// Rows of the batch that a group of flash_tiles looks at (qn_flash_window).
+static int window_of(int group)
+{
+    int n = 1;
+    while (2 * n * group <= TILE_ROWS)
+        n *= 2;
+    return n;
+}
+
+// Place in the four kernels of a form: F16 or BF16, heads of 64 or 128; −1: none.
+static int place(int type, int head_dim)
+{
+    if ((type != 1 && type != 2) || (head_dim != 64 && head_dim != 128)) return -1;
+    return 2 * (type - 1) + (head_dim == 128);
+}
+
+static int between(int kernel, int first, int last)
+{
+    return kernel >= first && kernel <= last;
+}
+
+// The cache's type, by the kernel's; the dialect has three kernels a type.
+static int type_of(int kernel)
+{
+    if (between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256))
+        return (kernel - QN_GPU_attention_f32_64) / 3;
+    return (kernel - QN_GPU_attend_f32_64) / 3;
+}
+
+static qn_gpu_task *copy(qn_gpu_list *out, const qn_gpu_task *t, int kernel,
+                         const uint32_t n_groups[3])
+{
+    qn_gpu_task *to = qn_gpu_task_add(out, (qn_gpu_kernel)kernel, n_groups, t->args, t->args_bytes);
+    to->n_buffers = t->n_buffers;
+    memcpy(to->buffers, t->buffers, sizeof t->buffers);
+    return to;
+}
+
+static void rewrite(const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
+{
+    qn_gpu_attention_args a;
+    int kernel = (int)t->kernel,
+        attends = between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256);
+    memcpy(&a, t->args, sizeof a);
+    int at = place(type_of(kernel), a.head_dim);
+    if (at < 0 || !a.wide_k || !a.wide_v) {
+        copy(out, t, kernel, t->n_groups);
+        return;
+    }
+    if (attends) {
+        copy(out, t, own(QN_CUDA_flash_attend_f16_64 + at), t->n_groups);
+        return;
+    }
+    copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at), t->n_groups);
+    if (!a.whole || plan->max_rows < RUN_ROWS) return;
+    uint32_t n_groups[3] = {(uint32_t)a.n_kv_heads,
+                            qn_gpu_groups(plan->max_rows, window_of(a.n_heads / a.n_kv_heads)), 1};
+    copy(out, t, own(QN_CUDA_flash_tiles_f16_64 + at), n_groups);
+}
+
+void qn_cuda_flash_rewrite(const qn_plan *plan, const qn_gpu_list *in, qn_gpu_list *out)
+{
+    *out = (qn_gpu_list){0};
+    for (int i = 0; i < in->n_tasks; i++) {
+        const qn_gpu_task *t = &in->tasks[i];
+        int kernel = (int)t->kernel;
+        if (between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256) ||
+            between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256))
+            rewrite(plan, t, out);
+        else
+            copy(out, t, kernel, t->n_groups);
+    }
+}
+
+int qn_cuda_flash_shared(int kernel)
+{
+    int i = kernel - own(QN_CUDA_flash_rows_f16_64);
+    if (i < 0 || i > QN_CUDA_flash_attend_bf16_128 - QN_CUDA_flash_rows_f16_64) return 0;
+    return i % 2 ? SHARED_128 : SHARED_64;
+}

@@ -1,0 +1,417 @@
+// The product of up to eight rows with packed 16-bit weights, by 256 threads of each of many groups; see products.h for the order
+// of a sum. Packed: strips of 16 rows of w; of a strip, steps of 16 along K; of a step, the 32 lanes' A fragments of
+// mma.m16n8k16, 16 bytes a lane: so a warp reads 512 bytes in a row with one instruction.
+// A unit of work is a part of K of one strip. A group takes every n-th strip; its warps share the units; the parts' sums meet in
+// shared memory and are added in order.
+#ifndef QN_BACKEND_CUDA_PRODUCT_CUH
+#define QN_BACKEND_CUDA_PRODUCT_CUH
+#include "backend/cuda/product_ptx.cuh"
+
+#define QN_TILE_ROWS 8
+#define QN_STEPS_A_PART (QN_CUDA_PART / 16)
+#define QN_STEPS_AT_ONCE 8 // loads of a buffer; a warp has three
+#define QN_UNIT_FLOATS 128 // 16 rows of w × 8 rows of x
+
+typedef struct {
+    float *y[QN_CUDA_MAX_PARTS];
+    const float *x;   // of a merge: the attention's partials
+    const void *norm; // of a merge: the rows
+    const uint4 *w[QN_CUDA_MAX_PARTS];
+    const void *bias[QN_CUDA_MAX_PARTS];
+    const qn_step_counts *counts;
+} qn_product_buffers;
+
+typedef struct {
+    uint2 *xs;       // the rows of x in the window, as B fragments: [step][row][4]
+    float *sums;     // [units][32 lanes][4]
+    float *inverses; // [QN_TILE_ROWS]
+    uint2 *zeros;    // one
+    int window_parts, max_units;
+} qn_product_room;
+
+FN uint qn_pack_f16(float low, float high)
+{
+    low = fminf(fmaxf(low, -65504.0f), 65504.0f);
+    high = fminf(fmaxf(high, -65504.0f), 65504.0f);
+    __half2 h = __floats2half2_rn(low, high);
+    return *(uint *)&h;
+}
+FN uint qn_pack_bf16(float low, float high)
+{
+    __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
+    return *(uint *)&h;
+}
+
+// ---- rows of x ----
+
+// A row's inverse of the norm, by one warp, in the order of rms_norm (kernels/norm.h): 16 loads in flight.
+FN float qn_row_inverse(const float *x, int width, float eps)
+{
+    float sum = 0.0f;
+    int lane = threadIdx.x & 31;
+    for (int i = 4 * lane; i < width; i += 16 * 128) {
+        float4 v[16];
+#pragma unroll
+        for (int j = 0; j < 16; j++)
+            v[j] = i + 128 * j + 3 < width ? __ldcg((const float4 *)(x + i + 128 * j)) : make_float4(0, 0, 0, 0);
+#pragma unroll
+        for (int j = 0; j < 16; j++)
+            sum = qn_dot4(v[j], v[j], sum); // what is beyond adds exact zeros
+    }
+    return qn_inverse(SG_SUM(sum), width, eps);
+}
+
+template <int TYPE> FN uint qn_pack2(float low, float high)
+{
+    return TYPE == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
+}
+
+// Number k of a row whose attention's partials are at x.
+FN float qn_merged_at(const qn_cuda_product_args &a, const float *x, int k, int position)
+{
+    if (position < QN_PIECE) { // one split, with nothing to join
+        const float *part = x + (ulong)(k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+        return part[k % a.head_dim] / part[a.head_dim + 1];
+    }
+    return qn_merged(x, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, qn_first_seen(position, a.window), position);
+}
+
+// Two neighbouring numbers of a row, as the product takes them.
+template <int TYPE, int SOURCE>
+FN uint qn_source2(const qn_product_buffers *b, const qn_cuda_product_args &a, const float *x, int k, float inverse,
+                   int position)
+{
+    float low = 0.0f, high = 0.0f;
+    if (SOURCE == QN_CUDA_MERGE) {
+        if (k < a.n_k) low = qn_merged_at(a, x, k, position);
+        if (k + 1 < a.n_k) high = qn_merged_at(a, x, k + 1, position);
+        return qn_pack2<TYPE>(low, high);
+    }
+    if (k + 1 < a.n_k && a.n_k % 2 == 0) {
+        float2 v = __ldcg((const float2 *)(x + k));
+        low = v.x, high = v.y;
+    } else if (k < a.n_k) { // rows of an odd length begin anywhere
+        low = __ldcg(x + k);
+        if (k + 1 < a.n_k) high = __ldcg(x + k + 1);
+    }
+    if (SOURCE == QN_CUDA_NORM && k < a.n_k) {
+        low = qn_load(b->norm, a.norm_type, (ulong)k) * (low * inverse);
+        if (k + 1 < a.n_k) high = qn_load(b->norm, a.norm_type, (ulong)k + 1) * (high * inverse);
+    }
+    return qn_pack2<TYPE>(low, high);
+}
+
+// Steps first … end of n_rows rows into room->xs. A function of its own, so that its registers are none of the products'.
+template <int TYPE, int SOURCE>
+static __device__ __noinline__ void qn_stage_source(const qn_product_buffers *b, const qn_cuda_product_args &a,
+                                                    const qn_product_room *room, int row0, int n_rows, int first, int end)
+{
+    int n = (end - first) * 4;
+    for (int r = 0; r < n_rows; r++) {
+        int row = row0 + r;
+        ulong line = (ulong)a.n_k;
+        if (SOURCE == QN_CUDA_MERGE) line = (ulong)(a.n_k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+        const float *x = b->x + (ulong)row * line;
+        int position = SOURCE == QN_CUDA_MERGE ? ((const qn_row *)b->norm)[row].position : 0;
+        float inverse = SOURCE == QN_CUDA_NORM ? room->inverses[r] : 0.0f;
+#pragma unroll SOURCE == QN_CUDA_MERGE ? 2 : 4
+        for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS) {
+            int k = (first + i / 4) * 16 + (i % 4) * 2;
+            uint2 v;
+            v.x = qn_source2<TYPE, SOURCE>(b, a, x, k, inverse, position);
+            v.y = qn_source2<TYPE, SOURCE>(b, a, x, k + 8, inverse, position);
+            room->xs[((i / 4) * n_rows + r) * 4 + i % 4] = v;
+        }
+    }
+}
+template <int TYPE>
+FN void qn_stage_type(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room, int row0,
+                      int n_rows, int first, int end)
+{
+    if (a.source == QN_CUDA_NORM)
+        qn_stage_source<TYPE, QN_CUDA_NORM>(b, a, room, row0, n_rows, first, end);
+    else if (a.source == QN_CUDA_MERGE)
+        qn_stage_source<TYPE, QN_CUDA_MERGE>(b, a, room, row0, n_rows, first, end);
+    else
+        qn_stage_source<TYPE, QN_CUDA_PLAIN>(b, a, room, row0, n_rows, first, end);
+}
+FN void qn_stage_rows(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room, int row0,
+                      int n_rows, int first, int end)
+{
+    if (a.type == 1)
+        qn_stage_type<1>(b, a, room, row0, n_rows, first, end);
+    else
+        qn_stage_type<2>(b, a, room, row0, n_rows, first, end);
+}
+
+// ---- units ----
+
+// Strip s of all matrices side by side: whose, and where it begins.
+FN const uint4 *qn_strip_at(const qn_product_buffers *b, const qn_cuda_product_args &a, int s)
+{
+    int m = 0;
+    while (m < a.n_matrices - 1 && s >= (a.n_n[m] + 15) / 16) {
+        s -= (a.n_n[m] + 15) / 16;
+        m++;
+    }
+    return b->w[m] + (ulong)s * (ulong)(a.padded_k / 16) * 32;
+}
+
+FN int qn_n_strips(const qn_cuda_product_args &a)
+{
+    int n = 0;
+    for (int m = 0; m < a.n_matrices; m++)
+        n += (a.n_n[m] + 15) / 16;
+    return n;
+}
+
+FN int qn_n_parts(const qn_cuda_product_args &a)
+{
+    return (a.padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
+}
+
+// The units of a group's batch: strips first + i · stride (of a gated product, each with its partner), parts begin … end.
+typedef struct {
+    int first, stride, n_strips, begin, end;
+} qn_batch_of_units;
+
+FN int qn_batch_n_units(const qn_cuda_product_args &a, const qn_batch_of_units *u)
+{
+    return u->n_strips * (u->end - u->begin) * (a.gated ? 2 : 1);
+}
+
+// Where unit i's weights begin (this lane's), and how many steps it has.
+FN const uint4 *qn_unit_at(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_batch_of_units *u, int i,
+                           int *n_steps)
+{
+    int n_parts = u->end - u->begin, part = u->begin + i % n_parts, which = i / n_parts;
+    int partner = a.gated ? which % 2 : 0;
+    int strip = u->first + (a.gated ? which / 2 : which) * u->stride + partner * ((a.n_n[0] + 15) / 16);
+    int steps = a.padded_k / 16 - part * QN_STEPS_A_PART;
+    *n_steps = steps < QN_STEPS_A_PART ? steps : QN_STEPS_A_PART;
+    return qn_strip_at(b, a, strip) + (ulong)part * QN_STEPS_A_PART * 32 + (threadIdx.x & 31);
+}
+
+FN void qn_prefetch_unit(const uint4 *lane_at, int n_steps)
+{
+    if ((threadIdx.x & 31) == 0) qn_prefetch_l2(lane_at, n_steps * 512);
+}
+
+FN void qn_load_steps(uint4 to[QN_STEPS_AT_ONCE], const uint4 *from)
+{
+#pragma unroll
+    for (int i = 0; i < QN_STEPS_AT_ONCE; i++)
+        to[i] = qn_load_weights(from + i * 32);
+}
+
+// xs: address of this lane's numbers of the first step in shared memory; `stride` bytes on to the next.
+FN void qn_multiply_steps(int type, float c[4], const uint4 a[QN_STEPS_AT_ONCE], uint xs, uint stride)
+{
+    uint2 b[QN_STEPS_AT_ONCE];
+#pragma unroll
+    for (int i = 0; i < QN_STEPS_AT_ONCE; i++)
+        b[i] = qn_load_shared(xs + i * stride);
+    if (type == 1) {
+#pragma unroll
+        for (int i = 0; i < QN_STEPS_AT_ONCE; i++)
+            qn_mma<1>(c, a[i], b[i]);
+    } else {
+#pragma unroll
+        for (int i = 0; i < QN_STEPS_AT_ONCE; i++)
+            qn_mma<2>(c, a[i], b[i]);
+    }
+}
+
+// What a warp still has to load of its units, and what to multiply: two places in one sequence of steps.
+typedef struct {
+    const uint4 *load_at;
+    int load_unit, load_left;
+    int unit, left;
+    uint xs, stride; // shared memory, bytes
+    int n_units, n_parts, all_parts, n_rows;
+    float c[4];
+} qn_unit_walk;
+
+// A buffer's next eight steps start to come.
+FN void qn_walk_load(uint4 to[QN_STEPS_AT_ONCE], qn_unit_walk *w, const qn_product_buffers *b, const qn_cuda_product_args &a,
+                     const qn_batch_of_units *u)
+{
+    if (w->load_unit >= w->n_units) return;
+    qn_load_steps(to, w->load_at);
+    w->load_at += QN_STEPS_AT_ONCE * 32;
+    w->load_left -= QN_STEPS_AT_ONCE;
+    if (w->load_left > 0) return;
+    w->load_unit += QN_GPU_SIMDS;
+    if (w->load_unit >= w->n_units) return;
+    w->load_at = qn_unit_at(b, a, u, w->load_unit, &w->load_left);
+    if (w->load_unit + QN_GPU_SIMDS < w->n_units) {
+        int n_steps;
+        const uint4 *next = qn_unit_at(b, a, u, w->load_unit + QN_GPU_SIMDS, &n_steps);
+        qn_prefetch_unit(next, n_steps);
+    }
+}
+
+FN int qn_unit_steps(const qn_cuda_product_args &a, const qn_batch_of_units *u, int i)
+{
+    int part = u->begin + i % (u->end - u->begin), steps = a.padded_k / 16 - part * QN_STEPS_A_PART;
+    return steps < QN_STEPS_A_PART ? steps : QN_STEPS_A_PART;
+}
+
+// Where this lane's numbers of a unit's part lie; rows that are not there read zeros.
+FN void qn_walk_enter(qn_unit_walk *w, const qn_product_room *room, const qn_cuda_product_args &a,
+                      const qn_batch_of_units *u)
+{
+    int lane = threadIdx.x & 31, row = lane >> 2;
+    w->left = qn_unit_steps(a, u, w->unit);
+    const uint2 *xs = room->zeros;
+    if (row < w->n_rows)
+        xs = room->xs + ((w->unit % w->n_parts) * QN_STEPS_A_PART * w->n_rows + row) * 4 + (lane & 3);
+    w->xs = qn_shared_address(xs);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        w->c[i] = 0.0f;
+}
+
+// Multiplies a buffer's steps and loads it again. False at the end of the warp's units.
+FN bool qn_walk_turn(uint4 buffer[QN_STEPS_AT_ONCE], qn_unit_walk *w, const qn_product_buffers *b,
+                     const qn_cuda_product_args &a, const qn_product_room *room, const qn_batch_of_units *u)
+{
+    qn_multiply_steps(a.type, w->c, buffer, w->xs, w->stride);
+    qn_walk_load(buffer, w, b, a, u);
+    w->xs += QN_STEPS_AT_ONCE * w->stride;
+    w->left -= QN_STEPS_AT_ONCE;
+    if (w->left > 0) return true;
+    // Sums are kept by strip and part, whatever the window.
+    int place = w->unit / w->n_parts * w->all_parts + u->begin + w->unit % w->n_parts;
+    ((float4 *)room->sums)[place * 32 + (threadIdx.x & 31)] = make_float4(w->c[0], w->c[1], w->c[2], w->c[3]);
+    w->unit += QN_GPU_SIMDS;
+    if (w->unit >= w->n_units) return false;
+    qn_walk_enter(w, room, a, u);
+    return true;
+}
+
+// The batch's units over the window, whose rows of x are staged: a warp has three buffers of loads in flight, across the ends of units.
+FN void qn_multiply_units(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room,
+                          const qn_batch_of_units *u, int n_rows)
+{
+    uint4 b0[QN_STEPS_AT_ONCE], b1[QN_STEPS_AT_ONCE], b2[QN_STEPS_AT_ONCE];
+    int warp = threadIdx.x >> 5;
+    qn_unit_walk w;
+    w.unit = w.load_unit = warp;
+    w.n_units = qn_batch_n_units(a, u);
+    w.n_parts = u->end - u->begin;
+    w.all_parts = qn_n_parts(a);
+    w.n_rows = n_rows;
+    w.stride = ((threadIdx.x & 31) >> 2) < n_rows ? n_rows * 32 : 0;
+    if (warp >= w.n_units) return;
+    w.load_at = qn_unit_at(b, a, u, warp, &w.load_left);
+    qn_walk_load(b0, &w, b, a, u);
+    qn_walk_load(b1, &w, b, a, u);
+    qn_walk_load(b2, &w, b, a, u);
+    qn_walk_enter(&w, room, a, u);
+    while (qn_walk_turn(b0, &w, b, a, room, u) && qn_walk_turn(b1, &w, b, a, room, u) &&
+           qn_walk_turn(b2, &w, b, a, room, u)) {
+    }
+}
+
+// ---- results ----
+
+// Row i of a strip and row r of x: the parts' sums, added in order.
+FN float qn_add_parts(const qn_product_room *room, int which, int n_parts, int i, int r)
+{
+    const float *from = room->sums + (ulong)which * n_parts * QN_UNIT_FLOATS + ((i & 7) * 4 + (r >> 1)) * 4 +
+                        (i >= 8 ? 2 : 0) + (r & 1);
+    float sum = from[0];
+    for (int p = 1; p < n_parts; p++)
+        sum += from[p * QN_UNIT_FLOATS];
+    return sum;
+}
+
+FN void qn_finish_plain(const qn_product_buffers *b, const qn_cuda_product_args &a, int strip, int i, int row, float sum)
+{
+    int m = 0;
+    while (m < a.n_matrices - 1 && strip >= (a.n_n[m] + 15) / 16) {
+        strip -= (a.n_n[m] + 15) / 16;
+        m++;
+    }
+    int n = strip * 16 + i;
+    if (n >= a.n_n[m]) return;
+    if (a.bias[m] >= 0) sum += qn_load(b->bias[m], a.bias[m], (ulong)n);
+    float *y = b->y[m] + (ulong)row * (ulong)a.n_n[m] + (ulong)n;
+    *y = a.accumulate ? sum + __ldcg(y) : sum;
+}
+
+FN void qn_finish_units(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room,
+                        const qn_batch_of_units *u, int row0, int n_rows)
+{
+    int n_parts = qn_n_parts(a), n = u->n_strips * 16 * n_rows;
+    for (int j = threadIdx.x; j < n; j += QN_GPU_THREADS) {
+        int i = j % 16, r = j / 16 % n_rows, s = j / (16 * n_rows), strip = u->first + s * u->stride;
+        if (a.gated) {
+            float gate = qn_add_parts(room, 2 * s, n_parts, i, r), up = qn_add_parts(room, 2 * s + 1, n_parts, i, r);
+            int at = strip * 16 + i;
+            if (at < a.n_n[0]) b->y[0][(ulong)(row0 + r) * (ulong)a.n_n[0] + (ulong)at] = qn_silu(gate) * up;
+        } else
+            qn_finish_plain(b, a, strip, i, row0 + r, qn_add_parts(room, s, n_parts, i, r));
+    }
+}
+
+// Rows row0 … row0 + n_rows of the product, by group `group` of n_groups.
+static __device__ __noinline__ void qn_product_rows(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room, int row0,
+                        int n_rows, int group, int n_groups)
+{
+    int n_strips = a.gated ? (a.n_n[0] + 15) / 16 : qn_n_strips(a);
+    int n_parts = qn_n_parts(a), own = (n_strips - group + n_groups - 1) / n_groups;
+    int a_strip = n_parts * (a.gated ? 2 : 1), at_once = room->max_units / a_strip;
+    if (group >= n_strips) return;
+    if (at_once < 1) at_once = 1;
+    if (a.source == QN_CUDA_NORM) {
+        int r = threadIdx.x >> 5;
+        if (r < n_rows) {
+            float inverse = qn_row_inverse(b->x + (ulong)(row0 + r) * (ulong)a.n_k, a.n_k, a.eps);
+            if ((threadIdx.x & 31) == 0) room->inverses[r] = inverse;
+        }
+        BARRIER();
+    }
+    for (int done = 0; done < own; done += at_once) {
+        qn_batch_of_units u = {group + done * n_groups, n_groups, own - done < at_once ? own - done : at_once, 0, 0};
+        for (u.begin = 0; u.begin < n_parts; u.begin = u.end) {
+            u.end = u.begin + room->window_parts < n_parts ? u.begin + room->window_parts : n_parts;
+            int last = u.end * QN_STEPS_A_PART < a.padded_k / 16 ? u.end * QN_STEPS_A_PART : a.padded_k / 16;
+            if (done == 0 || room->window_parts < n_parts) {
+                qn_stage_rows(b, a, room, row0, n_rows, u.begin * QN_STEPS_A_PART, last);
+                BARRIER();
+            }
+            qn_multiply_units(b, a, room, &u, n_rows);
+            BARRIER();
+        }
+        qn_finish_units(b, a, room, &u, row0, n_rows);
+        BARRIER();
+    }
+}
+
+// The room of a group in n_bytes of shared memory, for tiles of n_rows rows.
+FN qn_product_room qn_product_make_room(char *shared, int n_bytes, int max_units, int n_rows)
+{
+    qn_product_room room;
+    room.inverses = (float *)shared;
+    room.zeros = (uint2 *)(shared + QN_TILE_ROWS * sizeof(float));
+    if (threadIdx.x == 0) *room.zeros = make_uint2(0, 0); // a barrier follows before it is read
+    room.sums = (float *)(shared + 64);
+    room.max_units = max_units;
+    room.xs = (uint2 *)(shared + 64 + max_units * QN_UNIT_FLOATS * 4);
+    room.window_parts = (n_bytes - 64 - max_units * QN_UNIT_FLOATS * 4) / (n_rows * QN_CUDA_PART * 2);
+    return room;
+}
+
+FN void qn_product_run(const qn_product_buffers *b, const qn_cuda_product_args &a, char *shared, int n_bytes, int max_units,
+                       int tile, int group, int n_groups)
+{
+    int all = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, row0 = tile * QN_TILE_ROWS;
+    int n_rows = all - row0 < QN_TILE_ROWS ? all - row0 : QN_TILE_ROWS;
+    if (n_rows <= 0) return;
+    qn_product_room room = qn_product_make_room(shared, n_bytes, max_units, n_rows);
+    qn_product_rows(b, a, &room, row0, n_rows, group, n_groups);
+}
+
+#endif

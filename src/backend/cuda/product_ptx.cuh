@@ -1,0 +1,48 @@
+// The instructions that the products are made of, one function each.
+#ifndef QN_BACKEND_CUDA_PRODUCT_PTX_CUH
+#define QN_BACKEND_CUDA_PRODUCT_PTX_CUH
+
+// c += a · b: m16n8k16, F16 (TYPE 1) or BF16.
+template <int TYPE> FN void qn_mma(float c[4], uint4 a, uint2 b)
+{
+    if (TYPE == 1)
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+    else
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+
+// 16 bytes of weights: read once, so they need no place in L1.
+FN uint4 qn_load_weights(const uint4 *from)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+
+// A place in shared memory as the number that qn_load_shared takes.
+FN uint qn_shared_address(const void *p)
+{
+    return (uint)__cvta_generic_to_shared(p);
+}
+FN uint2 qn_load_shared(uint at)
+{
+    uint2 v;
+    asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
+    return v;
+}
+
+// n_bytes (a multiple of 16) start to come into L2; one thread asks.
+FN void qn_prefetch_l2(const void *from, int n_bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(n_bytes) : "memory");
+#endif
+}
+
+#endif

@@ -1,0 +1,220 @@
+// Plans become programs: tasks of the dialect, products in CUDA's own form, and then either one resident kernel (plans of few
+// rows) or a graph of kernels.
+#include "backend/cuda/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/flash.h"
+
+enum {
+    RESIDENT_ROWS = 8, // the rows that the resident kernel's products take
+    GROUP_THREADS = 256,
+    RESERVED_SHARED = 1024, // of a group's shared memory
+    MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
+};
+
+// Where a launch's own places are.
+static const void *place(const qn_program *p, int flight, const void *address)
+{
+    if (address == QN_GPU_STAGED_STEP) return p->step[flight];
+    if (address == QN_GPU_STAGED_RESULTS) return p->results[flight];
+    return address;
+}
+
+static int pinned(qn_device *d, size_t n_bytes, void **out, quern_error *e)
+{
+    int rc = qn_cuda_driver_check(d->cu->cuMemHostAlloc(out, n_bytes, CU_MEMHOSTALLOC_PORTABLE),
+                                  "pinned memory", e);
+    if (!rc) memset(*out, 0, n_bytes);
+    return rc;
+}
+
+static int make_places(qn_device *d, qn_program *p, quern_error *e)
+{
+    size_t step_bytes = qn_step_bytes(&p->limits);
+    size_t result_bytes = (size_t)p->limits.max_outputs * sizeof(qn_step_result);
+    int rc = 0;
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
+        rc = pinned(d, step_bytes, &p->step[i], e);
+        if (!rc) rc = pinned(d, result_bytes, &p->results[i], e);
+    }
+    return rc;
+}
+
+// ---- a graph of kernels ----
+
+static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const qn_gpu_task *t)
+{
+    CUdeviceptr values[MAX_PARAMETERS];
+    void *parameters[MAX_PARAMETERS];
+    uint32_t args[QN_GPU_MAX_ARGS_BYTES / 4];
+    for (int i = 0; i < t->n_buffers; i++) {
+        values[i] = qn_cuda_address(place(p, flight, t->buffers[i].from));
+        parameters[i] = &values[i];
+    }
+    memcpy(args, t->args, t->args_bytes);
+    parameters[t->n_buffers] = args;
+    unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
+    return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
+                                 t->n_groups[1], t->n_groups[2], GROUP_THREADS, 1, 1, shared,
+                                 d->stream, parameters, NULL);
+}
+
+static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *list, quern_error *e)
+{
+    const qn_cuda_driver *cu = d->cu;
+    CUgraph graph = NULL;
+    int rc = qn_cuda_driver_check(
+        cu->cuStreamBeginCapture_v2(d->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "capture", e);
+    if (rc) return rc;
+    CUresult launched = CUDA_SUCCESS;
+    for (int i = 0; i < list->n_tasks && launched == CUDA_SUCCESS; i++)
+        launched = launch_task(d, p, flight, &list->tasks[i]);
+    rc = qn_cuda_driver_check(cu->cuStreamEndCapture(d->stream, &graph), "capture", e);
+    if (launched != CUDA_SUCCESS) rc = qn_cuda_driver_check(launched, "a kernel of the graph", e);
+    if (!rc)
+        rc = qn_cuda_driver_check(cu->cuGraphInstantiateWithFlags(&p->graphs[flight], graph, 0),
+                                  "graph", e);
+    if (graph) cu->cuGraphDestroy(graph);
+    return rc;
+}
+
+// ---- the resident kernel's list ----
+
+static int meet(const qn_access *a, const qn_access *b)
+{
+    const char *x = a->from, *y = b->from;
+    return (a->write || b->write) && x < y + b->n_bytes && y < x + a->n_bytes;
+}
+
+// 1 where task i touches what one since `first` wrote, or writes what one touched.
+static int depends(const qn_gpu_list *l, int first, int i)
+{
+    for (int j = first; j < i; j++)
+        for (int a = 0; a < l->tasks[j].n_buffers; a++)
+            for (int b = 0; b < l->tasks[i].n_buffers; b++)
+                if (meet(&l->tasks[j].buffers[a], &l->tasks[i].buffers[b])) return 1;
+    return 0;
+}
+
+static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
+                       qn_cuda_resident_task *out)
+{
+    *out = (qn_cuda_resident_task){.kernel = (int)t->kernel};
+    for (int i = 0; i < 3; i++)
+        out->n_groups[i] = (int)t->n_groups[i];
+    for (int i = 0; i < t->n_buffers; i++)
+        out->buffers[i] = (unsigned long long)(uintptr_t)place(p, flight, t->buffers[i].from);
+    memcpy(out->args, t->args, t->args_bytes);
+}
+
+static void write_list(const qn_program *p, int flight, const qn_gpu_list *l,
+                       qn_cuda_resident_task *out)
+{
+    int first = 0, next = -1;
+    for (int i = 0; i < l->n_tasks; i++) {
+        write_task(p, flight, &l->tasks[i], &out[i]);
+        out[i].barrier = depends(l, first, i);
+        if (out[i].barrier) first = i;
+    }
+    for (int i = l->n_tasks - 1; i >= 0; i--) {
+        if (out[i].kernel == QN_GPU_N_KERNELS + QN_CUDA_product) next = i;
+        out[i].next_product = next;
+    }
+}
+
+static int make_resident(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
+{
+    size_t n_bytes = (size_t)list->n_tasks * sizeof(qn_cuda_resident_task);
+    qn_cuda_resident_task *tasks = malloc(n_bytes);
+    if (!tasks) return qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");
+    int rc = qn_cuda_device_alloc(d, 64, &p->barrier, e);
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
+        rc = qn_cuda_device_alloc(d, n_bytes, &p->tasks[i], e);
+        if (rc) break;
+        write_list(p, i, list, tasks);
+        // In the stream, behind the zeroing of this memory.
+        CUresult copied =
+            d->cu->cuMemcpyHtoDAsync_v2(qn_cuda_address(p->tasks[i]), tasks, n_bytes, d->stream);
+        if (copied == CUDA_SUCCESS) copied = d->cu->cuStreamSynchronize(d->stream);
+        rc = qn_cuda_driver_check(copied, "a task list", e);
+    }
+    free(tasks);
+    p->n_tasks = list->n_tasks;
+    p->n_groups = d->n_processors;
+    p->shared_bytes = d->shared_bytes - RESERVED_SHARED;
+    if (!rc)
+        rc = qn_cuda_driver_check(
+            d->cu->cuFuncSetAttribute(d->own[QN_CUDA_resident],
+                                      CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                      p->shared_bytes),
+            "the resident kernel's memory", e);
+    return rc;
+}
+
+// ---- compile ----
+
+static int has_results(const qn_plan *plan)
+{
+    for (int i = 0; i < plan->n_records; i++)
+        if (plan->records[i].op == QN_OP_SAMPLE) return 1;
+    return 0;
+}
+
+static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *e)
+{
+    qn_gpu_options options = {.fuse = plan->max_rows == 1};
+    qn_gpu_list list = {0}, plain = {0};
+    int rc = make_places(d, p, e);
+    if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
+    options.scratch_bytes = qn_gpu_scratch_bytes(plan);
+    if (!rc && options.scratch_bytes)
+        rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
+    options.scratch = p->scratch;
+    if (!rc) rc = qn_gpu_lower(plan, &options, &plain, e);
+    if (!rc) qn_cuda_flash_rewrite(plan, &plain, &list);
+    if (!rc && list.failed)
+        rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
+    if (!rc) qn_cuda_products_rewrite(d, p, plan, &list);
+    if (!rc && plan->max_rows <= RESIDENT_ROWS && d->resident) rc = make_resident(d, p, &list, e);
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc && !p->n_tasks; i++)
+        rc = capture(d, p, i, &list, e);
+    qn_gpu_list_free(&list);
+    qn_gpu_list_free(&plain);
+    return rc;
+}
+
+int qn_cuda_compile(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e)
+{
+    *out = NULL;
+    qn_program *p = calloc(1, sizeof *p);
+    if (!p) return qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program");
+    qn_cuda_use(d);
+    p->limits = plan->batch.limits;
+    p->max_rows = plan->max_rows;
+    p->has_results = has_results(plan);
+    int rc = build(d, plan, p, e);
+    if (rc)
+        qn_cuda_free_program(d, p);
+    else
+        *out = p;
+    return rc;
+}
+
+void qn_cuda_free_program(qn_device *d, qn_program *p)
+{
+    if (!p) return;
+    qn_cuda_use(d);
+    d->cu->cuStreamSynchronize(d->stream);
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT; i++) {
+        if (p->graphs[i]) d->cu->cuGraphExecDestroy(p->graphs[i]);
+        if (p->step[i]) d->cu->cuMemFreeHost(p->step[i]);
+        if (p->results[i]) d->cu->cuMemFreeHost(p->results[i]);
+        qn_cuda_device_free(d, p->tasks[i]);
+    }
+    qn_cuda_products_forget(d, NULL, p);
+    qn_cuda_device_free(d, p->barrier);
+    qn_cuda_device_free(d, p->scratch);
+    free(p);
+}

@@ -1,0 +1,21 @@
+// A compiled program: a graph for each of the two places in flight, or the task list of the resident kernel. Private to
+// backend/cuda.
+#ifndef QN_BACKEND_CUDA_PROGRAM_H
+#define QN_BACKEND_CUDA_PROGRAM_H
+#include "backend/cuda/device.h"
+
+struct qn_program {
+    qn_step_limits limits;
+    int max_rows;
+    void *step[QN_CUDA_IN_FLIGHT];    // pinned: what the host wrote; the device reads it there
+    void *results[QN_CUDA_IN_FLIGHT]; // pinned: what the device hands out
+    int has_results;
+    void *scratch;
+    CUgraphExec graphs[QN_CUDA_IN_FLIGHT]; // where there is no resident task list
+    int n_tasks;                           // of the resident list
+    void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device
+    void *barrier;                         // two words
+    int n_groups, shared_bytes;            // of the resident kernel
+};
+
+#endif
