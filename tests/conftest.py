@@ -2,6 +2,7 @@
 
 QUERN_BIN            the binary (default build/quern); several words are a command: "qemu-aarch64 -L /usr/… /path/quern"
 QUERN_TIMEOUT_SCALE  multiplies every timeout, for sanitizers, emulators and slow runners
+QUERN_TEST_BACKEND   the backend that runs models (default cpu); the goldens' rules for GPUs hold on any other
 QUERN_SANITIZED=1    the binary is an ASan or TSan build, whose shadow memory no RLIMIT_AS can hold
 """
 
@@ -16,6 +17,8 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 TIMEOUT_SCALE = float(os.environ.get("QUERN_TIMEOUT_SCALE", "1"))
+BACKEND = os.environ.get("QUERN_TEST_BACKEND", "cpu")
+RUNS_A_MODEL = ("run", "logits", "bench")
 SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
 
 
@@ -39,6 +42,8 @@ class Quern:
             if stack is not None:
                 resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
         words = [*self.command, *[str(a) for a in args]]
+        if BACKEND != "cpu" and args and args[0] in RUNS_A_MODEL:
+            words += ["--backend", BACKEND]
         try:
             done = subprocess.run(words, input=input, capture_output=True, timeout=timeout * TIMEOUT_SCALE, cwd=cwd,
                                   preexec_fn=limit if memory or stack else None,

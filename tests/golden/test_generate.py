@@ -40,7 +40,7 @@ def finish_reason(model, tokens):
 
 def binds(model, case, expected):
     """Whether the README of the goldens lets this run bind token for token."""
-    if model.is_f32:
+    if model.is_f32 and conftest.BACKEND == "cpu":
         return True
     spread = numpy.load(model.path / case["logits"], allow_pickle=False).std()
     return expected["min_margin"] > CLEAR_MARGIN * spread

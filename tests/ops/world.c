@@ -12,13 +12,24 @@ static const int thread_counts[] = {1, 2, 5};
 enum { MAX_DEVICES = 12 };
 
 static struct {
+    const qn_backend *backend;
     qn_device *device;
     char name[32];
     int n_threads;
 } devices
     [MAX_DEVICES]; // portable with one thread is the first, the best with the most threads the last
 static int n_devices;
-static const qn_backend *cpu;
+static const qn_backend *cpu, *gpu; // gpu: the one under test, or NULL
+
+int world_is_gpu(void)
+{
+    return gpu != NULL;
+}
+
+double world_slack(void)
+{
+    return gpu ? 8 : 1;
+}
 
 static void add_device(const char *isa, int n_threads)
 {
@@ -26,22 +37,51 @@ static void add_device(const char *isa, int n_threads)
     quern_error e;
     assert_true(n_devices < MAX_DEVICES);
     assert_int_equal(cpu->open(&options, &devices[n_devices].device, &e), 0);
+    devices[n_devices].backend = cpu;
     devices[n_devices].n_threads = n_threads;
     snprintf(devices[n_devices].name, sizeof devices[n_devices].name, "%s, %d threads", isa,
              n_threads);
     n_devices++;
 }
 
-int world_open(void **state)
+// Plain C and the GPU; the name is "metal" or "cuda".
+static int open_gpu(const char *name)
+{
+    quern_error e = {0};
+    gpu = qn_backend_by_name(name);
+    if (!gpu) {
+        fprintf(stderr, "backend %s cannot run here\n", name);
+        return 1;
+    }
+    add_device("portable", 1);
+    if (gpu->open(&(qn_device_options){.unified = 1}, &devices[n_devices].device, &e)) {
+        fprintf(stderr, "%s\n", e.message);
+        return 1;
+    }
+    devices[n_devices].backend = gpu;
+    snprintf(devices[n_devices++].name, sizeof devices->name, "%s", name);
+    return 0;
+}
+
+static void open_cpus(void)
 {
     int n_isas = 0;
-    cpu = qn_backend_by_name("cpu");
-    n_devices = 0;
     while (qn_dispatch_isa(n_isas))
         n_isas++;
     for (int i = n_isas - 1; i >= 0; i--)
         for (size_t t = 0; t < sizeof thread_counts / sizeof *thread_counts; t++)
             add_device(qn_dispatch_isa(i)->name, thread_counts[t]);
+}
+
+int world_open(void **state)
+{
+    const char *name = getenv("QUERN_TEST_BACKEND");
+    cpu = qn_backend_by_name("cpu");
+    n_devices = 0;
+    if (!name || strcmp(name, "cpu") == 0)
+        open_cpus();
+    else if (open_gpu(name))
+        return 1;
     world *w = calloc(1, sizeof *w);
     *state = w;
     return w == NULL;
@@ -50,7 +90,10 @@ int world_open(void **state)
 static void free_buffers(world *w)
 {
     while (w->n_buffers)
-        free(w->buffers[--w->n_buffers]);
+        if (gpu)
+            gpu->free(devices[1].device, w->buffers[--w->n_buffers]);
+        else
+            free(w->buffers[--w->n_buffers]);
 }
 
 int world_close(void **state)
@@ -58,21 +101,26 @@ int world_close(void **state)
     world *w = *state;
     free_buffers(w);
     free(w);
-    while (n_devices)
-        cpu->close(devices[--n_devices].device);
+    for (; n_devices; n_devices--)
+        devices[n_devices - 1].backend->close(devices[n_devices - 1].device);
     return 0;
 }
 
 void *world_memory(world *w, size_t n_bytes)
 {
     assert_true(w->n_buffers < MAX_BUFFERS);
-    void *p = calloc(1, n_bytes);
+    void *p = NULL;
+    if (gpu)
+        gpu->alloc(devices[1].device, n_bytes, &p, NULL);
+    else
+        p = calloc(1, n_bytes);
     assert_non_null(p);
     return w->buffers[w->n_buffers++] = p;
 }
 
 void *world_shifted(world *w, const void *from, size_t n_bytes)
 {
+    if (gpu) return (void *)(uintptr_t)from;
     char *to = (char *)world_memory(w, n_bytes + 1) + 1;
     return memcpy(to, from, n_bytes);
 }
@@ -159,21 +207,47 @@ void world_rows(world *w, int n_rows, int n_blocks, int n_vocab)
     w->batch.step.counts->n_rows = n_rows;
 }
 
+void world_round(const qn_tensor *x, qn_dtype dtype)
+{
+    const qn_format *format = qn_format_of(dtype);
+    float *numbers = x->data;
+    char rounded[16];
+    if (!gpu || !gpu->rounds_activations) return;
+    for (int64_t i = 0; i < qn_tensor_n_elements(x); i++) {
+        format->from_f32(&numbers[i], rounded, 1);
+        format->to_f32(rounded, &numbers[i], 1);
+    }
+}
+
+// ---- running ----
+
+static int supports(void *context, const qn_record *r)
+{
+    int device = *(int *)context;
+    return devices[device].backend->supports(devices[device].device, r);
+}
+
 static void run_on(int device, world *w, qn_op op, const void *args)
 {
+    const qn_backend *b = devices[device].backend;
     qn_device *d = devices[device].device;
-    qn_plan plan;
+    qn_plan plan, composed;
     qn_program *program;
     qn_ticket ticket;
     quern_error e = {0};
-    qn_plan_init(&plan, MAX_ROWS, &w->batch);
+    const qn_step_counts *counts = w->batch.step.counts;
+    // On a GPU the plan of a row alone has kernels of its own, which give the same bits.
+    qn_plan_init(&plan, gpu && counts->n_rows == 1 && counts->n_outputs <= 1 ? 1 : MAX_ROWS,
+                 &w->batch);
     qn_plan_add(&plan, op, args);
-    if (cpu->compile(d, &plan, &program, &e) != 0) fail_msg("%s", e.message);
+    if (qn_plan_compose(&plan, supports, &device, &composed, &e) != 0) fail_msg("%s", e.message);
+    if (b->compile(d, &composed, &program, &e) != 0) fail_msg("%s", e.message);
+    qn_plan_free(&composed);
     qn_plan_free(&plan);
     qn_launch step = {w->batch.step.counts, NULL};
-    assert_int_equal(cpu->launch(d, program, &step, &ticket), 0);
-    assert_int_equal(cpu->wait(d, ticket, 1000), QN_TICKET_DONE);
-    cpu->free_program(d, program);
+    assert_int_equal(b->launch(d, program, &step, &ticket), 0);
+    assert_int_equal(b->wait(d, ticket, 60000), QN_TICKET_DONE);
+    b->free_program(d, program);
 }
 
 void world_run_portable(world *w, qn_op op, const void *args)
@@ -186,7 +260,13 @@ void world_run_best(world *w, qn_op op, const void *args)
     run_on(n_devices - 1, w, op, args);
 }
 
-void world_check(world *w, qn_op op, const void *args, void *out, size_t out_bytes)
+// ---- comparing ----
+
+// NULL, or a line on where the device's output is not what was expected.
+typedef const char *(*comparison)(const void *context, const void *expected, const void *found);
+
+static void check(world *w, qn_op op, const void *args, void *out, size_t out_bytes,
+                  comparison compare, const void *context)
 {
     char *before = malloc(out_bytes), *expected = malloc(out_bytes);
     assert_true(before && expected);
@@ -197,9 +277,85 @@ void world_check(world *w, qn_op op, const void *args, void *out, size_t out_byt
         if (w->max_threads && devices[i].n_threads > w->max_threads) continue;
         memcpy(out, before, out_bytes);
         run_on(i, w, op, args);
-        if (memcmp(out, expected, out_bytes) != 0)
+        if (memcmp(out, expected, out_bytes) == 0) continue;
+        if (!gpu || !compare)
             fail_msg("%s on %s: not the bits of plain C", qn_op_get(op)->name, devices[i].name);
+        const char *what = compare(context, expected, out);
+        if (what) fail_msg("%s on %s: %s", qn_op_get(op)->name, devices[i].name, what);
     }
     free(before);
     free(expected);
+}
+
+void world_check(world *w, qn_op op, const void *args, void *out, size_t out_bytes)
+{
+    check(w, op, args, out, out_bytes, NULL, NULL);
+}
+
+typedef struct {
+    qn_tensor tensor;
+    double tolerance;
+} near_context;
+
+static const char *compare_near(const void *context, const void *expected, const void *found)
+{
+    static char line[160];
+    const near_context *c = context;
+    qn_tensor a = c->tensor, b = c->tensor;
+    a.data = (void *)(uintptr_t)expected;
+    b.data = (void *)(uintptr_t)found;
+    int64_t width = a.dim[a.rank - 1], n = qn_tensor_n_elements(&a);
+    for (int64_t row = 0; row < n; row += width) {
+        double largest = 1e-30;
+        for (int64_t i = row; i < row + width; i++)
+            largest = fmax(largest, fabs(world_at(&a, i)));
+        for (int64_t i = row; i < row + width; i++) {
+            double x = world_at(&a, i), y = world_at(&b, i);
+            if (fabs(x - y) <= c->tolerance * largest || (isnan(x) && isnan(y))) continue;
+            snprintf(line, sizeof line, "[%lld, %lld]: expected %.9g, found %.9g, row up to %.3g",
+                     (long long)(row / width), (long long)(i - row), x, y, largest);
+            return line;
+        }
+    }
+    return NULL;
+}
+
+void world_check_near(world *w, qn_op op, const void *args, const qn_tensor *out, double tolerance)
+{
+    near_context c = {*out, tolerance};
+    check(w, op, args, out->data, qn_tensor_bytes(out), compare_near, &c);
+}
+
+static const char *compare_result(const qn_step_result *a, const qn_step_result *b)
+{
+    static char line[160];
+    if (a->token != b->token || a->n_top != b->n_top)
+        snprintf(line, sizeof line, "expected token %d and %d best, found %d and %d", a->token,
+                 a->n_top, b->token, b->n_top);
+    else if (!(fabsf(a->logprob - b->logprob) <= 1e-4f) && a->logprob != b->logprob)
+        snprintf(line, sizeof line, "expected log-probability %.7g, found %.7g", a->logprob,
+                 b->logprob);
+    else
+        *line = 0;
+    for (int i = 0; i < a->n_top && !*line; i++)
+        if (a->top_id[i] != b->top_id[i] ||
+            !(fabsf(a->top_logprob[i] - b->top_logprob[i]) <= 1e-4f))
+            snprintf(line, sizeof line, "best %d: expected %d (%.7g), found %d (%.7g)", i,
+                     a->top_id[i], a->top_logprob[i], b->top_id[i], b->top_logprob[i]);
+    return *line ? line : NULL;
+}
+
+static const char *compare_results(const void *context, const void *expected, const void *found)
+{
+    const qn_step_result *a = expected, *b = found;
+    for (int i = 0; i < *(const int *)context; i++) {
+        const char *what = compare_result(&a[i], &b[i]);
+        if (what) return what;
+    }
+    return NULL;
+}
+
+void world_check_results(world *w, qn_op op, const void *args, qn_step_result *out, int n)
+{
+    check(w, op, args, out, (size_t)n * sizeof *out, compare_results, &n);
 }
