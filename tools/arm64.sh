@@ -43,5 +43,5 @@ cpu_family = 'aarch64'
 cpu = 'aarch64'
 endian = 'little'
 END
-[ -f "$to/build.ninja" ] || meson setup "$to" "$here" --cross-file "$to/cross.ini"
+[ -f "$to/build.ninja" ] || meson setup "$to" "$here" -Dcuda=disabled --cross-file "$to/cross.ini"
 ninja -C "$to" quern meson-test-prereq

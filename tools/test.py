@@ -133,10 +133,22 @@ def models(build, count):
     count.result(done.returncode == 0, "tools/eval_models.py: accuracies and stories of the embedded models")
 
 
+def metal(build, count):
+    """The Metal backend without a Mac: the shipped kernels on an emulator, the host on a strict fake (docs/metal.md)."""
+    if sys.platform == "darwin":
+        print("SKIP metal: the emulator runs on Linux; on a Mac: quern selftest --backend metal")
+        count.add(skipped=1)
+        return
+    c_tests(build, {"metal"}, count, timeout=1200)
+    if count.result(ninja(build, "tests/metal/fake/quern_metal"), "build of the command with the Metal backend on its emulator"):
+        pytest("tests/metal", count, build / "quern", "metal", {"QUERN_METAL_BIN": str(build / "tests/metal/fake/quern_metal")})
+
+
 TESTS = {
     "check": check,
     "unit": lambda build, count: c_tests(build, {"unit"}, count),
     "ops": lambda build, count: c_tests(build, {"ops"}, count),
+    "metal": metal,
     "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
     "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
     "server": server,
@@ -146,17 +158,24 @@ TESTS = {
 
 # ---- ./run checks ----
 
+def made_cuda(build):
+    """CUDA's host code is compiled here too, beside the kernels that nvcc has made for the main build; without nvcc there are none."""
+    made = (build / "src/backend/cuda_kernels.c").exists()
+    return [f"-Dmade_cuda={build}/src/backend"] if made else ["-Dcuda=disabled"]
+
+
 def compilers(build, count):
     """Warnings are errors, with gcc and with clang."""
     for cc in ("gcc", "clang"):
-        count.result(setup(build / f"werror-{cc}", "-Dwerror=true", "-Dbuildtype=release", env={"CC": cc}),
+        count.result(setup(build / f"werror-{cc}", "-Dwerror=true", "-Dbuildtype=release", *made_cuda(build), env={"CC": cc}),
                      f"{cc}: no warnings")
 
 
 def sanitizers(build, count):
     """The whole suite under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer."""
     to = build / "asan"
-    if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized", "-Db_lundef=false"),
+    if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized", "-Db_lundef=false",
+                              "-Dcuda=disabled"),
                         "build with address and undefined"):
         return
     # ASan's memmem looks at the whole range on every call: a search that goes on piece by piece would be quadratic.
@@ -171,7 +190,7 @@ def sanitizers(build, count):
 def threads(build, count):
     """Engine and server tests under ThreadSanitizer."""
     to = build / "tsan"
-    if not count.result(setup(to, "-Db_sanitize=thread", "-Dbuildtype=debugoptimized", "-Db_lundef=false"), "build with thread"):
+    if not count.result(setup(to, "-Db_sanitize=thread", "-Dbuildtype=debugoptimized", "-Db_lundef=false", "-Dcuda=disabled"), "build with thread"):
         return
     env = {"TSAN_OPTIONS": f"halt_on_error=1:exitcode=97:suppressions={ROOT}/tests/tsan.txt", "QUERN_SANITIZED": "1",
            "QUERN_TIMEOUT_SCALE": "10"}
@@ -198,6 +217,7 @@ def fuzz(build, count):
     seconds = int(os.environ.get("QUERN_FUZZ_SECONDS", "30"))
     to = build / "fuzz"
     if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dfuzz=true", "-Db_lundef=false",
+                              "-Dcuda=disabled",
                               env={"CC": "clang-14"}), "build of the fuzz targets"):
         return
     done = sh(["ninja", "-C", to, "fuzz-targets"])

@@ -172,6 +172,7 @@ static int load_resident(qn_device *d, quern_error *e)
 int qn_cuda_device_shared(int kernel)
 {
     if (kernel == QN_GPU_N_KERNELS + QN_CUDA_product) return QN_CUDA_PRODUCT_SHARED;
+    if (kernel == QN_GPU_N_KERNELS + QN_CUDA_product_tiles) return QN_CUDA_TILES_SHARED;
     return qn_cuda_flash_shared(kernel);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/cuda/flash.h"
+#include "backend/cuda/wide.h"
 
 enum {
     RESIDENT_ROWS = 8, // the rows that the resident kernel's products take
@@ -162,26 +163,39 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
-static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *e)
+// The plan as tasks in CUDA's forms.
+static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
+                     quern_error *e)
 {
     qn_gpu_options options = {.fuse = plan->max_rows == 1};
-    qn_gpu_list list = {0}, plain = {0};
+    qn_gpu_list dialect = {0}, own = {0};
+    int rc = 0;
+    options.scratch_bytes = qn_gpu_scratch_bytes(plan);
+    if (options.scratch_bytes) rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
+    options.scratch = p->scratch;
+    if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
+    if (!rc) qn_cuda_flash_rewrite(plan, &dialect, &own);
+    if (!rc && !own.failed) qn_cuda_products_rewrite(d, p, plan, &own);
+    size_t n_bytes = rc || own.failed ? 0 : qn_cuda_wide_bytes(d, plan, &own);
+    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+    if (!rc && !own.failed) qn_cuda_wide_rewrite(d, plan, &own, p->partials, out);
+    if (!rc && (own.failed || out->failed))
+        rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
+    qn_gpu_list_free(&own);
+    qn_gpu_list_free(&dialect);
+    return rc;
+}
+
+static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *e)
+{
+    qn_gpu_list list = {0};
     int rc = make_places(d, p, e);
     if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
-    options.scratch_bytes = qn_gpu_scratch_bytes(plan);
-    if (!rc && options.scratch_bytes)
-        rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
-    options.scratch = p->scratch;
-    if (!rc) rc = qn_gpu_lower(plan, &options, &plain, e);
-    if (!rc) qn_cuda_flash_rewrite(plan, &plain, &list);
-    if (!rc && list.failed)
-        rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
-    if (!rc) qn_cuda_products_rewrite(d, p, plan, &list);
+    if (!rc) rc = make_list(d, plan, p, &list, e);
     if (!rc && plan->max_rows <= RESIDENT_ROWS && d->resident) rc = make_resident(d, p, &list, e);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc && !p->n_tasks; i++)
         rc = capture(d, p, i, &list, e);
     qn_gpu_list_free(&list);
-    qn_gpu_list_free(&plain);
     return rc;
 }
 
@@ -216,5 +230,6 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
     qn_cuda_products_forget(d, NULL, p);
     qn_cuda_device_free(d, p->barrier);
     qn_cuda_device_free(d, p->scratch);
+    qn_cuda_device_free(d, p->partials);
     free(p);
 }

@@ -10,7 +10,7 @@ struct qn_program {
     void *step[QN_CUDA_IN_FLIGHT];    // pinned: what the host wrote; the device reads it there
     void *results[QN_CUDA_IN_FLIGHT]; // pinned: what the device hands out
     int has_results;
-    void *scratch;
+    void *scratch, *partials;              // between tasks of one launch
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT]; // where there is no resident task list
     int n_tasks;                           // of the resident list
     void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device
