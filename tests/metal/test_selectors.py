@@ -53,6 +53,6 @@ def test_the_fake_understands_just_these():
     for path in FAKE.glob("*.c"):
         for selector, encoding in re.findall(r'\{FAKE_\w+,\s*(?:true|false),\s*"([^"]+)",\s*"([^"]+)"', path.read_text()):
             assert methods.setdefault(selector, encoding) == encoding, f"{selector} has two encodings"
-        for selector, encoding in re.findall(r'\(fake_class\)i, false, "([^"]+)", "([^"]+)"', path.read_text()):
+        for selector, encoding in re.findall(r'\(fake_class\)i,\s+false,\s+"([^"]+)",\s+"([^"]+)"', path.read_text()):
             methods[selector] = encoding.removeprefix("V")
     assert methods == listed()

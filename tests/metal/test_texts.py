@@ -147,6 +147,10 @@ def test_the_selftest_notices_a_kernel_that_is_off(kernel):
     assert "\nFAIL: " in selftest(fake=f"wrong={kernel}", code=1)
 
 
+def test_the_order_of_dispatches_without_a_barrier_is_really_random():
+    assert "\nFAIL: " in selftest(fake="no_barriers=1", code=1)
+
+
 # ---- several at once ----
 
 def serve(*options):

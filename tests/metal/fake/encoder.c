@@ -116,7 +116,7 @@ static void dispatch(id o, SEL s, size3 groups, size3 threads)
     d->n_groups[1] = (uint32_t)groups.height;
     d->n_groups[2] = (uint32_t)groups.depth;
     d->n_threads = (uint32_t)threads.width;
-    d->barrier_before = e->barrier;
+    d->barrier_before = e->barrier && !fake_metal()->no_barriers;
     e->barrier = false;
     for (int i = 0; i < FAKE_MAX_INDEX; i++) {
         if (!(e->pipeline->code >> i & 1)) continue;

@@ -25,6 +25,8 @@ typedef struct {
     int lose_midway;         // 1: after half of its dispatches; 2: after all of them
     const char *wrong;       // a kernel whose first result is off
     int seed;                // of the emulator's orders
+    int strict_bounds;       // 1: an access outside the bound buffers is an error (counting build)
+    int no_barriers;         // 1: barriers do nothing
 } fake_metal_options;
 
 typedef struct {

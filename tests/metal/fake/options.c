@@ -36,6 +36,8 @@ static const row rows[] = {
     {"lose_midway", INT, &options.lose_midway},
     {"wrong", TEXT, &options.wrong},
     {"seed", INT, &options.seed},
+    {"no_barriers", INT, &options.no_barriers},
+    {"strict_bounds", INT, &options.strict_bounds},
 };
 
 static void set(char *word)
@@ -90,6 +92,7 @@ fake_metal_options *fake_metal(void)
         if (*word) set(word);
     free(copy);
     qn_emulator_seed((uint32_t)options.seed);
+    qn_emulator_strict_bounds(options.strict_bounds);
     atexit(print_stats);
     return &options;
 }
