@@ -139,6 +139,10 @@ def metal(build, count):
         print("SKIP metal: the emulator runs on Linux; on a Mac: quern selftest --backend metal")
         count.add(skipped=1)
         return
+    if "quern_metal" not in (build / "build.ninja").read_text():
+        print("SKIP metal: clang-19, libclang-rt-19-dev and gobjc are needed, and were not there when the build was configured")
+        count.add(skipped=1)
+        return
     c_tests(build, {"metal"}, count, timeout=1200)
     if count.result(ninja(build, "tests/metal/fake/quern_metal"), "build of the command with the Metal backend on its emulator"):
         pytest("tests/metal", count, build / "quern", "metal", {"QUERN_METAL_BIN": str(build / "tests/metal/fake/quern_metal")})

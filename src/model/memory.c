@@ -54,10 +54,13 @@ int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **addre
 
 int qn_memory_adopt(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e)
 {
-    if (m->options.backend)
-        return m->options.backend->adopt(m->options.device, from, n_bytes, address, e);
     *address = (void *)(uintptr_t)from;
-    return 0;
+    if (!m->options.backend) return 0;
+    int rc = m->options.backend->adopt(m->options.device, from, n_bytes, address, e);
+    if (rc || *address == from) return rc;
+    if (keep(m, *address) == 0) return 0; // the device's copy ends with the model
+    give_back(m, *address);
+    return qn_error_set(e, QUERN_E_MEMORY, "no memory for the list of a model's buffers");
 }
 
 void qn_memory_free(qn_model *m)

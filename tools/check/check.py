@@ -165,13 +165,14 @@ def headers(build):
     """Each header compiles alone; quern.h also as C++ and as strict C17."""
     flags = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{ROOT}/include", f"-I{SRC}"]
     nvcc = shutil.which("nvcc")
-    toolkit = ["-isystem", str(pathlib.Path(nvcc).resolve().parents[1] / "include")] if nvcc else []
+    home = subprocess.run([SRC / "backend/cuda/probe.sh", nvcc], capture_output=True, text=True).stdout.strip() if nvcc else ""
+    toolkit = ["-isystem", f"{home}/include"]
     for f in sources("src", "include"):
         if f.suffix != ".h" or "simd_" in f.name or f.name.endswith("_impl.h"):
             continue  # a kernel's text for one instruction set is compiled with that set's flags only
         if f.parent.name == "kernels" or f.name == "dialect.h":
             continue  # GPU kernels are compiled as Metal's and CUDA's text (tools/metal, nvcc)
-        if f.parent.name == "cuda" and not shutil.which("nvcc"):
+        if f.parent.name == "cuda" and not home:
             continue  # needs the toolkit's cuda.h
         languages = [["gcc", "-x", "c", "-std=c17"]]
         if f.name == "quern.h":

@@ -8,6 +8,7 @@
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/flash.h"
 #include "backend/cuda/modules.h"
+#include "backend/selftest.h"
 
 enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90 };
 
@@ -259,6 +260,7 @@ static int device_open(const qn_device_options *options, qn_device **out, quern_
     d->unified = options->unified;
     int rc = d->cu ? set_up(d, e)
                    : qn_error_set(e, QUERN_E_UNSUPPORTED, "cuda: no driver (libcuda.so.1)");
+    if (!rc && !options->unchecked) rc = qn_selftest_quick(&qn_cuda_backend, d, e);
     if (rc)
         device_close(d);
     else

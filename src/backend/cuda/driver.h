@@ -16,7 +16,6 @@
     X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice)) \
     X(cuDevicePrimaryCtxRelease_v2, (CUdevice)) \
     X(cuCtxSetCurrent, (CUcontext)) \
-    X(cuMemGetInfo_v2, (size_t *, size_t *)) \
     X(cuMemAlloc_v2, (CUdeviceptr *, size_t)) \
     X(cuMemFree_v2, (CUdeviceptr)) \
     X(cuMemHostAlloc, (void **, size_t, unsigned)) \
@@ -39,7 +38,6 @@
     X(cuEventRecord, (CUevent, CUstream)) \
     X(cuEventQuery, (CUevent)) \
     X(cuEventSynchronize, (CUevent)) \
-    X(cuEventElapsedTime, (float *, CUevent, CUevent)) \
     X(cuModuleLoadData, (CUmodule *, const void *)) \
     X(cuModuleUnload, (CUmodule)) \
     X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *)) \

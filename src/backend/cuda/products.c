@@ -86,15 +86,17 @@ static int pack(qn_device *d, const qn_program *user, const qn_tensor *t, void *
     qn_cuda_weight w = {t->data, t->data, NULL, t->dim[0], t->dim[1], t->dtype};
     size_t n_bytes = (size_t)padded(w.n) * (size_t)padded_k(w.k) * 2;
     const qn_cuda_allocation *own = qn_cuda_device_find(d, t->data);
-    int in_place = own && own->adopted && own->n_bytes >= n_bytes, rc = 0;
+    int adopted = own && own->adopted && own->n_bytes == qn_tensor_bytes(t);
+    int in_place = adopted && own->n_bytes == n_bytes, rc = 0;
     if (!in_place) {
-        w.user = user;
+        w.user = adopted ? NULL : user;
         rc = qn_cuda_device_alloc(d, n_bytes, &w.packed, e);
         if (!rc) rc = run_pack(d, &w, w.packed, e);
     } else
         rc = pack_in_place(d, &w, n_bytes, room, room_bytes, e);
     if (!rc && remember(&d->weights, &w))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a list of weights");
+    if (rc && !in_place) qn_cuda_device_free(d, w.packed);
     return rc;
 }
 

@@ -1,5 +1,5 @@
 // Products with 16-bit weights, CUDA's own form of matmul (ops/matmul.h) and of what is fused with it.
-// Weights are kept in the order of the matrix units' fragments (products.cuh), made once from the file's order when the first plan
+// Weights are kept in the order of the matrix units' fragments (product.cuh), made once from the file's order when the first plan
 // that multiplies with them is compiled.
 // Order of a sum, for one row as for thousands: x is rounded to the weights' type (F16: kept within its range); K is cut into
 // parts of 1,024; a part is a chain of m16n8k16 products with float32 accumulators, k ascending, from 0; parts are added

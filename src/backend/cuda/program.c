@@ -11,6 +11,7 @@
 enum {
     RESIDENT_ROWS = 8, // the rows that the resident kernel's products take
     GROUP_THREADS = 256,
+    MAX_ROWS = 65535,       // a grid's y
     RESERVED_SHARED = 1024, // of a group's shared memory
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
 };
@@ -202,6 +203,10 @@ static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *
 int qn_cuda_compile(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e)
 {
     *out = NULL;
+    if (plan->max_rows > MAX_ROWS)
+        return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                            "cuda: a step of at most %d rows, found %d (--prefill-chunk)", MAX_ROWS,
+                            plan->max_rows);
     qn_program *p = calloc(1, sizeof *p);
     if (!p) return qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program");
     qn_cuda_use(d);

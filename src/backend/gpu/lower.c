@@ -353,8 +353,7 @@ static const qn_gpu_rule copy_blocks_rule = {any, NULL, lower_copy_blocks};
 static const qn_gpu_rule embed_rule = {supports_embed, NULL, lower_embed};
 static const qn_gpu_rule gather_rule = {supports_gather, NULL, lower_gather};
 static const qn_gpu_rule kv_append_rule = {supports_kv_append, NULL, lower_kv_append};
-static const qn_gpu_rule nothing_rule = {any, NULL,
-                                         lower_nothing}; // also the collectives at one rank
+static const qn_gpu_rule nothing_rule = {any, NULL, lower_nothing};
 static const qn_gpu_rule rms_norm_rule = {supports_rms_norm, NULL, lower_rms_norm};
 static const qn_gpu_rule rope_rule = {supports_rope, NULL, lower_rope};
 static const qn_gpu_rule swiglu_rule = {supports_swiglu, NULL, lower_swiglu};
