@@ -496,6 +496,45 @@ static void ranks_share_a_tensor_without_rest(void **state)
     }
 }
 
+static int n_copies; // of the device below
+
+static int copying_adopt(qn_device *d, const void *from, size_t n_bytes, void **address,
+                         quern_error *e)
+{
+    (void)d;
+    (void)e;
+    *address = malloc(n_bytes);
+    assert_non_null(*address);
+    memcpy(*address, from, n_bytes);
+    n_copies++;
+    return 0;
+}
+
+static void copying_free(qn_device *d, void *address)
+{
+    (void)d;
+    n_copies -= address != NULL;
+    free(address);
+}
+
+// A device that cannot read the host's memory has copies of the weights: they end with the model, not with the device.
+static void a_devices_copies_end_with_the_model(void **state)
+{
+    (void)state;
+    float whole[4] = {1, 2, 3, 4};
+    qn_tensor t = qn_tensor_2d(whole, QN_DTYPE_F32, 2, 2), part;
+    qn_weight_spec all = {.cut = QN_CUT_WHOLE};
+    qn_backend copying = {.name = "copying", .adopt = copying_adopt, .free = copying_free};
+    qn_model *m = bare_model(1);
+    m->options.backend = &copying;
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(qn_loader_place(m, &all, &t, &part, NULL), 0);
+    assert_true(part.data != whole && ((float *)part.data)[3] == 4);
+    assert_int_equal(n_copies, 100);
+    qn_model_free(m);
+    assert_int_equal(n_copies, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,6 +552,7 @@ int main(void)
         cmocka_unit_test(random_weights_are_seeded_and_small),
         cmocka_unit_test(a_shape_that_does_not_fit_is_refused),
         cmocka_unit_test(ranks_share_a_tensor_without_rest),
+        cmocka_unit_test(a_devices_copies_end_with_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
