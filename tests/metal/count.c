@@ -185,7 +185,7 @@ static void make_tasks(world *w)
     qn_model_record(&w->model, &w->plan, spans,
                     take(w, qn_model_scratch_bytes(&w->model, &limits)));
     assert_int_equal(qn_plan_compose(&w->plan, supports, NULL, &w->composed, &e), 0);
-    qn_gpu_options o = {.fuse = 1, .scratch_bytes = qn_gpu_scratch_bytes(&w->composed)};
+    qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = qn_gpu_scratch_bytes(&w->composed)};
     o.scratch = take(w, o.scratch_bytes);
     assert_int_equal(qn_gpu_lower(&w->composed, &o, &w->list, &e), 0);
 }

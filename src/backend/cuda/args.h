@@ -11,6 +11,15 @@ enum {
         96 * 1024, // bytes of shared memory of the product as a kernel of its own
     QN_CUDA_PRODUCT_UNITS = 64,
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
+    // The resident kernel's shared memory: the tasks' own, the ring of weights (ring.cuh), and what is beside them.
+    QN_CUDA_RESIDENT_WORK = 73728,
+    QN_CUDA_RING_BYTES = 8 * 4 * 4096,
+    QN_CUDA_RESIDENT_SIDE = 2048,
+    QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
+    QN_CUDA_RESIDENT_ROWS = 8,    // of x, at most
+    QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
+    QN_CUDA_PROGRESS_WORDS = 32,  // between the counters of two epochs: a line each
+    QN_CUDA_UNIT_FLOATS = 128,    // sums of a unit: 16 rows of w by 8 of x
 };
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
@@ -55,15 +64,29 @@ typedef struct {
     int width, padded_k, n_vocab, type, max_context;
 } qn_cuda_embed_args;
 
+// The weights of a product of the resident kernel, and how its warps share them (ring.cuh). A unit: a part of K of a strip.
+typedef struct {
+    unsigned long long w[QN_CUDA_MAX_PARTS];
+    int strips[QN_CUDA_MAX_PARTS]; // of each matrix
+    int n_strips;                  // of all
+    int n_full, rest_steps;        // full parts of K, and steps of one more (0: none)
+    int strip_bytes;
+    int share, share_rest; // all steps over all warps of the grid, and the remainder
+    int over_outputs;
+    int end; // 1: there are no more products
+} qn_cuda_stream;
+
 // One task of a resident program, as it lies on the device.
 typedef struct {
     int kernel; // qn_gpu_kernel, or QN_GPU_N_KERNELS + qn_cuda_kernel
     int n_groups[3];
-    int barrier;      // 1: all groups wait for each other in front of it
-    int next_product; // the first product at or behind this task, or −1
-    int reserved[2];
+    int epoch;    // tasks between which nobody waits; arrivals are counted in progress[epoch]
+    int waits;    // 1: the first task of an epoch
+    int expected; // arrivals of the epoch before
+    int arrivals; // of a product, where it has nothing to do
     unsigned long long buffers[16];
     unsigned args[32];
+    qn_cuda_stream stream; // of a product
 } qn_cuda_resident_task;
 
 #endif

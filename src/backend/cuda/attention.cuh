@@ -17,7 +17,7 @@
 //
 // For the host, all with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
 //   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args
-//   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, same grid, buffers, args
+//   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
 //                                     one slot at consecutive positions, QN_FLASH_RUN of them or more within a window); flash_rows the others.
@@ -163,6 +163,17 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
 
 // ---- entries ----
 
+// Of at most 32 rows, those that a group of flash_attend enters, a bit each: its own, and those before it in the same slot whose keys
+// are its split's. Groups that enter the same key write the same bits.
+FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attention_args &a, int split)
+{
+    int lane = threadIdx.x & 31, there = lane < n_rows;
+    int slot = there ? rows[lane].slot : -1, position = there ? rows[lane].position : 0;
+    int own_slot = __shfl_sync(~0u, slot, row), own_position = __shfl_sync(~0u, position, row);
+    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_PIECE % a.n_splits == split);
+    return __ballot_sync(~0u, lane == row || (there && enters));
+}
+
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
 #else
@@ -205,20 +216,28 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
            ARGS(12, qn_gpu_attention_args, a))                                                     \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
-        if (counts->n_rows < 1) return;                                                            \
+        int row = TG_Y, n_rows = counts->n_rows;                                                   \
+        if (row >= n_rows) return;                                                                 \
         qn_view c;                                                                                 \
-        qn_look(&c, a, rows, table, TG_X);                                                         \
+        qn_look(&c, a, rows + row, table, TG_X);                                                   \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
         int last = c.position / QN_PIECE, head = qn_head_of(a, TG_X);                              \
         if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_PIECE) > last) return;       \
-        qn_entry e = {q_in + head * D, k_in + TG_X * D, v_in + TG_X * D, inv_freq,                 \
-                      q_norm,          k_norm,          k_cache,         v_cache};                 \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
-        qn_enter_##FORMAT##_##D(&c, &e, a, a.whole || last % a.n_splits == TG_Z, TID, q);          \
+        for (uint left = qn_entering(rows, row, n_rows, a, TG_Z); left; left &= left - 1) {        \
+            int r = __ffs(left) - 1;                                                               \
+            qn_view w = c;                                                                         \
+            if (r != row) w.n_heads = 0, w.position = rows[r].position;                            \
+            qn_entry e = {q_in + (r * a.n_heads + head) * D, k_in + (r * a.n_kv_heads + TG_X) * D, \
+                          v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
+            int appends = a.whole || w.position / QN_PIECE % a.n_splits == TG_Z;                   \
+            qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                                   \
+        }                                                                                          \
         BARRIER();                                                                                 \
+        int line = row * a.n_heads + head;                                                         \
         qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q, room,                                    \
-                              out + head * (a.whole ? D : a.n_splits * (D + 2)));                  \
+                              out + line * (a.whole ? D : a.n_splits * (D + 2)));                  \
     }
 
 FLASH(f16, 1, 64)

@@ -7,6 +7,7 @@
 #include "backend/cuda/args.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
+#include "backend/ops/attention.h"
 
 enum { TILE_ROWS = 128, RUN_ROWS = 4, SHARED_64 = 40960, SHARED_128 = 73728 };
 
@@ -87,6 +88,17 @@ void qn_cuda_flash_rewrite(const qn_plan *plan, const qn_gpu_list *in, qn_gpu_li
         else
             copy(out, t, kernel, t->n_groups);
     }
+}
+
+int qn_cuda_flash_all(const qn_plan *plan)
+{
+    for (int i = 0; i < plan->n_records; i++) {
+        const qn_attention_args *o = plan->records[i].args;
+        if (plan->records[i].op != QN_OP_ATTENTION) continue;
+        if (place((int)o->k_cache.dtype, o->head_dim) < 0) return 0;
+        if ((uintptr_t)o->k_cache.data % 16 || (uintptr_t)o->v_cache.data % 16) return 0;
+    }
+    return 1;
 }
 
 int qn_cuda_flash_shared(int kernel)

@@ -5,6 +5,8 @@
 
 // *out: the tasks of `in`, those of attention rewritten; initialised by this. Where memory runs out the list has failed.
 void qn_cuda_flash_rewrite(const qn_plan *plan, const qn_gpu_list *in, qn_gpu_list *out);
+// 1 where all of the plan's attention is of such a form.
+int qn_cuda_flash_all(const qn_plan *plan);
 // Bytes of shared memory that a group of a task's kernel needs; 0 where it is not one of these.
 int qn_cuda_flash_shared(int kernel);
 

@@ -2,7 +2,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "backend/cuda/program.h"
+#include "backend/cuda/resident.h"
 #include "base/clock.h"
 
 enum { NAP_NS = 20000 };
@@ -10,12 +10,7 @@ enum { NAP_NS = 20000 };
 static CUresult start(qn_device *d, qn_program *p, int flight)
 {
     if (!p->n_tasks) return d->cu->cuGraphLaunch(p->graphs[flight], d->stream);
-    CUdeviceptr tasks = qn_cuda_address(p->tasks[flight]), barrier = qn_cuda_address(p->barrier);
-    int n_tasks = p->n_tasks, shared_bytes = p->shared_bytes;
-    void *parameters[] = {&tasks, &n_tasks, &barrier, &shared_bytes};
-    return d->cu->cuLaunchCooperativeKernel(d->own[QN_CUDA_resident], (unsigned)p->n_groups, 1, 1,
-                                            QN_GPU_N_THREADS, 1, 1, (unsigned)shared_bytes,
-                                            d->stream, parameters);
+    return qn_cuda_resident_start(d, p, flight);
 }
 
 int qn_cuda_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket *out)

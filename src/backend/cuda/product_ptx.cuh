@@ -36,6 +36,15 @@ FN uint2 qn_load_shared(uint at)
     asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
     return v;
 }
+FN uint4 qn_load_shared4(uint at)
+{
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(at)
+                 : "memory");
+    return v;
+}
 
 // n_bytes (a multiple of 16) start to come into L2; one thread asks.
 FN void qn_prefetch_l2(const void *from, int n_bytes)
@@ -43,6 +52,81 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 #if __CUDA_ARCH__ >= 900
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(n_bytes) : "memory");
 #endif
+}
+
+// ---- bulk copies, and the mbarriers that tell their end (sm_90) ----
+
+#if __CUDA_ARCH__ >= 900
+// One arrival a phase: of the thread that starts a copy, or of one for its warp.
+FN void qn_barrier_init(uint barrier)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+}
+// What was initialised is seen by the copies.
+FN void qn_barrier_init_fence(void)
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// n_bytes from global memory to shared memory, both at multiples of 16; one thread asks.
+FN void qn_copy_bulk(uint to, ulong from, int n_bytes, uint barrier)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(n_bytes) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(barrier)
+                 : "memory");
+}
+FN void qn_barrier_arrive(uint barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+// Whether a phase is over.
+FN bool qn_barrier_over(uint barrier, uint phase)
+{
+    uint over;
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(over)
+                 : "r"(barrier), "r"(phase)
+                 : "memory");
+    return over;
+}
+// Waits for the end of a phase; never for one more than one ahead, which would look as if it were over.
+FN void qn_barrier_wait(uint barrier, uint phase, uint spins_most)
+{
+#pragma unroll 1
+    for (uint spins = 0; spins < spins_most; spins++) {
+        uint over;
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                     : "=r"(over)
+                     : "r"(barrier), "r"(phase)
+                     : "memory");
+        if (over) return;
+    }
+    __trap();
+}
+#endif
+
+// ---- counters that groups meet at ----
+
+FN uint qn_load_acquire(const uint *at)
+{
+    uint v;
+    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
+    return v;
+}
+FN void qn_add_release(uint *at, uint n)
+{
+    asm volatile("red.release.gpu.add.u32 [%0], %1;" ::"l"(at), "r"(n) : "memory");
+}
+// A number and the mark of who wrote it, in one: so that it needs neither a fence nor a counter.
+FN void qn_store_marked(ulong *at, float v, uint mark)
+{
+    asm volatile("st.relaxed.gpu.u64 [%0], %1;" ::"l"(at), "l"((ulong)mark << 32 | AS_UINT(v)) : "memory");
+}
+FN ulong qn_load_marked(const ulong *at)
+{
+    ulong v;
+    asm volatile("ld.relaxed.gpu.u64 %0, [%1];" : "=l"(v) : "l"(at) : "memory");
+    return v;
 }
 
 #endif

@@ -133,6 +133,15 @@ void qn_cuda_products_free(qn_device *d)
     d->weights = (qn_cuda_weights){0};
 }
 
+int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan)
+{
+    for (int i = 0; i < plan->n_records; i++) {
+        const qn_matmul_args *a = plan->records[i].args;
+        if (plan->records[i].op == QN_OP_MATMUL && !find(&d->weights, user, a->w.data)) return 0;
+    }
+    return 1;
+}
+
 // ---- rewriting ----
 
 static qn_access nothing(const qn_plan *p)
@@ -238,7 +247,7 @@ static void rewrite_norm_project(const qn_device *d, const qn_program *user, con
     q.a.source = QN_CUDA_NORM;
     q.a.norm_type = a.norm_type;
     q.a.eps = a.eps;
-    write_product(d, p, &q, 1, t);
+    write_product(d, p, &q, rows_of(p, 0), t);
 }
 
 // norm_gate_up_…: y, x, norm, gate, up.
@@ -260,7 +269,7 @@ static void rewrite_norm_gate_up(const qn_device *d, const qn_program *user, con
     q.a.source = QN_CUDA_NORM;
     q.a.norm_type = a.norm_type;
     q.a.eps = a.eps;
-    write_product(d, p, &q, 1, t);
+    write_product(d, p, &q, rows_of(p, 0), t);
 }
 
 // merge_project_…: y, partials, w, bias, counts, rows.
@@ -283,7 +292,7 @@ static void rewrite_merge_project(const qn_device *d, const qn_program *user, co
     q.a.head_dim = a.head_dim;
     q.a.n_splits = a.n_splits;
     q.a.window = a.window;
-    write_product(d, p, &q, 1, t);
+    write_product(d, p, &q, rows_of(p, 0), t);
 }
 
 // embed: y, table, counts, rows, tokens.

@@ -28,6 +28,8 @@ typedef struct {
 // Packs every 16-bit weight that the program's plan multiplies with and that is not packed yet. QUERN_E_MEMORY, QUERN_E_DEVICE.
 int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *plan,
                           quern_error *e);
+// 1 where all weights that the plan multiplies with are packed.
+int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan);
 // Rewrites the list's products with packed weights, and reads of packed tables, as tasks of CUDA's own kernels.
 void qn_cuda_products_rewrite(qn_device *d, const qn_program *user, const qn_plan *plan,
                               qn_gpu_list *list);

@@ -6,18 +6,16 @@
 #include <string.h>
 
 #include "backend/cuda/flash.h"
+#include "backend/cuda/resident.h"
 #include "backend/cuda/wide.h"
 
 enum {
-    RESIDENT_ROWS = 8, // the rows that the resident kernel's products take
     GROUP_THREADS = 256,
-    MAX_ROWS = 65535,       // a grid's y
-    RESERVED_SHARED = 1024, // of a group's shared memory
+    MAX_ROWS = 65535, // a grid's y
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
 };
 
-// Where a launch's own places are.
-static const void *place(const qn_program *p, int flight, const void *address)
+const void *qn_cuda_program_place(const qn_program *p, int flight, const void *address)
 {
     if (address == QN_GPU_STAGED_STEP) return p->step[flight];
     if (address == QN_GPU_STAGED_RESULTS) return p->results[flight];
@@ -52,7 +50,7 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     void *parameters[MAX_PARAMETERS];
     uint32_t args[QN_GPU_MAX_ARGS_BYTES / 4];
     for (int i = 0; i < t->n_buffers; i++) {
-        values[i] = qn_cuda_address(place(p, flight, t->buffers[i].from));
+        values[i] = qn_cuda_address(qn_cuda_program_place(p, flight, t->buffers[i].from));
         parameters[i] = &values[i];
     }
     memcpy(args, t->args, t->args_bytes);
@@ -82,79 +80,6 @@ static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *l
     return rc;
 }
 
-// ---- the resident kernel's list ----
-
-static int meet(const qn_access *a, const qn_access *b)
-{
-    const char *x = a->from, *y = b->from;
-    return (a->write || b->write) && x < y + b->n_bytes && y < x + a->n_bytes;
-}
-
-// 1 where task i touches what one since `first` wrote, or writes what one touched.
-static int depends(const qn_gpu_list *l, int first, int i)
-{
-    for (int j = first; j < i; j++)
-        for (int a = 0; a < l->tasks[j].n_buffers; a++)
-            for (int b = 0; b < l->tasks[i].n_buffers; b++)
-                if (meet(&l->tasks[j].buffers[a], &l->tasks[i].buffers[b])) return 1;
-    return 0;
-}
-
-static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
-                       qn_cuda_resident_task *out)
-{
-    *out = (qn_cuda_resident_task){.kernel = (int)t->kernel};
-    for (int i = 0; i < 3; i++)
-        out->n_groups[i] = (int)t->n_groups[i];
-    for (int i = 0; i < t->n_buffers; i++)
-        out->buffers[i] = (unsigned long long)(uintptr_t)place(p, flight, t->buffers[i].from);
-    memcpy(out->args, t->args, t->args_bytes);
-}
-
-static void write_list(const qn_program *p, int flight, const qn_gpu_list *l,
-                       qn_cuda_resident_task *out)
-{
-    int first = 0, next = -1;
-    for (int i = 0; i < l->n_tasks; i++) {
-        write_task(p, flight, &l->tasks[i], &out[i]);
-        out[i].barrier = depends(l, first, i);
-        if (out[i].barrier) first = i;
-    }
-    for (int i = l->n_tasks - 1; i >= 0; i--) {
-        if (out[i].kernel == QN_GPU_N_KERNELS + QN_CUDA_product) next = i;
-        out[i].next_product = next;
-    }
-}
-
-static int make_resident(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
-{
-    size_t n_bytes = (size_t)list->n_tasks * sizeof(qn_cuda_resident_task);
-    qn_cuda_resident_task *tasks = malloc(n_bytes);
-    if (!tasks) return qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");
-    int rc = qn_cuda_device_alloc(d, 64, &p->barrier, e);
-    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
-        rc = qn_cuda_device_alloc(d, n_bytes, &p->tasks[i], e);
-        if (rc) break;
-        write_list(p, i, list, tasks);
-        // In the stream, behind the zeroing of this memory.
-        CUresult copied =
-            d->cu->cuMemcpyHtoDAsync_v2(qn_cuda_address(p->tasks[i]), tasks, n_bytes, d->stream);
-        if (copied == CUDA_SUCCESS) copied = d->cu->cuStreamSynchronize(d->stream);
-        rc = qn_cuda_driver_check(copied, "a task list", e);
-    }
-    free(tasks);
-    p->n_tasks = list->n_tasks;
-    p->n_groups = d->n_processors;
-    p->shared_bytes = d->shared_bytes - RESERVED_SHARED;
-    if (!rc)
-        rc = qn_cuda_driver_check(
-            d->cu->cuFuncSetAttribute(d->own[QN_CUDA_resident],
-                                      CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                      p->shared_bytes),
-            "the resident kernel's memory", e);
-    return rc;
-}
-
 // ---- compile ----
 
 static int has_results(const qn_plan *plan)
@@ -164,11 +89,18 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
+// The fused forms of CUDA's own take as many rows as the resident kernel; the dialect's take one.
+static int fuse_rows(const qn_device *d, const qn_plan *plan, const qn_program *p)
+{
+    int own = qn_cuda_products_all(d, p, plan) && qn_cuda_flash_all(plan);
+    return own ? QN_CUDA_RESIDENT_ROWS : 1;
+}
+
 // The plan as tasks in CUDA's forms.
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
 {
-    qn_gpu_options options = {.fuse = plan->max_rows == 1};
+    qn_gpu_options options = {.fuse_rows = fuse_rows(d, plan, p)};
     qn_gpu_list dialect = {0}, own = {0};
     int rc = 0;
     options.scratch_bytes = qn_gpu_scratch_bytes(plan);
@@ -193,7 +125,7 @@ static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *
     int rc = make_places(d, p, e);
     if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
     if (!rc) rc = make_list(d, plan, p, &list, e);
-    if (!rc && plan->max_rows <= RESIDENT_ROWS && d->resident) rc = make_resident(d, p, &list, e);
+    if (!rc && qn_cuda_resident_fits(d, plan, &list)) rc = qn_cuda_resident_make(d, p, &list, e);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc && !p->n_tasks; i++)
         rc = capture(d, p, i, &list, e);
     qn_gpu_list_free(&list);
@@ -233,8 +165,10 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
         qn_cuda_device_free(d, p->tasks[i]);
     }
     qn_cuda_products_forget(d, NULL, p);
-    qn_cuda_device_free(d, p->barrier);
+    qn_cuda_device_free(d, p->streams);
+    qn_cuda_device_free(d, p->progress);
     qn_cuda_device_free(d, p->scratch);
     qn_cuda_device_free(d, p->partials);
+    qn_cuda_device_free(d, p->sums);
     free(p);
 }

@@ -14,8 +14,12 @@ struct qn_program {
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT]; // where there is no resident task list
     int n_tasks;                           // of the resident list
     void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device
-    void *barrier;                         // two words
-    int n_groups, shared_bytes;            // of the resident kernel
+    void *streams;                         // qn_cuda_stream[], on the device
+    void *progress, *sums;                 // of the resident kernel: resident.h
+    uint32_t n_launches;                   // of the resident kernel
 };
+
+// Where a task's buffer is in a launch: what differs from launch to launch has a place of its own for each in flight.
+const void *qn_cuda_program_place(const qn_program *p, int flight, const void *address);
 
 #endif

@@ -1,6 +1,7 @@
-// The resident kernel: one launch a step of few rows. A group a multiprocessor walks the step's task list; groups wait for each
-// other only in front of tasks that depend on earlier ones. While a group waits, the weights that its next product begins with
-// are already on their way into the L2 cache, so that the memory stays busy over the ends of tasks.
+// The resident kernel: one launch a step of few rows. A group a multiprocessor walks the step's task list; the weights of its products
+// come by a ring of shared memory that runs on over all waits (ring.cuh).
+// Tasks are parted into epochs; a task may touch what an earlier epoch's wrote, never what its own wrote. Who has done its share of a
+// task says so in the epoch's counter, and the next epoch begins where the counter is complete. Counters run on from launch to launch.
 // Only one such kernel is in flight on a device (they share its stream), all its groups are resident at once (a cooperative
 // launch), and every wait is bounded.
 // Compiled with -dlcm=cg: what other groups wrote is read from L2, never from a stale line of L1.
@@ -10,36 +11,22 @@
 
 #include "backend/cuda/args.h"
 #include "backend/cuda/embed_packed.cuh"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/resident_product.cuh"
 #include "backend/gpu/kernels.h"
 
 #include "backend/cuda/attention.cuh"
 
-#define MAX_UNITS 96
-#define SPINS_MOST (1u << 27) // some seconds
-
 // ---- waiting for each other ----
 
-// barrier[0]: groups that have come; barrier[1]: barriers passed.
-FN void wait_for_all(uint *barrier)
+// Until the epoch before is over. `progress`: its counter.
+FN void wait_for_epoch(const uint *progress, uint expected)
 {
-    __syncthreads();
     if (threadIdx.x == 0) {
-        uint passed, now, spins = 0;
-        asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(passed) : "l"(barrier + 1) : "memory");
-        __threadfence();
-        if (atomicAdd(barrier, 1u) == gridDim.x - 1) {
-            barrier[0] = 0;
-            __threadfence();
-            atomicAdd(barrier + 1, 1u);
-        } else
-            do {
-                asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(barrier + 1) : "memory");
-                if (++spins > SPINS_MOST) __trap(); // the device counts as dead then
-            } while (now == passed);
-        __threadfence();
+        uint spins = 0;
+        while ((int)(qn_load_acquire(progress) - expected) < 0)
+            if (++spins > QN_SPINS_MOST) __trap();
     }
-    __syncthreads();
+    BARRIER();
 }
 
 // ---- bodies ----
@@ -99,43 +86,15 @@ FN void run_body(const qn_cuda_resident_task *t, int3 at, char *shared)
     }
 }
 
-FN void run_groups(const qn_cuda_resident_task *t, char *shared)
+FN void run_groups(const qn_cuda_resident_task *t, char *work, uint *progress)
 {
-    int nx = t->n_groups[0], ny = t->n_groups[1], n = nx * ny * t->n_groups[2];
+    int nx = t->n_groups[0], ny = t->n_groups[1], n = nx * ny * t->n_groups[2], n_done = 0;
     for (int g = blockIdx.x; g < n; g += gridDim.x) {
-        run_body(t, make_int3(g % nx, g / nx % ny, g / nx / ny), shared);
-        __syncthreads(); // the next group's threadgroup memory is the same
+        run_body(t, make_int3(g % nx, g / nx % ny, g / nx / ny), work);
+        BARRIER(); // the next group's threadgroup memory is the same
+        n_done++;
     }
-}
-
-// ---- products ----
-
-FN qn_product_buffers buffers_of(const qn_cuda_resident_task *t)
-{
-    qn_product_buffers b;
-    for (int i = 0; i < 3; i++) {
-        b.y[i] = (float *)t->buffers[i];
-        b.w[i] = (const uint4 *)t->buffers[5 + i];
-        b.bias[i] = (const void *)t->buffers[8 + i];
-    }
-    b.x = (const float *)t->buffers[3];
-    b.norm = (const void *)t->buffers[4];
-    b.counts = (const qn_step_counts *)t->buffers[11];
-    return b;
-}
-
-// What this warp will read first of a product goes to L2 now.
-FN void prefetch(const qn_cuda_resident_task *t)
-{
-    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
-    qn_product_buffers b = buffers_of(t);
-    int n_strips = a.gated ? (a.n_n[0] + 15) / 16 : qn_n_strips(a), n_groups = gridDim.x, group = blockIdx.x;
-    if (group >= n_strips) return;
-    qn_batch_of_units u = {group, n_groups, (n_strips - group + n_groups - 1) / n_groups, 0, qn_n_parts(a)};
-    int warp = threadIdx.x >> 5, n_steps;
-    if (warp >= qn_batch_n_units(a, &u)) return;
-    const uint4 *at = qn_unit_at(&b, a, &u, warp, &n_steps);
-    qn_prefetch_unit(at, n_steps);
+    if (threadIdx.x == 0 && n_done) qn_add_release(progress, n_done);
 }
 
 #ifdef QN_PROFILE
@@ -147,30 +106,56 @@ FN void prefetch(const qn_cuda_resident_task *t)
 #define PROFILE_REPORT(n_tasks)
 #endif
 
-extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS, 1)
-    resident(const qn_cuda_resident_task *tasks, int n_tasks, uint *barrier, int shared_bytes)
+// ---- the list ----
+
+// A task's words, a word a thread.
+FN uint task_word(const qn_cuda_resident_task *t)
 {
-    extern __shared__ __align__(16) char shared[];
-    int prefetched = -1;
+    return threadIdx.x < sizeof *t / 4 ? __ldg((const uint *)t + threadIdx.x) : 0;
+}
+FN void put_task_word(qn_cuda_resident_task *t, uint word)
+{
+    if (threadIdx.x < sizeof *t / 4) ((uint *)t)[threadIdx.x] = word;
+}
+
+static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thread");
+static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
+static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
+static_assert(2 * sizeof(qn_cuda_resident_task) + 2 * QN_SLOTS * QN_GPU_SIMDS * 8 + 16 <= QN_CUDA_RESIDENT_SIDE, "args.h");
+
+// progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
+extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
+    resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, uint *progress, uint launch,
+             const qn_step_counts *staged)
+{
+    extern __shared__ __align__(128) char shared[];
+    char *slots = shared + QN_CUDA_RESIDENT_WORK, *side = slots + QN_CUDA_RING_BYTES;
+    ulong *barriers = (ulong *)side;
+    qn_cuda_resident_task *room = (qn_cuda_resident_task *)(barriers + 2 * QN_SLOTS * QN_GPU_SIMDS);
+    int2 *rows = (int2 *)(room + 2);
+    int warp = threadIdx.x >> 5;
+    put_task_word(room, task_word(tasks));
+    if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
+    if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
+    __syncthreads();
+    if (warp >= QN_GPU_SIMDS) {
+        qn_ring_fill(streams, slots, barriers, *rows, warp - QN_GPU_SIMDS);
+        return;
+    }
+    qn_ring ring = qn_ring_of(slots, barriers, warp);
     PROFILE_BEGIN();
     for (int i = 0; i < n_tasks; i++) {
-        const qn_cuda_resident_task *t = tasks + i;
-        int next = t->next_product;
-        if (next >= 0 && next != prefetched) {
-            prefetch(tasks + next);
-            prefetched = next;
-        }
-        if (t->barrier) wait_for_all(barrier);
+        const qn_cuda_resident_task *t = room + i % 2;
+        uint next = i + 1 < n_tasks ? task_word(tasks + i + 1) : 0;
+        uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
+        if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
         PROFILE_START(t);
-        if (t->kernel != QN_GPU_N_KERNELS + QN_CUDA_product) {
-            run_groups(t, shared);
-            PROFILE_END();
-            continue;
-        }
-        qn_product_buffers b = buffers_of(t);
-        qn_product_run(&b, *(const qn_cuda_product_args *)t->args, shared, shared_bytes, MAX_UNITS, 0, blockIdx.x,
-                       gridDim.x);
-        __syncthreads();
+        if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product)
+            qn_resident_product_run(t, &ring, shared, *rows, counter, launch * (uint)n_tasks + (uint)i);
+        else
+            run_groups(t, shared, counter);
+        put_task_word(room + (i + 1) % 2, next);
+        BARRIER(); // also: the tasks' memory is free again
         PROFILE_END();
     }
     PROFILE_REPORT(n_tasks);

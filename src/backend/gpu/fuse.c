@@ -350,7 +350,7 @@ int qn_gpu_fuse(qn_gpu_lowering *l, int i)
 {
     static int (*const forms[])(qn_gpu_lowering *, int) = {fuse_project, fuse_gate_up, fuse_attend,
                                                            fuse_attention};
-    if (!l->options->fuse || l->plan->max_rows != 1) return 0;
+    if (l->plan->max_rows > l->options->fuse_rows) return 0;
     for (size_t j = 0; j < sizeof forms / sizeof *forms; j++) {
         int n = forms[j](l, i);
         if (n) return n;

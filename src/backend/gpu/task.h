@@ -39,7 +39,8 @@ typedef struct {
 typedef struct {
     void *scratch; // device memory of qn_gpu_scratch_bytes(plan), used between tasks of one launch
     size_t scratch_bytes; // its size
-    int fuse; // 1: plans of one row become few dispatches (norms, rotations and merges inside the products)
+    int fuse_rows; // plans of up to so many rows become few dispatches (norms, rotations and merges inside the products); the
+                   // dialect's own kernels for these take one row
     // Takes over a record (a product in the platform's own form): 1 when it appended its own tasks, 0 to have the dialect's. May be NULL.
     int (*claim)(void *context, const qn_record *r, const qn_plan *plan, qn_gpu_list *out);
     void *context;

@@ -91,7 +91,7 @@ static int add_all(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_e
 static int lower(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *list,
                  quern_error *e)
 {
-    qn_gpu_options o = {.fuse = 1, .scratch_bytes = qn_gpu_scratch_bytes(plan)};
+    qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = qn_gpu_scratch_bytes(plan)};
     if (o.scratch_bytes) {
         int rc = qn_metal_buffers_alloc(&d->buffers, o.scratch_bytes, &p->scratch, e);
         if (rc) return rc;

@@ -1,0 +1,242 @@
+// See resident.h.
+#include "backend/cuda/resident.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    RESERVED_SHARED = 1024, // of a group's shared memory, by the driver
+    UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
+    SUMS = 12, // buffer of a product's task
+};
+
+static int is_product(const qn_gpu_task *t)
+{
+    return (int)t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
+}
+
+static qn_cuda_product_args product_args(const qn_gpu_task *t)
+{
+    qn_cuda_product_args a;
+    memcpy(&a, t->args, sizeof a);
+    return a;
+}
+
+static int n_strips(const qn_cuda_product_args *a)
+{
+    int n = 0;
+    for (int i = 0; i < a->n_matrices; i++)
+        n += (a->n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
+    return n;
+}
+
+static int n_parts(const qn_cuda_product_args *a)
+{
+    return (a->padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
+}
+
+// Strips that are finished one by one: of a gated product, pairs.
+static int n_finished(const qn_cuda_product_args *a)
+{
+    return n_strips(a) / (a->gated ? 2 : 1);
+}
+
+// ---- fits ----
+
+// A group's rows of x, those parts of K that its warps may need, have room.
+static int has_room(const qn_device *d, int n_rows, const qn_cuda_product_args *a)
+{
+    enum { BESIDE = 64 };
+    int64_t strips = n_strips(a), steps = strips * (a->padded_k / QN_CUDA_STEP);
+    int64_t parts = (steps / d->n_processors + UNIT_STEPS) / (strips * UNIT_STEPS) + 2;
+    if (parts > n_parts(a)) parts = n_parts(a);
+    return parts * QN_CUDA_PART * 2 * n_rows <= QN_CUDA_RESIDENT_WORK - BESIDE;
+}
+
+int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
+{
+    if (!d->resident || plan->max_rows > QN_CUDA_RESIDENT_ROWS) return 0;
+    if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED + RESERVED_SHARED) return 0;
+    for (int i = 0; i < list->n_tasks; i++) {
+        qn_cuda_product_args a = product_args(&list->tasks[i]);
+        if (is_product(&list->tasks[i]) && !has_room(d, plan->max_rows, &a)) return 0;
+    }
+    return 1;
+}
+
+// ---- the list ----
+
+static int meet(const qn_access *a, const qn_access *b)
+{
+    const char *x = a->from, *y = b->from;
+    return (a->write || b->write) && x < y + b->n_bytes && y < x + a->n_bytes;
+}
+
+// 1 where task i touches what one since `first` wrote, or writes what one touched.
+static int depends(const qn_gpu_list *l, int first, int i)
+{
+    for (int j = first; j < i; j++)
+        for (int a = 0; a < l->tasks[j].n_buffers; a++)
+            for (int b = 0; b < l->tasks[i].n_buffers; b++)
+                if (meet(&l->tasks[j].buffers[a], &l->tasks[i].buffers[b])) return 1;
+    return 0;
+}
+
+static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
+{
+    enum { FIRST_WEIGHTS = 5 };
+    qn_cuda_product_args a = product_args(t);
+    int64_t n_warps = (int64_t)d->n_processors * QN_GPU_N_SIMDS;
+    qn_cuda_stream s = {.n_strips = n_strips(&a),
+                        .n_full = a.padded_k / QN_CUDA_PART,
+                        .rest_steps = a.padded_k % QN_CUDA_PART / QN_CUDA_STEP,
+                        .strip_bytes = a.padded_k * QN_CUDA_STEP * 2,
+                        .over_outputs = a.over_outputs};
+    for (int i = 0; i < a.n_matrices; i++) {
+        s.w[i] = (unsigned long long)(uintptr_t)t->buffers[FIRST_WEIGHTS + i].from;
+        s.strips[i] = (a.n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
+    }
+    int64_t n_steps = (int64_t)s.n_strips * (a.padded_k / QN_CUDA_STEP);
+    s.share = (int)(n_steps / n_warps);
+    s.share_rest = (int)(n_steps % n_warps);
+    return s;
+}
+
+// What the list needs, and where a list in the making is.
+typedef struct {
+    qn_cuda_resident_task *tasks; // NULL: only counted
+    qn_cuda_stream *streams;
+    int n_streams, epoch;
+    size_t sums, most_sums; // in units: of this epoch so far, and the most of one
+    int arrivals, before; // of this epoch, and of the one before
+} maker;
+
+static void begin_epoch(maker *m)
+{
+    m->before = m->arrivals;
+    m->arrivals = 0;
+    m->sums = 0;
+    m->epoch++;
+}
+
+static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
+                       qn_cuda_resident_task *out)
+{
+    for (int i = 0; i < 3; i++)
+        out->n_groups[i] = (int)t->n_groups[i];
+    for (int i = 0; i < t->n_buffers; i++)
+        out->buffers[i] = (unsigned long long)(uintptr_t)qn_cuda_program_place(
+            p, flight, t->buffers[i].from);
+    memcpy(out->args, t->args, t->args_bytes);
+}
+
+// Room for a product's sums, none of which another of the epoch has.
+static void make_product(maker *m, const qn_device *d, const qn_program *p, const qn_gpu_task *t,
+                         qn_cuda_resident_task *out)
+{
+    qn_cuda_product_args a = product_args(t);
+    if (out) {
+        char *sums = (char *)p->sums + m->sums * QN_CUDA_UNIT_FLOATS * sizeof(uint64_t);
+        out->buffers[SUMS] = (unsigned long long)(uintptr_t)sums;
+        out->arrivals = n_finished(&a);
+        out->stream = m->streams[m->n_streams] = make_stream(d, t);
+    }
+    m->n_streams++;
+    m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a);
+    if (m->sums > m->most_sums) m->most_sums = m->sums;
+}
+
+static void make_list(maker *m, const qn_device *d, const qn_program *p, int flight,
+                      const qn_gpu_list *l)
+{
+    int first = 0;
+    for (int i = 0; i < l->n_tasks; i++) {
+        const qn_gpu_task *t = &l->tasks[i];
+        qn_cuda_resident_task *out = m->tasks ? &m->tasks[i] : NULL;
+        int waits = depends(l, first, i);
+        if (waits) {
+            begin_epoch(m);
+            first = i;
+        }
+        if (out) {
+            *out = (qn_cuda_resident_task){.kernel = (int)t->kernel,
+                                           .epoch = m->epoch,
+                                           .waits = waits,
+                                           .expected = m->before};
+            write_task(p, flight, t, out);
+        }
+        qn_cuda_product_args a = product_args(t);
+        if (is_product(t)) make_product(m, d, p, t, out);
+        m->arrivals += is_product(t) ? n_finished(&a)
+                                     : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
+    }
+    if (m->streams) m->streams[m->n_streams] = m->streams[m->n_streams + 1] = (qn_cuda_stream){.end = 1};
+}
+
+// In the stream, behind the zeroing of the memory.
+static int copy_over(qn_device *d, void *to, const void *from, size_t n_bytes, quern_error *e)
+{
+    CUresult rc = d->cu->cuMemcpyHtoDAsync_v2(qn_cuda_address(to), from, n_bytes, d->stream);
+    if (rc == CUDA_SUCCESS) rc = d->cu->cuStreamSynchronize(d->stream);
+    return qn_cuda_driver_check(rc, "a task list", e);
+}
+
+static int make_room(qn_device *d, qn_program *p, const maker *m, quern_error *e)
+{
+    size_t sums = m->most_sums * QN_CUDA_UNIT_FLOATS * sizeof(uint64_t);
+    size_t progress = ((size_t)m->epoch + 1) * QN_CUDA_PROGRESS_WORDS * 4;
+    int rc = qn_cuda_device_alloc(d, progress, &p->progress, e);
+    if (!rc && sums) rc = qn_cuda_device_alloc(d, sums, &p->sums, e);
+    return rc;
+}
+
+static int write_lists(qn_device *d, qn_program *p, const qn_gpu_list *list, int n_streams,
+                       maker *room, quern_error *e)
+{
+    size_t task_bytes = (size_t)list->n_tasks * sizeof *room->tasks;
+    size_t stream_bytes = (size_t)n_streams * sizeof *room->streams;
+    int rc = qn_cuda_device_alloc(d, stream_bytes, &p->streams, e);
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
+        maker m = {.tasks = room->tasks, .streams = room->streams};
+        make_list(&m, d, p, i, list);
+        rc = qn_cuda_device_alloc(d, task_bytes, &p->tasks[i], e);
+        if (!rc) rc = copy_over(d, p->tasks[i], m.tasks, task_bytes, e);
+    }
+    return rc ? rc : copy_over(d, p->streams, room->streams, stream_bytes, e);
+}
+
+int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
+{
+    enum { ENDS = 2 }; // the kernel looks one further than the end
+    maker m = {0};
+    make_list(&m, d, p, 0, list);
+    int n_streams = m.n_streams + ENDS, rc = make_room(d, p, &m, e);
+    m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
+    m.streams = malloc((size_t)n_streams * sizeof *m.streams);
+    if (!rc && (!m.tasks || !m.streams))
+        rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");
+    if (!rc) rc = write_lists(d, p, list, n_streams, &m, e);
+    free(m.tasks);
+    free(m.streams);
+    p->n_tasks = list->n_tasks;
+    return rc ? rc
+              : qn_cuda_driver_check(
+                    d->cu->cuFuncSetAttribute(d->own[QN_CUDA_resident],
+                                              CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                              QN_CUDA_RESIDENT_SHARED),
+                    "the resident kernel's memory", e);
+}
+
+CUresult qn_cuda_resident_start(qn_device *d, qn_program *p, int flight)
+{
+    CUdeviceptr tasks = qn_cuda_address(p->tasks[flight]), streams = qn_cuda_address(p->streams);
+    CUdeviceptr progress = qn_cuda_address(p->progress);
+    CUdeviceptr counts = qn_cuda_address(p->step[flight]); // the step block begins with them
+    uint32_t launch = ++p->n_launches;
+    int n_tasks = p->n_tasks;
+    void *parameters[] = {&tasks, &n_tasks, &streams, &progress, &launch, &counts};
+    return d->cu->cuLaunchCooperativeKernel(
+        d->own[QN_CUDA_resident], (unsigned)d->n_processors, 1, 1,
+        QN_CUDA_RESIDENT_THREADS, 1, 1,
+        QN_CUDA_RESIDENT_SHARED, d->stream, parameters);
+}

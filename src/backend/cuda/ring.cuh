@@ -1,0 +1,195 @@
+// The stream of weights of the resident kernel: what each warp will multiply with, over all products of the step and in their
+// order, comes through a ring of shared memory of its own. The order is known beforehand, so the copies run on across the ends of
+// products and over every wait between them.
+// Warps of their own start the copies, no more of them at a time than keep the memory busy: a load or a fence of the other
+// warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
+// The units of a product (a part of K of a strip of 16 rows, product.cuh) are ordered by part, then by strip; every warp of the grid
+// has a run of them of nearly the same number of steps.
+#ifndef QN_BACKEND_CUDA_RING_CUH
+#define QN_BACKEND_CUDA_RING_CUH
+#include "backend/cuda/product.cuh"
+
+#ifndef QN_SLOTS_ON_WAY // bench/ tries others
+#define QN_SLOTS_ON_WAY 3 // of the rings of a filling warp, at most
+#endif
+#define QN_SLOT_STEPS 8
+#define QN_SLOTS 4     // of a warp's ring
+#define QN_FILLERS 4   // warps that fill
+#define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
+#define QN_SLOT_BYTES (QN_SLOT_STEPS * 512)
+#define QN_SPINS_MOST 0x4000000 // some seconds; then the device counts as dead
+
+// ---- which units ----
+
+// First unit of warp `warp`: every warp's share of the steps begins at a whole unit.
+FN int qn_first_unit(const qn_cuda_stream *s, int warp, int n_warps)
+{
+    int step = warp * s->share + warp * s->share_rest / n_warps, full = s->n_full * s->n_strips * QN_STEPS_A_PART;
+    if (step <= full) return (step + QN_STEPS_A_PART - 1) / QN_STEPS_A_PART;
+    return s->n_full * s->n_strips + (step - full + s->rest_steps - 1) / s->rest_steps;
+}
+
+FN int qn_unit_part(const qn_cuda_stream *s, int unit)
+{
+    int part = unit / s->n_strips;
+    return part < s->n_full ? part : s->n_full;
+}
+
+FN int qn_part_steps(const qn_cuda_stream *s, int part)
+{
+    return part < s->n_full ? QN_STEPS_A_PART : s->rest_steps;
+}
+
+// ---- the walk, of one lane ----
+
+// A place in one warp's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
+// beginning of a product has been on its way for a whole product.
+typedef struct {
+    const qn_cuda_stream *streams;
+    qn_cuda_stream now, next;
+    int index;       // of `next`
+    int warp;        // whose stream it is, of the grid
+    int2 rows;       // of the step, and outputs
+    int units, left; // units with this one; steps left of this one; units < 0: the stream is over
+    int strip, part;
+    ulong from;
+} qn_walker;
+
+FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
+{
+    qn_cuda_stream s;
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof s / 8); i++)
+        ((ulong *)&s)[i] = __ldg((const ulong *)from + i);
+    return s;
+}
+
+// To the beginning of a unit.
+FN void qn_walker_place(qn_walker *w)
+{
+    int m = 0, strip = w->strip;
+    ulong at = w->now.w[0];
+    if (strip >= w->now.strips[0] && w->now.strips[1]) strip -= w->now.strips[0], at = w->now.w[1], m = 1;
+    if (m == 1 && strip >= w->now.strips[1] && w->now.strips[2]) strip -= w->now.strips[1], at = w->now.w[2];
+    w->left = qn_part_steps(&w->now, w->part);
+    w->from = at + (ulong)strip * (ulong)w->now.strip_bytes + (ulong)w->part * (QN_STEPS_A_PART * 512);
+}
+
+// To the first unit that the warp has of the products from `next` on.
+FN void qn_walker_enter(qn_walker *w)
+{
+    int n_warps = (int)gridDim.x * QN_GPU_SIMDS;
+    for (;;) {
+        w->now = w->next;
+        w->units = -1;
+        if (w->now.end) return;
+        w->next = qn_load_stream(w->streams + ++w->index);
+        if ((w->now.over_outputs ? w->rows.y : w->rows.x) == 0) continue;
+        int unit = qn_first_unit(&w->now, w->warp, n_warps);
+        w->units = qn_first_unit(&w->now, w->warp + 1, n_warps) - unit;
+        if (w->units == 0) continue;
+        w->part = qn_unit_part(&w->now, unit);
+        w->strip = unit - w->part * w->now.n_strips;
+        qn_walker_place(w);
+        return;
+    }
+}
+
+FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, int warp, int2 rows)
+{
+    w->streams = streams;
+    w->warp = warp;
+    w->rows = rows;
+    w->index = 0;
+    w->next = qn_load_stream(streams);
+    qn_walker_enter(w);
+}
+
+// The next slot's weights.
+FN ulong qn_walker_next(qn_walker *w)
+{
+    ulong from = w->from;
+    w->from += QN_SLOT_BYTES;
+    w->left -= QN_SLOT_STEPS;
+    if (w->left > 0) return from;
+    if (--w->units == 0) {
+        qn_walker_enter(w);
+        return from;
+    }
+    if (++w->strip == w->now.n_strips) w->strip = 0, w->part++;
+    qn_walker_place(w);
+    return from;
+}
+
+// ---- the ring ----
+
+// A place in a warp's ring.
+typedef struct {
+    uint slots, full, empty; // shared memory: slots, and an mbarrier a slot each: its weights have come; all lanes have read it
+    int slot, phase;
+} qn_ring;
+
+FN void qn_ring_advance(qn_ring *r)
+{
+    if (++r->slot < QN_SLOTS) return;
+    r->slot = 0;
+    r->phase ^= 1;
+}
+
+FN qn_ring qn_ring_of(char *slots, ulong *barriers, int warp)
+{
+    uint full = qn_shared_address(barriers) + warp * QN_SLOTS * 8;
+    qn_ring r = {qn_shared_address(slots) + warp * QN_SLOTS * QN_SLOT_BYTES, full, full + QN_SLOTS * QN_GPU_SIMDS * 8, 0, 0};
+    return r;
+}
+
+// One warp for all; a barrier of the group follows.
+FN void qn_ring_init(ulong *barriers)
+{
+    for (int i = threadIdx.x & 31; i < 2 * QN_SLOTS * QN_GPU_SIMDS; i += 32)
+        qn_barrier_init(qn_shared_address(barriers + i));
+    qn_barrier_init_fence();
+}
+
+// This lane's fragments of the ring's next steps.
+FN void qn_ring_read(qn_ring *r, uint4 to[QN_SLOT_STEPS])
+{
+    qn_barrier_wait(r->full + r->slot * 8, r->phase, QN_SPINS_MOST);
+    uint at = r->slots + r->slot * QN_SLOT_BYTES + (threadIdx.x & 31) * 16;
+#pragma unroll
+    for (int i = 0; i < QN_SLOT_STEPS; i++)
+        to[i] = qn_load_shared4(at + i * 512);
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) qn_barrier_arrive(r->empty + r->slot * 8);
+    qn_ring_advance(r);
+}
+
+// A filling warp, `filler` of QN_FILLERS: a lane a ring.
+static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, char *slots, ulong *barriers, int2 rows,
+                                                 int filler)
+{
+    int lane = threadIdx.x & 31, warp = filler * QN_RINGS_EACH + lane % QN_RINGS_EACH;
+    int on_way = 0, n = 0; // started: n
+    uint idle = 0;
+    qn_ring r = qn_ring_of(slots, barriers, warp), come = r; // come: the first that has not come yet
+    qn_walker w;
+    qn_walker_begin(&w, streams, (int)blockIdx.x * QN_GPU_SIMDS + warp, rows);
+    if (lane >= QN_RINGS_EACH) w.units = -1;
+    for (;;) {
+        if (on_way && qn_barrier_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
+        bool may = w.units >= 0 && (n < QN_SLOTS || qn_barrier_over(r.empty + r.slot * 8, r.phase ^ 1));
+        uint one = __ballot_sync(~0u, on_way > 0), more = __ballot_sync(~0u, on_way > 1), want = __ballot_sync(~0u, may);
+        int all = __popc(one) + __popc(more) + __popc(want & ((1u << lane) - 1));
+        if (may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY))) {
+            qn_copy_bulk(r.slots + r.slot * QN_SLOT_BYTES, qn_walker_next(&w), QN_SLOT_BYTES, r.full + r.slot * 8);
+            qn_ring_advance(&r);
+            on_way++;
+            n++;
+        }
+        if (__all_sync(~0u, w.units < 0)) return;
+        idle = want ? 0 : idle + 1;
+        if (idle > QN_SPINS_MOST) __trap();
+    }
+}
+
+#endif
