@@ -5,12 +5,25 @@ enum { PROFILE_KINDS = 100 };
 static __device__ int profile_launches;
 static __device__ long long profile_waits[PROFILE_KINDS], profile_works[PROFILE_KINDS];
 static __device__ int profile_counts[PROFILE_KINDS];
+enum { PROFILE_PHASES = 5 };
+static __device__ long long profile_phases[PROFILE_KINDS][PROFILE_PHASES], profile_phase_from;
+// A product's phases by the first group's first warp: the end of number n (0 the norms' inverses, 1 the rows of x, 2 its units, 3 the
+// strips that it finishes, 4 the release).
+#define PROFILE_PHASE(a, n)                                                                                            \
+    if (blockIdx.x == 0 && threadIdx.x == 0) {                                                                         \
+        long long now = clock64();                                                                                     \
+        profile_phases[90 + (a).source + 4 * (a).gated][n] += now - profile_phase_from;                                \
+        profile_phase_from = now;                                                                                      \
+    }
+#define PROFILE_PHASES_FROM()                                                                                          \
+    if (blockIdx.x == 0 && threadIdx.x == 0) profile_phase_from = clock64()
 
 #define PROFILE_BEGIN()                                                                                                \
     int profile_kind = 0;                                                                                              \
     bool profile_on = blockIdx.x == 0 && threadIdx.x == 0;                                                             \
     for (int i = 0; profile_on && i < PROFILE_KINDS; i++)                                                              \
-        profile_waits[i] = profile_works[i] = profile_counts[i] = 0;                                                   \
+        profile_waits[i] = profile_works[i] = profile_counts[i] = profile_phases[i][0] = profile_phases[i][1] =        \
+            profile_phases[i][2] = profile_phases[i][3] = profile_phases[i][4] = 0;                                    \
     long long profile_from = clock64()
 #define PROFILE_START(t)                                                                                               \
     profile_kind = (t)->kernel;                                                                                        \
@@ -25,5 +38,6 @@ static __device__ int profile_counts[PROFILE_KINDS];
 #define PROFILE_REPORT(n_tasks)                                                                                        \
     for (int i = 0, now = profile_on && (n_tasks) > 100 && profile_launches++ == 50; now && i < PROFILE_KINDS; i++)    \
         if (profile_counts[i])                                                                                         \
-    printf("task %d x %d: waited %.1f, worked %.1f kcycles\n", i, profile_counts[i], profile_waits[i] * 1e-3,          \
-           profile_works[i] * 1e-3)
+    printf("task %d x %d: waited %.1f, worked %.1f kcycles (%.1f, %.1f, %.1f, %.1f, %.1f)\n", i, profile_counts[i],     \
+           profile_waits[i] * 1e-3, profile_works[i] * 1e-3, profile_phases[i][0] * 1e-3, profile_phases[i][1] * 1e-3, \
+           profile_phases[i][2] * 1e-3, profile_phases[i][3] * 1e-3, profile_phases[i][4] * 1e-3)

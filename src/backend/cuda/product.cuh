@@ -66,14 +66,19 @@ template <int TYPE> FN uint qn_pack2(float low, float high)
     return TYPE == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
 }
 
-// Number k of a row whose attention's partials are at x.
-FN float qn_merged_at(const qn_cuda_product_args &a, const float *x, int k, int position)
+// Numbers k and k + 1 of a row whose attention's partials are at x; k is even, and so are heads.
+FN float2 qn_merged_at(const qn_cuda_product_args &a, const float *x, int k, int position)
 {
+    int head = k / a.head_dim, d = k % a.head_dim;
     if (position < QN_PIECE) { // one split, with nothing to join
-        const float *part = x + (ulong)(k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
-        return part[k % a.head_dim] / part[a.head_dim + 1];
+        const float *part = x + (ulong)head * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+        float2 v = __ldcg((const float2 *)(part + d));
+        float l = __ldcg(part + a.head_dim + 1);
+        return make_float2(v.x / l, v.y / l);
     }
-    return qn_merged(x, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, qn_first_seen(position, a.window), position);
+    int first = qn_first_seen(position, a.window);
+    return make_float2(qn_merged(x, head, d, a.head_dim, a.n_splits, first, position),
+                       qn_merged(x, head, d + 1, a.head_dim, a.n_splits, first, position));
 }
 
 // Two neighbouring numbers of a row, as the product takes them.
@@ -83,9 +88,8 @@ FN uint qn_source2(const qn_product_buffers *b, const qn_cuda_product_args &a, c
 {
     float low = 0.0f, high = 0.0f;
     if (SOURCE == QN_CUDA_MERGE) {
-        if (k < a.n_k) low = qn_merged_at(a, x, k, position);
-        if (k + 1 < a.n_k) high = qn_merged_at(a, x, k + 1, position);
-        return qn_pack2<TYPE>(low, high);
+        float2 v = k < a.n_k ? qn_merged_at(a, x, k, position) : make_float2(0, 0);
+        return qn_pack2<TYPE>(v.x, v.y);
     }
     if (k + 1 < a.n_k && a.n_k % 2 == 0) {
         float2 v = __ldcg((const float2 *)(x + k));
@@ -107,21 +111,18 @@ static __device__ __noinline__ void qn_stage_source(const qn_product_buffers *b,
                                                     const qn_product_room *room, int row0, int n_rows, int first, int end)
 {
     int n = (end - first) * 4;
-    for (int r = 0; r < n_rows; r++) {
-        int row = row0 + r;
-        ulong line = (ulong)a.n_k;
-        if (SOURCE == QN_CUDA_MERGE) line = (ulong)(a.n_k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+    ulong line = (ulong)a.n_k;
+    if (SOURCE == QN_CUDA_MERGE) line = (ulong)(a.n_k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+#pragma unroll SOURCE == QN_CUDA_MERGE ? 4 : 8
+    for (int i = threadIdx.x; i < n * n_rows; i += QN_GPU_THREADS) {
+        int r = i / n, j = i - r * n, row = row0 + r, k = (first + j / 4) * 16 + (j % 4) * 2;
         const float *x = b->x + (ulong)row * line;
-        int position = SOURCE == QN_CUDA_MERGE ? ((const qn_row *)b->norm)[row].position : 0;
+        int position = SOURCE == QN_CUDA_MERGE ? __ldcg(&((const qn_row *)b->norm)[row].position) : 0;
         float inverse = SOURCE == QN_CUDA_NORM ? room->inverses[r] : 0.0f;
-#pragma unroll SOURCE == QN_CUDA_MERGE ? 2 : 4
-        for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS) {
-            int k = (first + i / 4) * 16 + (i % 4) * 2;
-            uint2 v;
-            v.x = qn_source2<TYPE, SOURCE>(b, a, x, k, inverse, position);
-            v.y = qn_source2<TYPE, SOURCE>(b, a, x, k + 8, inverse, position);
-            room->xs[((i / 4) * n_rows + r) * 4 + i % 4] = v;
-        }
+        uint2 v;
+        v.x = qn_source2<TYPE, SOURCE>(b, a, x, k, inverse, position);
+        v.y = qn_source2<TYPE, SOURCE>(b, a, x, k + 8, inverse, position);
+        room->xs[((j / 4) * n_rows + r) * 4 + j % 4] = v;
     }
 }
 template <int TYPE>

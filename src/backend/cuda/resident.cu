@@ -11,8 +11,21 @@
 
 #include "backend/cuda/args.h"
 #include "backend/cuda/embed_packed.cuh"
-#include "backend/cuda/resident_product.cuh"
+#include "backend/cuda/product.cuh"
 #include "backend/gpu/kernels.h"
+
+#ifdef QN_PROFILE
+#include <resident_profile.cuh> // bench/: where the first group's time goes
+#else
+#define PROFILE_PHASE(a, n)
+#define PROFILE_PHASES_FROM()
+#define PROFILE_BEGIN()
+#define PROFILE_START(t)
+#define PROFILE_END()
+#define PROFILE_REPORT(n_tasks)
+#endif
+
+#include "backend/cuda/resident_product.cuh"
 
 #include "backend/cuda/attention.cuh"
 
@@ -97,15 +110,6 @@ FN void run_groups(const qn_cuda_resident_task *t, char *work, uint *progress)
     if (threadIdx.x == 0 && n_done) qn_add_release(progress, n_done);
 }
 
-#ifdef QN_PROFILE
-#include <resident_profile.cuh> // bench/: where the first group's time goes
-#else
-#define PROFILE_BEGIN()
-#define PROFILE_START(t)
-#define PROFILE_END()
-#define PROFILE_REPORT(n_tasks)
-#endif
-
 // ---- the list ----
 
 // A task's words, a word a thread.
@@ -148,6 +152,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         const qn_cuda_resident_task *t = room + i % 2;
         uint next = i + 1 < n_tasks ? task_word(tasks + i + 1) : 0;
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
+        if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product) qn_resident_product_prefetch(t);
         if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
         PROFILE_START(t);
         if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product)

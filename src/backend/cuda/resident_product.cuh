@@ -86,6 +86,7 @@ FN void qn_finish_strips(const qn_resident_product *p)
             qn_finish_plain(&p->b, a, strip, j % 16, j / 16, sum);
     }
     __syncwarp();
+    PROFILE_PHASE(*p->a, 3);
     if ((threadIdx.x & 31) == 0) qn_add_release(p->progress, end - first);
 }
 
@@ -147,6 +148,21 @@ FN void qn_resident_inverses(const qn_resident_product *p, const qn_product_room
     BARRIER();
 }
 
+FN void qn_prefetch_numbers(const void *from, int type, int n)
+{
+    int n_bytes = type < 0 ? 0 : n * (type == 0 ? 4 : 2);
+    for (int i = threadIdx.x * 128; i < n_bytes; i += QN_GPU_THREADS * 128)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)from + i));
+}
+// What a product reads beside x and its weights goes to L2: the weights that stream by have swept it out.
+FN void qn_resident_product_prefetch(const qn_cuda_resident_task *t)
+{
+    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
+    if (a.source == QN_CUDA_NORM) qn_prefetch_numbers((const void *)t->buffers[4], a.norm_type, a.n_k);
+    for (int m = 0; m < a.n_matrices; m++)
+        qn_prefetch_numbers((const void *)t->buffers[8 + m], a.bias[m], a.n_n[m]);
+}
+
 // A task's product, by the whole group. `t` in shared memory; `work`: the group's room for the rows of x; rows: of the step, and
 // outputs; mark: of this product in this launch.
 FN void qn_resident_product_run(const qn_cuda_resident_task *t, qn_ring *ring, char *work, int2 rows, uint *progress,
@@ -172,17 +188,22 @@ FN void qn_resident_product_run(const qn_cuda_resident_task *t, qn_ring *ring, c
     room.xs = (uint2 *)(work + 64);
     if (threadIdx.x == 0) *room.zeros = make_uint2(0, 0);
     qn_group_parts(p.s, &first, &end);
+    PROFILE_PHASES_FROM();
     if (first < end) {
         if (p.a->source == QN_CUDA_NORM) qn_resident_inverses(&p, &room);
+        PROFILE_PHASE(*p.a, 0);
         int last_step = end * QN_STEPS_A_PART < p.a->padded_k / 16 ? end * QN_STEPS_A_PART : p.a->padded_k / 16;
         qn_stage_rows(&p.b, *p.a, &room, 0, p.n_rows, first * QN_STEPS_A_PART, last_step);
         BARRIER();
+        PROFILE_PHASE(*p.a, 1);
         if (p.a->type == 1)
             qn_multiply_run<1>(&p, ring, &room, first);
         else
             qn_multiply_run<2>(&p, ring, &room, first);
     }
+    PROFILE_PHASE(*p.a, 2);
     qn_finish_strips(&p);
+    PROFILE_PHASE(*p.a, 4);
 }
 
 #endif

@@ -10,7 +10,7 @@
 #include "backend/cuda/product.cuh"
 
 #ifndef QN_SLOTS_ON_WAY // bench/ tries others
-#define QN_SLOTS_ON_WAY 3 // of the rings of a filling warp, at most
+#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most
 #endif
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring

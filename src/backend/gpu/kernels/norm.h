@@ -13,6 +13,7 @@ FN float qn_square4(GLOBAL const float *x, int i, int width, float sum)
 FN float qn_squares(GLOBAL const float *x, int width, int lane)
 {
     float sum = 0.0f;
+#pragma unroll 4
     for (int i = 4 * lane; i < width; i += 128)
         sum = qn_square4(x, i, width, sum);
     return sum;
@@ -31,10 +32,19 @@ KERNEL(rms_norm, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, we
     ulong at = (ulong)g * (ulong)a.width;
     float sum = SG_SUM(qn_squares(x + at, a.width, LANE));
     float inverse = qn_inverse(sum, a.width, a.eps);
-    // A lane writes the fours that it has read: y may be x.
-    for (int k = 4 * LANE; k < a.width; k += 128)
-        for (int i = k; i < k + 4 && i < a.width; i++)
-            y[at + (ulong)i] = qn_load(weight, a.type, (ulong)i) * (x[at + (ulong)i] * inverse);
+    // A lane writes the fours that it has read, 16 numbers at a time: y may be x.
+    for (int k = 4 * LANE; k < a.width; k += 512) {
+        float v[16], w[16];
+        for (int j = 0; j < 16; j++) {
+            int i = k + 128 * (j / 4) + j % 4, there = i < a.width;
+            v[j] = there ? x[at + (ulong)i] : 0.0f;
+            w[j] = there ? qn_load(weight, a.type, (ulong)i) : 0.0f;
+        }
+        for (int j = 0; j < 16; j++) {
+            int i = k + 128 * (j / 4) + j % 4;
+            if (i < a.width) y[at + (ulong)i] = w[j] * (v[j] * inverse);
+        }
+    }
 }
 
 #endif
