@@ -103,7 +103,8 @@ def ninja(build, *targets, env=None):
 
 def server(build, count):
     """The black-box server tests, over a scripted engine and over the real one."""
-    if count.result(ninja(build, "tests/server/quern_fake_server"), "build of the server over a scripted engine"):
+    if count.result(ninja(build, "tests/server/quern_fake_server", "tests/server/quern_dying"),
+                    "build of the server over a scripted engine, and on a device that dies"):
         pytest("tests/server", count, build / "quern", "server")
 
 
@@ -115,7 +116,7 @@ def setup(build, *options, env=None):
         if done.returncode:
             print(done.stdout[-4000:])
             return False
-    return ninja(build, "quern", "tests/server/quern_fake_server", "meson-test-prereq", env=env)
+    return ninja(build, "quern", "tests/server/quern_fake_server", "tests/server/quern_dying", "meson-test-prereq", env=env)
 
 
 # ---- ./run tests ----

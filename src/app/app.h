@@ -10,7 +10,7 @@ enum { QN_EXIT_DONE = 0, QN_EXIT_FAILED = 1, QN_EXIT_USAGE = 2 };
 // One command of the table in main.c.
 typedef struct {
     const char *name;
-    int (*run)(int argc, char **argv); // argv[0] is the command's name
+    int (*run)(int argc, char **argv); // argv[0] is the command's name, argv[-1] the program's
     const char *help;                  // one line
 } qn_command;
 
