@@ -157,6 +157,7 @@ TESTS = {
     "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
     "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
     "server": server,
+    "pull": lambda build, count: pytest("tests/pull", count, build / "quern", "pull"),
     "models": models,
 }
 
@@ -190,6 +191,7 @@ def sanitizers(build, count):
     c_tests(to, {"unit", "ops"}, count, env, timeout=1200)
     pytest("tests/golden", count, to / "quern", "golden-asan", env)
     pytest("tests/server", count, to / "quern", "server-asan", env)
+    pytest("tests/pull", count, to / "quern", "pull-asan", env)
 
 
 def threads(build, count):
