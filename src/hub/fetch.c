@@ -134,6 +134,7 @@ static int take_up(fetch *x, quern_error *e)
     while (n > 0 && (n = pread(x->fd, bytes, READ_BYTES, (off_t)x->have)) > 0) {
         if (!qn_hub_hash_add(x->hash, bytes, (size_t)n)) n = -1;
         if (n > 0) x->have += (uint64_t)n;
+        qn_hub_tell(x->session, QN_HUB_BYTES, x->file, x->have, NULL);
     }
     free(bytes);
     if (n < 0 || x->have > x->file->size) return start_over(x, e);

@@ -89,7 +89,7 @@ def test_requests_in_flight_get_their_errors_and_new_ones_the_new_process(serve)
         assert again.result()["text"] == text
     kept.close()
     assert server.process.poll() is None, server.stderr
-    assert len(re.findall("starts afresh", server.stderr)) == 1
+    assert len(re.findall("starts afresh", server.stderr)) == 1 and "the device has failed: DYING_AS_TOLD" in server.stderr
     assert server.performance()["server"]["accepted_total"] == 1, "the new process counts from the start"
     if os.path.exists("/proc/self/fd"):
         server.wait_for(lambda p: p["server"]["running"] == 0)
