@@ -8,9 +8,11 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -31,11 +33,11 @@ def binary():
 
 @pytest.fixture
 def serve(binary, tmp_path):
-    """Starts a server; kill(how) writes the file that ends its device."""
+    """Starts a server; its die(how) writes the file that ends its device."""
     servers = []
 
-    def start(**env):
-        words = [binary, "serve", "--port", "0", "--threads", "1", "--model", f"m={real_models()[0].split('=', 1)[1]}"]
+    def start(program=binary, **env):
+        words = [program, "serve", "--port", "0", "--threads", "1", "--model", f"m={real_models()[0].split('=', 1)[1]}"]
         server = Server(words, {"QUERN_DYING": str(tmp_path / "die"), **env})
         server.die = lambda how="once": (tmp_path / "die.new").write_text(how) and os.rename(tmp_path / "die.new", tmp_path / "die")
         servers.append(server)
@@ -98,6 +100,29 @@ def test_requests_in_flight_get_their_errors_and_new_ones_the_new_process(serve)
         assert server.post("/generate", SHORT).status == 500
         assert server.generate(**SHORT)["text"] == text
         wait_until(lambda: len(sockets_of(server.process.pid)) <= n)
+    server.stop()
+
+
+def test_no_connection_is_refused_at_any_time(serve, binary, tmp_path):
+    program = tmp_path / "quern"
+    shutil.copy(binary, program)
+    server = serve(program)
+    refused, over = [], threading.Event()
+
+    def knock():
+        while not over.wait(0.01):
+            with socket.socket() as c:
+                refused.append(c.connect_ex(("127.0.0.1", server.port)))
+    knocker = threading.Thread(target=knock)
+    knocker.start()
+    program.unlink()  # an update, say: the program that runs is still there
+    for _ in range(2):
+        server.die()
+        assert server.post("/generate", SHORT).status == 500
+        assert server.generate(**SHORT)["usage"]["completion_tokens"] == 8
+    over.set()
+    knocker.join()
+    assert len(refused) > 50 and not any(refused), refused
     server.stop()
 
 
