@@ -77,6 +77,8 @@ typedef struct quern_runtime_info {
 } quern_runtime_info;
 
 void quern_runtime_get_info(quern_runtime *rt, quern_runtime_info *out);
+/* True once the device has failed: every request on it ends with QUERN_E_DEVICE, and only a new process can help. */
+bool quern_runtime_has_failed(const quern_runtime *rt);
 /* Measures the device's read bandwidth (about 0.3 s; blocks). */
 void quern_runtime_measure(quern_runtime *rt);
 

@@ -17,7 +17,7 @@ if [ ! -f "$root/complete" ]; then
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Debug::NoLocking=1 -o APT::Sandbox::User=root
     apt-get "$@" update
     apt-get "$@" --no-install-recommends --download-only install libc6-dev libmicrohttpd-dev libwslay-dev libuv1-dev \
-        libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libedit-dev libcmocka-dev
+        libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev libedit-dev libcurl4-openssl-dev libssl-dev libcmocka-dev
     for deb in "$state"/archives/*.deb; do dpkg -x "$deb" "$root"; done
     # Links such as libm.so → /lib/… are meant from the root of the packages, not of this machine.
     find "$root" -type l | while read -r link; do

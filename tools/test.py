@@ -103,7 +103,8 @@ def ninja(build, *targets, env=None):
 
 def server(build, count):
     """The black-box server tests, over a scripted engine and over the real one."""
-    if count.result(ninja(build, "tests/server/quern_fake_server"), "build of the server over a scripted engine"):
+    if count.result(ninja(build, "tests/server/quern_fake_server", "tests/server/quern_dying"),
+                    "build of the server over a scripted engine, and on a device that dies"):
         pytest("tests/server", count, build / "quern", "server")
 
 
@@ -115,7 +116,7 @@ def setup(build, *options, env=None):
         if done.returncode:
             print(done.stdout[-4000:])
             return False
-    return ninja(build, "quern", "tests/server/quern_fake_server", "meson-test-prereq", env=env)
+    return ninja(build, "quern", "tests/server/quern_fake_server", "tests/server/quern_dying", "meson-test-prereq", env=env)
 
 
 # ---- ./run tests ----
@@ -156,6 +157,7 @@ TESTS = {
     "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
     "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
     "server": server,
+    "pull": lambda build, count: pytest("tests/pull", count, build / "quern", "pull"),
     "models": models,
 }
 
@@ -189,6 +191,7 @@ def sanitizers(build, count):
     c_tests(to, {"unit", "ops"}, count, env, timeout=1200)
     pytest("tests/golden", count, to / "quern", "golden-asan", env)
     pytest("tests/server", count, to / "quern", "server-asan", env)
+    pytest("tests/pull", count, to / "quern", "pull-asan", env)
 
 
 def threads(build, count):

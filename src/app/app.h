@@ -10,13 +10,14 @@ enum { QN_EXIT_DONE = 0, QN_EXIT_FAILED = 1, QN_EXIT_USAGE = 2 };
 // One command of the table in main.c.
 typedef struct {
     const char *name;
-    int (*run)(int argc, char **argv); // argv[0] is the command's name
+    int (*run)(int argc, char **argv); // argv[0] is the command's name, argv[-1] the program's
     const char *help;                  // one line
 } qn_command;
 
 int qn_app_serve(int argc, char **argv);
 int qn_app_run(int argc, char **argv);
 int qn_app_chat(int argc, char **argv);
+int qn_app_pull(int argc, char **argv);
 int qn_app_inspect(int argc, char **argv);
 int qn_app_tokenize(int argc, char **argv);
 int qn_app_detokenize(int argc, char **argv);
@@ -31,6 +32,9 @@ int qn_app_fail(const quern_error *e);
 // The path of MODEL: itself where it names a file or directory, else a name that is sought as ./models/NAME, $QUERN_MODELS/NAME
 // and in the Hugging Face cache (NAME or ORG/NAME). QUERN_E_NOT_FOUND names the places. out is malloc'd.
 int qn_app_find_model(const char *name, char **out, quern_error *e);
+
+// $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub, as huggingface_hub finds it; malloc'd, or NULL where there is no home.
+char *qn_app_hub_cache(void);
 
 // A runtime with one model, as run, chat, logits and bench need it.
 typedef struct {

@@ -18,12 +18,13 @@ static char *join(const char *a, const char *b)
     return qn_buffer_take(&path);
 }
 
-// $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub, as huggingface_hub finds it.
-static char *hub_cache(void)
+char *qn_app_hub_cache(void)
 {
     const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
+    const char *caches = getenv("XDG_CACHE_HOME");
     if (hub && *hub) return strdup(hub);
     if (home && *home) return join(home, "hub");
+    if (caches && *caches) return join(caches, "huggingface/hub");
     return user && *user ? join(user, ".cache/huggingface/hub") : NULL;
 }
 
@@ -40,7 +41,23 @@ static bool folder_is(const char *folder, const char *name)
            !strcasecmp(base + 2, slash + 1);
 }
 
-// The snapshot that refs/main of a cached repository names.
+// The only entry of a folder that is none of "." and ".."; NULL where there are none or several.
+static char *only_entry(const char *folder)
+{
+    char *found = NULL;
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        if (entry->d_name[0] == '.') continue;
+        if (!n++) found = join(folder, entry->d_name);
+    }
+    if (d) closedir(d);
+    if (n == 1) return found;
+    free(found);
+    return NULL;
+}
+
+// The snapshot that refs/main of a cached repository names; without one (another revision was downloaded) the only one.
 static char *snapshot_of(const char *repository)
 {
     char *ref = join(repository, "refs/main"), *text = NULL, *path = NULL;
@@ -50,6 +67,10 @@ static char *snapshot_of(const char *repository)
             text[--n] = 0;
         char *snapshots = join(repository, "snapshots");
         if (snapshots && !strchr(text, '/')) path = join(snapshots, text);
+        free(snapshots);
+    } else {
+        char *snapshots = join(repository, "snapshots");
+        if (snapshots) path = only_entry(snapshots);
         free(snapshots);
     }
     free(text);
@@ -93,7 +114,7 @@ int qn_app_find_model(const char *name, char **out, quern_error *e)
         return *out ? 0 : qn_error_set(e, QUERN_E_MEMORY, "no memory");
     }
     const char *own = getenv("QUERN_MODELS");
-    char *hub = hub_cache();
+    char *hub = qn_app_hub_cache();
     char *found = find_under("models", name);
     if (!found) found = find_under(own, name);
     if (!found && hub) found = find_in_hub(hub, name);

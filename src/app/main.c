@@ -9,6 +9,7 @@ static const qn_command COMMANDS[] = {
     {"serve", qn_app_serve, "serve models over REST, SSE and WebSocket"},
     {"run", qn_app_run, "answer one prompt"},
     {"chat", qn_app_chat, "talk to a model in the terminal"},
+    {"pull", qn_app_pull, "download a model from the Hugging Face hub"},
     {"inspect", qn_app_inspect, "what a model is: architecture, parameters, tensors, tokenizer"},
     {"tokenize", qn_app_tokenize, "text to token ids"},
     {"detokenize", qn_app_detokenize, "token ids to text"},

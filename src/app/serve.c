@@ -5,11 +5,11 @@
 
 #include "app/app.h"
 #include "app/config.h"
+#include "app/restart.h"
 #include "app/routes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "server/listen.h"
 #include "server/server.h"
 
 typedef struct {
@@ -57,15 +57,6 @@ static int configure(const serve_options *o, qn_app_config *c, quern_error *e)
     return 0;
 }
 
-// Loading takes a while: an address that cannot be had is better said before it.
-static int check_address(const qn_app_config *c, quern_error *e)
-{
-    qn_listener listener;
-    int rc = qn_listen_open(c->host, c->port, &listener, e);
-    if (!rc) close(listener.fd);
-    return rc;
-}
-
 static void print_bytes(const char *name, uint64_t n)
 {
     bool large = n >= (uint64_t)1 << 30;
@@ -93,37 +84,83 @@ static void announce(qn_fleet *fleet, const qn_app_config *c, int port, double m
     fflush(stdout);
 }
 
-static int serve(const qn_app_config *c, quern_error *e)
+static int load(const qn_app_config *c, qn_restart *again, qn_fleet **out, quern_error *e)
+{
+    qn_fleet_options options = {c->runtime, c->models, (size_t)c->n_models, c->routing,
+                                c->long_text_tokens};
+    if (*again->backend) options.runtime.backend = again->backend;
+    qn_restart_pause(again);
+    int rc = qn_fleet_open(&options, out, e);
+    if (rc) return rc;
+    quern_runtime_info info;
+    quern_runtime_get_info(qn_fleet_runtime(*out), &info);
+    snprintf(again->backend, sizeof again->backend, "%s", info.backend);
+    return 0;
+}
+
+// Takes requests until it is told to stop, 0, or until the device has failed, QUERN_E_DEVICE.
+static int run(qn_server *server, quern_error *e)
+{
+    int rc = qn_server_run(server);
+    if (rc == QUERN_E_CANCELLED) _exit(QN_EXIT_FAILED); // the second signal: requests may still run
+    if (rc) qn_error_set(e, rc, "the server stopped: %s", quern_code_name(rc));
+    return rc;
+}
+
+// A failed device may hang in any further call: nothing is closed, whatever comes of it.
+static _Noreturn void start_afresh(qn_server *server, qn_restart *again, char **argv,
+                                   const qn_log *log)
+{
+    quern_error e = {0};
+    if (!qn_restart_check(again, &e)) {
+        qn_log_write(log, QUERN_LOG_ERROR,
+                     "the device has failed and its requests have ended: the server starts afresh "
+                     "(restart %d of at most %d within %d minutes)",
+                     again->n + 1, QN_RESTART_MOST, QN_RESTART_WINDOW_S / 60);
+        qn_restart_execute(again, qn_server_take_listener(server), argv, &e);
+    }
+    _exit(qn_app_fail(&e));
+}
+
+static void announce_all(qn_server *server, qn_fleet *fleet, const qn_app_config *c,
+                         const qn_log *log, double from_ms)
+{
+    if (!qn_server_is_loopback(server))
+        qn_log_write(log, QUERN_LOG_WARN,
+                     "%s is open to other machines and there are no keys: anybody who "
+                     "reaches it can use the models",
+                     c->host);
+    announce(fleet, c, qn_server_port(server), qn_clock_ms() - from_ms);
+}
+
+static int serve(const qn_app_config *c, qn_restart *again, char **argv, quern_error *e)
 {
     double from_ms = qn_clock_ms();
     qn_fleet *fleet = NULL;
     qn_server *server = NULL;
     qn_log log = qn_log_open(c->runtime.log_fd, c->runtime.log_level);
-    qn_fleet_options options = {c->runtime, c->models, (size_t)c->n_models, c->routing,
-                                c->long_text_tokens};
-    int rc = check_address(c, e);
-    if (!rc) rc = qn_fleet_open(&options, &fleet, e);
     qn_server_options o = {.host = c->host,
                            .port = c->port,
+                           .listen_fd = again->fd,
                            .monitoring = c->monitoring,
                            .horizontal = c->horizontal,
                            .drain_ms = c->drain_seconds * 1000,
-                           .fleet = fleet,
                            .log = &log};
     o.routes = qn_routes(&o.n_routes);
-    if (!rc) rc = qn_server_open(&o, &server, e);
+    int rc = qn_server_open(&o, &server, e); // first: loading takes a while
+    bool listens = !rc;
+    if (!rc) rc = load(c, again, &fleet, e);
     if (!rc) {
-        if (!qn_server_is_loopback(server))
-            qn_log_write(&log, QUERN_LOG_WARN,
-                         "%s is open to other machines and there are no keys: anybody who "
-                         "reaches it can use the models",
-                         c->host);
-        announce(fleet, c, qn_server_port(server), qn_clock_ms() - from_ms);
-        rc = qn_server_run(server);
-        if (rc == QUERN_E_CANCELLED)
-            _exit(QN_EXIT_FAILED); // the second signal: requests may still run
-        if (rc) qn_error_set(e, rc, "the server stopped: %s", quern_code_name(rc));
+        qn_server_set_fleet(server, fleet);
+        announce_all(server, fleet, c, &log, from_ms);
+        rc = run(server, e);
+    } else if (listens && again->fd) {
+        qn_log_write(&log, QUERN_LOG_ERROR, "the models cannot be loaded again: %s", e->message);
+        qn_server_fail(server);
+        rc = run(server, e);
     }
+    if (rc == QUERN_E_DEVICE && (fleet || again->fd)) start_afresh(server, again, argv, &log);
+    if (fleet && qn_fleet_has_failed(fleet)) _exit(QN_EXIT_DONE); // told to stop meanwhile
     qn_server_close(server);
     qn_fleet_close(fleet);
     return rc;
@@ -158,9 +195,11 @@ int qn_app_serve(int argc, char **argv)
     if (rc != QN_OPTIONS_GO) return rc;
     quern_error e = {0};
     qn_app_config c;
+    qn_restart again;
     qn_app_config_init(&c);
-    rc = configure(&o, &c, &e);
-    if (!rc) rc = serve(&c, &e);
+    rc = qn_restart_read(&again, &e);
+    if (!rc) rc = configure(&o, &c, &e);
+    if (!rc) rc = serve(&c, &again, argv - 1, &e);
     qn_app_config_free(&c);
     return rc ? qn_app_fail(&e) : QN_EXIT_DONE;
 }

@@ -83,6 +83,8 @@ typedef struct {
     double (*measure_read)(qn_device *d);
     // (optional: NULL) All of qn_device_limits, in a few seconds at most. QUERN_E_MEMORY, QUERN_E_DEVICE.
     int (*measure_limits)(qn_device *d, qn_device_limits *out);
+    // (optional: NULL) After QUERN_E_DEVICE: what the driver calls it; static, NULL where unknown.
+    const char *(*failure)(qn_device *d);
 } qn_backend;
 
 // The registry: rows in order of preference for "auto". NULL past the end / where unknown or not available.

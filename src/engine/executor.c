@@ -94,8 +94,10 @@ static void take_mail(qn_executor *x)
 
 static void die(qn_executor *x)
 {
+    const char *why = x->backend->failure ? x->backend->failure(x->device) : NULL;
     if (!atomic_exchange(&x->dead, true))
-        qn_log_write(&x->runtime->log, QUERN_LOG_ERROR, "the device has failed");
+        qn_log_write(&x->runtime->log, QUERN_LOG_ERROR, "the device has failed%s%s",
+                     why ? ": " : "", why ? why : "");
     x->n_flying = 0;
     for (quern_model *m = x->models; m; m = m->next)
         qn_engine_fail(m);

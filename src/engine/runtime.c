@@ -117,6 +117,11 @@ void quern_runtime_get_info(quern_runtime *rt, quern_runtime_info *out)
     memcpy(out->device, rt->info.text, sizeof out->device);
 }
 
+bool quern_runtime_has_failed(const quern_runtime *rt)
+{
+    return rt->executor.dead;
+}
+
 static void measure(void *argument)
 {
     quern_runtime *rt = argument;

@@ -51,7 +51,7 @@ int qn_fleet_open(const qn_fleet_options *o, qn_fleet **out, quern_error *e)
     for (size_t i = 0; i < f->n_models && !rc; i++)
         rc = qn_fleet_calibrate(f->models[i], CALIBRATION_MS, e);
     if (rc) {
-        qn_fleet_close(f);
+        if (!f->runtime || !qn_fleet_has_failed(f)) qn_fleet_close(f);
         return rc;
     }
     *out = f;
@@ -62,6 +62,11 @@ void qn_fleet_drain(qn_fleet *f)
 {
     for (size_t i = 0; i < f->n_models; i++)
         quern_model_drain(f->models[i]);
+}
+
+bool qn_fleet_has_failed(const qn_fleet *f)
+{
+    return quern_runtime_has_failed(f->runtime);
 }
 
 int qn_fleet_n_active(const qn_fleet *f)

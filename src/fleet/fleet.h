@@ -19,10 +19,13 @@ typedef struct {
     int long_text_tokens; // 0: 200
 } qn_fleet_options;
 
-// Loads all models (names must be unique) and measures their speed. All or nothing.
+// Loads all models (names must be unique) and measures their speed. All or nothing; but where the device fails meanwhile nothing is
+// closed, since it may hang in that.
 int qn_fleet_open(const qn_fleet_options *options, qn_fleet **out, quern_error *e);
 // Stops accepting; what runs goes on.
 void qn_fleet_drain(qn_fleet *f);
+// True once the device has failed: all requests end with QUERN_E_DEVICE, and a new process is needed.
+bool qn_fleet_has_failed(const qn_fleet *f);
 // Requests accepted and not yet ended.
 int qn_fleet_n_active(const qn_fleet *f);
 void qn_fleet_close(qn_fleet *f);

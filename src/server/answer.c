@@ -28,6 +28,14 @@ int qn_answer_status(int code)
     }
 }
 
+const char *qn_answer_state(const qn_server *s)
+{
+    return atomic_load(&s->failed)     ? "restarting"
+           : atomic_load(&s->draining) ? "draining"
+           : atomic_load(&s->loaded)   ? "ready"
+                                       : "loading";
+}
+
 void qn_answer_error(qn_json *j, int status, const char *code, const char *param,
                      const char *message)
 {

@@ -19,6 +19,8 @@ void qn_answer_route(qn_json *j, const qn_generation *g);
 void qn_answer_usage(qn_json *j, const quern_result *r);
 void qn_answer_timings(qn_json *j, const quern_result *r);
 void qn_answer_beams(qn_json *j, const quern_result *r);
+// "ready", "loading" (the models), "restarting" (the device has failed) or "draining"; static.
+const char *qn_answer_state(const qn_server *s);
 // "instance":"…", in replica mode.
 void qn_answer_instance(qn_json *j, const qn_server *s);
 

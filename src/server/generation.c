@@ -107,6 +107,10 @@ static void finish(qn_generation *g, const quern_event *event)
         event = &instead;
     }
     qn_server *s = g->server;
+    // Before the client knows: its next connection is to reach the process that comes.
+    if (event->type == QUERN_EVENT_ERROR && event->error->code == QUERN_E_DEVICE &&
+        qn_fleet_has_failed(s->options.fleet))
+        qn_server_fail(s);
     count(&s->counters, event);
     link_out(g);
     g->sink(g, g->user, event);

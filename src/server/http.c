@@ -22,6 +22,10 @@ enum {
 
 static const qn_refusal TOO_LONG = {413, "limit", NULL, "the body is longer than the server takes",
                                     true};
+static const qn_refusal CLOSING = {503, "closing", NULL, "the server is shutting down", false};
+// The connection is closed: the client's next one is for the process to come.
+static const qn_refusal STARTS_AFRESH = {503, "closing", NULL,
+                                         "the device has failed: the server starts afresh", true};
 static const qn_refusal TOO_MANY_BODIES = {503, "memory", NULL, "too many long requests at once",
                                            true};
 
@@ -71,8 +75,9 @@ static qn_refusal check(qn_call *call, const qn_head *h)
     if (!r.status && !strcmp(h->method, "POST")) r = qn_rules_content_type(h);
     if (!r.status && qn_rules_length(h) > s->options.limits.body_bytes) r = TOO_LONG;
     if (!r.status && atomic_load(&s->draining) && call->row->generates) {
-        qn_call_header(call, "Retry-After", "5");
-        r = (qn_refusal){503, "closing", NULL, "the server is shutting down", false};
+        bool failed = atomic_load(&s->failed);
+        qn_call_header(call, "Retry-After", failed ? "1" : "5");
+        r = failed ? STARTS_AFRESH : CLOSING;
     }
     return r;
 }
@@ -131,7 +136,7 @@ static void add_headers(const qn_call *call, struct MHD_Response *r)
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     if (call->streaming) MHD_add_response_header(r, "X-Accel-Buffering", "no");
     if (s->options.horizontal) MHD_add_response_header(r, "X-Quern-Instance", s->instance);
-    if (call->refusal.status && call->refusal.close)
+    if ((call->refusal.status && call->refusal.close) || atomic_load(&s->failed))
         MHD_add_response_header(r, "Connection", "close");
 }
 
@@ -168,9 +173,21 @@ static void forget_body(qn_call *call)
     qn_buffer_free(&call->body);
 }
 
+static bool waits_for_models(const qn_call *call)
+{
+    return !call->row->alone && !atomic_load(&call->server->loaded);
+}
+
+// What has waited for models that cannot be loaded is refused.
 static void handle(qn_call *call)
 {
-    call->row->handler(call);
+    const qn_refusal *r = &STARTS_AFRESH;
+    if (waits_for_models(call)) {
+        qn_call_header(call, "Retry-After", "1");
+        qn_call_refuse(call, r->status, r->code, NULL, r->message);
+    } else {
+        call->row->handler(call);
+    }
     forget_body(call);
 }
 
@@ -207,7 +224,8 @@ static enum MHD_Result dispatch(qn_call *call)
 {
     decided(call);
     qn_connections_expect(call->server, call->connection, QN_WAIT_NOTHING);
-    if (call->body.length > LONG_BODY_BYTES) {
+    // The loop runs once the models are loaded: what is posted waits for it.
+    if (call->body.length > LONG_BODY_BYTES || waits_for_models(call)) {
         call->work_task.run = start_work;
         qn_call_hold(call);
         atomic_fetch_add(&call->server->n_workers, 1);
@@ -345,6 +363,11 @@ int qn_http_start(qn_server *s, int listen_fd, quern_error *e)
     if (s->daemon) return 0;
     close(listen_fd);
     return qn_error_set(e, QUERN_E_IO, "the HTTP server cannot start: %s", strerror(errno));
+}
+
+void qn_http_quiesce(qn_server *s)
+{
+    if (s->daemon) MHD_quiesce_daemon(s->daemon);
 }
 
 void qn_http_stop(qn_server *s)

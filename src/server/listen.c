@@ -68,6 +68,21 @@ int qn_listen_open(const char *host, int port, qn_listener *out, quern_error *e)
     return 0;
 }
 
+int qn_listen_adopt(int fd, qn_listener *out, quern_error *e)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a, n_flag = sizeof(int);
+    int listens = 0;
+    bool is = !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n_flag) && listens &&
+              !getsockname(fd, (struct sockaddr *)&a, &n) &&
+              (a.ss_family == AF_INET || a.ss_family == AF_INET6);
+    if (!is || fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, O_NONBLOCK))
+        return qn_error_set(e, QUERN_E_ARGUMENT,
+                            "descriptor %d: expected a listening TCP socket to take over", fd);
+    *out = (qn_listener){fd, port_of(fd), is_loopback((const struct sockaddr *)&a)};
+    return 0;
+}
+
 void qn_listen_tune(int fd)
 {
     int one = 1, idle = KEEP_IDLE_S, between = KEEP_IDLE_S / 3, probes = KEEP_PROBES;

@@ -14,6 +14,7 @@ typedef struct {
     const char *method, *path; // exact
     qn_handler handler;
     bool public; // needs no key (once there are keys)
+    bool alone;  // answers without models: at once, also while they are loaded
     bool
         generates; // uses the models: refused while the server drains, and to pages of foreign origins
 } qn_route_row;

@@ -21,6 +21,7 @@
 enum {
     SWEEP_MS = 250,
     DRAIN_SWEEP_MS = 20,
+    FAIL_MS = 3000,     // for the errors of requests on a device that has failed
     FAREWELL_MS = 2000, // for answers on their way, after the last request was ended
     RESERVED_DESCRIPTORS = 64
 };
@@ -62,21 +63,26 @@ static uint64_t random_bits(void)
 /* ---- the drain ---- */
 
 // The loop is where all of this runs.
-static void begin_drain(qn_server *s)
+static void begin_drain(qn_server *s, int ms)
 {
     atomic_store(&s->draining, true);
-    s->drain_until_ns = qn_clock_ns() + (uint64_t)s->options.drain_ms * 1000000u;
-    qn_fleet_drain(s->options.fleet);
+    s->drain_until_ns = qn_clock_ns() + (uint64_t)ms * 1000000u;
+    if (s->options.fleet) qn_fleet_drain(s->options.fleet);
     uv_timer_set_repeat(&s->sweep, DRAIN_SWEEP_MS);
     uv_timer_again(&s->sweep);
+}
+
+static void begin_shutdown(qn_server *s)
+{
     qn_log_write(s->options.log, QUERN_LOG_INFO,
                  "shutting down: %d requests run and have %d s; a second signal stops at once",
                  atomic_load(&s->n_generations), s->options.drain_ms / 1000);
+    begin_drain(s, s->options.drain_ms);
 }
 
 static void go_on_draining(qn_server *s, uint64_t now_ns)
 {
-    bool idle = !atomic_load(&s->n_generations);
+    bool idle = !atomic_load(&s->n_generations) && !atomic_load(&s->n_workers);
     bool answered = !atomic_load(&s->n_answering) && !atomic_load(&s->n_sockets);
     uint64_t farewell_ns = (uint64_t)FAREWELL_MS * 1000000u;
     if (!idle && now_ns > s->drain_until_ns && !s->rest_cancelled) {
@@ -95,8 +101,12 @@ static void on_wake(void *user)
     if (n > 1) {
         s->result = QUERN_E_CANCELLED;
         uv_stop(&s->loop.uv);
-    } else if (n == 1 && !atomic_load(&s->draining)) {
-        begin_drain(s);
+    } else if (atomic_load(&s->draining)) {
+        return;
+    } else if (atomic_load(&s->failed)) {
+        begin_drain(s, FAIL_MS);
+    } else if (n == 1) {
+        begin_shutdown(s);
     }
 }
 
@@ -130,6 +140,7 @@ static void on_sweep(uv_timer_t *timer)
     qn_connections_sweep(s, now_ns);
     qn_socket_sweep(s, now_ns);
     ping_calls(s, now_ns);
+    if (s->options.fleet && qn_fleet_has_failed(s->options.fleet)) qn_server_fail(s);
     if (atomic_load(&s->draining)) go_on_draining(s, now_ns);
 }
 
@@ -176,15 +187,19 @@ int qn_server_open(const qn_server_options *options, qn_server **out, quern_erro
     name_instance(s);
     s->opened_ns = qn_clock_ns();
     s->opened_at = (int64_t)time(NULL);
+    s->loaded = options->fleet != NULL;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->fail_lock, NULL);
     int rc = open_loop(s, e);
     if (rc) {
         free(s);
         return rc;
     }
-    rc = qn_listen_open(s->options.host, s->options.port, &listener, e);
+    rc = options->listen_fd > 0 ? qn_listen_adopt(options->listen_fd, &listener, e)
+                                : qn_listen_open(s->options.host, s->options.port, &listener, e);
     if (!rc) {
         s->port = listener.port;
+        s->listen_fd = listener.fd;
         s->loopback = listener.loopback;
         rc = qn_http_start(s, listener.fd, e);
     }
@@ -193,6 +208,29 @@ int qn_server_open(const qn_server_options *options, qn_server **out, quern_erro
     else
         *out = s;
     return rc;
+}
+
+void qn_server_set_fleet(qn_server *s, qn_fleet *fleet)
+{
+    s->options.fleet = fleet;
+    atomic_store(&s->loaded, true);
+}
+
+void qn_server_fail(qn_server *s)
+{
+    pthread_mutex_lock(&s->fail_lock);
+    bool first = !atomic_load(&s->failed);
+    if (first) qn_http_quiesce(s);
+    atomic_store(&s->failed, true);
+    pthread_mutex_unlock(&s->fail_lock);
+    if (first) qn_loop_wake(&s->loop);
+}
+
+int qn_server_take_listener(qn_server *s)
+{
+    int fd = s->listen_fd;
+    s->listen_fd = -1;
+    return fd;
 }
 
 int qn_server_port(const qn_server *s)
@@ -220,7 +258,8 @@ int qn_server_run(qn_server *s)
     uv_timer_stop(&s->sweep);
     uv_signal_stop(&s->on_interrupt);
     uv_signal_stop(&s->on_terminate);
-    return s->result;
+    bool failed = atomic_load(&s->failed) && !atomic_load(&s->n_shutdowns);
+    return failed ? QUERN_E_DEVICE : s->result;
 }
 
 // Frees what waits, so that no connection is left suspended; how many there were, at most one round.
@@ -257,7 +296,9 @@ void qn_server_close(qn_server *s)
         uv_sleep(1);
     }
     qn_http_stop(s);
+    if (atomic_load(&s->failed) && s->listen_fd >= 0) close(s->listen_fd);
     close_loop(s);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->fail_lock);
     free(s);
 }

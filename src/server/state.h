@@ -26,7 +26,7 @@ struct qn_server {
     char instance[40];
     uint64_t id_seed;
     atomic_ullong n_ids;
-    int port;
+    int port, listen_fd;
     bool loopback;
     struct MHD_Daemon *daemon;
     qn_loop loop;
@@ -40,7 +40,10 @@ struct qn_server {
     atomic_int n_connections, n_answering, n_workers, n_generations, n_sockets;
     atomic_int n_shutdowns;
     atomic_bool draining, stopping; // stopping: no call may wait any more
-    int result;                     // of qn_server_run
+    atomic_bool loaded;             // options.fleet is there
+    pthread_mutex_t fail_lock;      // held while listening ends
+    atomic_bool failed; // the device has: a new process will take the listening socket over
+    int result;         // of qn_server_run
     uint64_t drain_until_ns, opened_ns;
     int64_t opened_at; // seconds since 1970
     bool rest_cancelled;

@@ -75,6 +75,12 @@ void quern_runtime_get_info(quern_runtime *rt, quern_runtime_info *out)
                                 .read_bytes_per_second = 1e9};
 }
 
+bool quern_runtime_has_failed(const quern_runtime *rt)
+{
+    (void)rt;
+    return false;
+}
+
 void quern_runtime_measure(quern_runtime *rt)
 {
     (void)rt;

@@ -34,6 +34,12 @@ void quern_runtime_close(quern_runtime *rt)
 {
     (void)rt;
 }
+bool quern_runtime_has_failed(const quern_runtime *rt)
+{
+    (void)rt;
+    return false;
+}
+
 void quern_runtime_measure(quern_runtime *rt)
 {
     (void)rt;

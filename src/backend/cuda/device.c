@@ -283,6 +283,12 @@ static int supports(qn_device *d, const qn_record *r)
     return qn_gpu_supports(r);
 }
 
+static const char *failure(qn_device *d)
+{
+    const char *name = NULL;
+    return d->cu->cuGetErrorName((CUresult)d->dead, &name) == CUDA_SUCCESS ? name : NULL;
+}
+
 const qn_backend qn_cuda_backend = {
     .name = "cuda",
     .rounds_activations = 1,
@@ -303,4 +309,5 @@ const qn_backend qn_cuda_backend = {
     .wait = qn_cuda_wait,
     .measure_read = qn_cuda_measure_read,
     .measure_limits = qn_cuda_measure_limits,
+    .failure = failure,
 };

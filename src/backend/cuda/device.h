@@ -41,7 +41,7 @@ struct qn_device {
     CUevent staged[2];
     qn_cuda_flight flights[QN_CUDA_IN_FLIGHT];
     qn_ticket last;
-    int dead;
+    int dead; // 0, or the CUresult that tells why
     char name[64];
 };
 

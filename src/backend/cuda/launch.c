@@ -25,7 +25,7 @@ int qn_cuda_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket
     CUresult rc = start(d, p, flight);
     if (rc == CUDA_SUCCESS) rc = d->cu->cuEventRecord(f->over, d->stream);
     if (rc != CUDA_SUCCESS) {
-        d->dead = 1;
+        d->dead = (int)rc;
         return QUERN_E_DEVICE;
     }
     f->ticket = *out = ++d->last;
@@ -58,7 +58,7 @@ int qn_cuda_poll(qn_device *d, qn_ticket t)
     CUresult rc = d->cu->cuEventQuery(f->over);
     if (rc == CUDA_ERROR_NOT_READY) return QN_TICKET_RUNNING;
     if (rc != CUDA_SUCCESS) {
-        d->dead = 1;
+        d->dead = (int)rc;
         return QUERN_E_DEVICE;
     }
     f->ticket = 0;

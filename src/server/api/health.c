@@ -1,4 +1,6 @@
-// GET /health: the process answers. GET /ready: it takes requests (503 while it drains). I/O thread.
+// GET /health: the process answers. GET /ready: it takes requests (503 while it loads or drains). I/O thread.
+#include <string.h>
+
 #include "server/answer.h"
 #include "server/api/handlers.h"
 #include "server/call.h"
@@ -21,10 +23,9 @@ void qn_api_health(qn_call *call)
 
 void qn_api_ready(qn_call *call)
 {
-    if (!atomic_load(&qn_call_server(call)->draining)) {
-        answer(call, 200, "ready");
-        return;
-    }
-    qn_call_header(call, "Retry-After", "5");
-    answer(call, 503, "draining");
+    const qn_server *s = qn_call_server(call);
+    const char *state = qn_answer_state(s);
+    bool ready = !strcmp(state, "ready");
+    if (!ready) qn_call_header(call, "Retry-After", "5");
+    answer(call, ready ? 200 : 503, state);
 }

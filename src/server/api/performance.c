@@ -73,7 +73,7 @@ static void write_server(qn_json *j, qn_server *s)
     qn_json_key(j, "server");
     qn_json_open(j, '{');
     qn_json_put_double(j, "uptime_seconds", (double)(qn_clock_ns() - s->opened_ns) * 1e-9);
-    qn_json_put_text(j, "state", atomic_load(&s->draining) ? "draining" : "ready");
+    qn_json_put_text(j, "state", qn_answer_state(s));
     qn_json_put_int(j, "connections", atomic_load(&s->n_connections));
     qn_json_put_int(j, "websockets", atomic_load(&s->n_sockets));
     qn_json_put_int(j, "running", atomic_load(&s->n_generations));
