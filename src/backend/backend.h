@@ -83,6 +83,11 @@ typedef struct {
     double (*measure_read)(qn_device *d);
     // (optional: NULL) All of qn_device_limits, in a few seconds at most. QUERN_E_MEMORY, QUERN_E_DEVICE.
     int (*measure_limits)(qn_device *d, qn_device_limits *out);
+    // (optional: NULL) For the self-test: programs compiled from now on take form `i` of the kernels. Its name, form 0 being the
+    // one that open tries first; NULL, and nothing changed, past the last.
+    const char *(*use_form)(qn_device *d, int i);
+    // (optional: NULL) What a report of the self-test should tell about the device, in lines; may take a second.
+    void (*notes)(qn_device *d, char *text, size_t n_bytes);
 } qn_backend;
 
 // The registry: rows in order of preference for "auto". NULL past the end / where unknown or not available.

@@ -16,6 +16,8 @@ typedef struct {
     long shared_bytes; // of threadgroup memory, as pipelines say
     int old;           // 1: macOS 13: no residency sets, no mathMode
     int family;        // the newest Apple GPU family
+    int no_matrix;     // 1: the text of the simdgroup matrices does not compile
+    int tensor_ops;    // 1: Metal 4's compile
     int no_device, no_queue, no_library, no_wrap, no_unified, no_command;
     const char *no_pipeline; // a kernel whose pipeline fails
     int no_buffer_from;      // from the n-th newBufferWithLength on: nil; 0: never
