@@ -24,6 +24,9 @@ typedef struct {
 // `n_rounds` cases of each kind, drawn from the seed. 0 where there is a report, whatever it says; QUERN_E_MEMORY.
 int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                     qn_selftest_report *out, quern_error *e);
+// The same with products and whole layers alone: for further forms of a backend's products.
+int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+                             qn_selftest_report *out, quern_error *e);
 // One case of each: 0, or an error that names what differs or could not run. For a backend's open.
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e);
 

@@ -9,6 +9,7 @@
 #include "backend/metal/device.h"
 #include "backend/metal/metal.h"
 #include "backend/selftest.h"
+#include "base/clock.h"
 
 static int available(void)
 {
@@ -91,29 +92,12 @@ static void device_close(qn_device *d)
     void *pool = objc_autoreleasePoolPush();
     qn_metal_launch_drain(d);
     qn_metal_buffers_free_all(&d->buffers);
-    if (d->buffers.residency) {
-        qn_metal_queue_remove_residency(d->queue, d->buffers.residency);
-        qn_metal_residency_end(d->buffers.residency);
-        qn_metal_release(d->buffers.residency);
-    }
+    qn_metal_wired_close(&d->buffers.wired, d->queue);
     qn_metal_library_close(&d->library);
     if (d->queue) qn_metal_release(d->queue);
     if (d->device) qn_metal_release(d->device);
     free(d);
     objc_autoreleasePoolPop(pool);
-}
-
-// Keeps weights and state from being paged out between steps (macOS 15). Without it, all works as well.
-static void open_residency(qn_device *d)
-{
-    qn_metal_id error = NULL;
-    if (!qn_metal_responds(d->device, sel_registerName("newResidencySetWithDescriptor:error:")))
-        return;
-    qn_metal_id descriptor = qn_metal_new(objc_getClass("MTLResidencySetDescriptor"));
-    if (!descriptor) return;
-    d->buffers.residency = qn_metal_device_residency(d->device, descriptor, &error);
-    qn_metal_release(descriptor);
-    if (d->buffers.residency) qn_metal_queue_add_residency(d->queue, d->buffers.residency);
 }
 
 static int open_parts(qn_device *d, quern_error *e)
@@ -129,7 +113,7 @@ static int open_parts(qn_device *d, quern_error *e)
     if (!d->queue) return qn_error_set(e, QUERN_E_DEVICE, "metal: no command queue");
     d->buffers.device = d->device;
     d->buffers.max_bytes = qn_metal_device_max_buffer(d->device);
-    open_residency(d);
+    qn_metal_wired_open(&d->buffers.wired, d->device, d->queue, qn_clock_ms, QN_METAL_BEAT_MS);
     int rc = qn_metal_buffers_alloc(&d->buffers, sizeof *d->done, &done, e);
     d->done = done;
     return rc ? rc : qn_metal_library_open(&d->library, d->device, e);
@@ -150,7 +134,8 @@ static void notes(qn_device *d, char *text, size_t n_bytes)
     char why[200] = "";
     void *pool = objc_autoreleasePoolPush();
     int has = qn_metal_library_has_tensor_ops(&d->library, why, sizeof why);
-    snprintf(text, n_bytes, "simdgroup matrices: %s%s\nMetal 4 tensor operations (not used): %s%s\n",
+    snprintf(text, n_bytes,
+             "simdgroup matrices: %s%s\nMetal 4 tensor operations (not used): %s%s\n",
              d->library.matrix ? "they compile" : "they do not compile: ", d->library.why,
              has ? "they compile" : "they do not compile: ", why);
     objc_autoreleasePoolPop(pool);

@@ -5,7 +5,15 @@
 #include "backend/ops/matmul.h"
 #include "base/clock.h"
 
-enum { N_K = 4096, FIRST = 512, PASSES = 6, LAUNCHES = 50, WAIT_MS = 10000, MANY_ROWS = 512, BLOCK_BYTES = 16384 };
+enum {
+    N_K = 4096,
+    FIRST = 512,
+    PASSES = 6,
+    LAUNCHES = 50,
+    WAIT_MS = 10000,
+    MANY_ROWS = 512,
+    BLOCK_BYTES = 16384
+};
 static const double LONG_ENOUGH_MS = 4, LONG_MS = 1000;
 static const size_t MOST_BYTES = (size_t)2 << 30;
 

@@ -24,7 +24,9 @@ typedef struct {
 #define PRODUCTS(t)                                                                                \
     {QN_GPU_matmul_##t##_1x1, 1, QN_METAL_matrix_few_##t, QN_METAL_matrix_tiles_##t},              \
         {QN_GPU_matmul_##t##_1x4, 1, QN_METAL_matrix_few_##t, QN_METAL_matrix_tiles_##t},          \
-        {QN_GPU_matmul_##t##_4x2, 4, QN_METAL_matrix_few_##t, QN_METAL_matrix_tiles_##t}
+    {                                                                                              \
+        QN_GPU_matmul_##t##_4x2, 4, QN_METAL_matrix_few_##t, QN_METAL_matrix_tiles_##t             \
+    }
 #define FUSED(name)                                                                                \
     {                                                                                              \
         QN_GPU_##name, 0, QN_METAL_matrix_##name, 0                                                \

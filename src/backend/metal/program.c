@@ -109,8 +109,8 @@ static int make(qn_device *d, const qn_step_limits *l, int max_rows, int n_tasks
     qn_program *p = *out = calloc(1, sizeof *p);
     if (p) p->dispatches = calloc((size_t)n_tasks + 2, sizeof *p->dispatches);
     if (!p || !p->dispatches)
-        return qn_error_set(e, QUERN_E_MEMORY,
-                            "metal: no memory for a program of %d dispatches", n_tasks);
+        return qn_error_set(e, QUERN_E_MEMORY, "metal: no memory for a program of %d dispatches",
+                            n_tasks);
     p->limits = *l;
     p->max_rows = max_rows;
     return qn_metal_device_stage(d, qn_step_bytes(l),

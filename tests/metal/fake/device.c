@@ -306,6 +306,7 @@ static void residency_request(id o, SEL s)
     (void)s;
     if (fake_check(o, FAKE_RESIDENCY, "requestResidency")->n_polls)
         fake_fail("requestResidency before commit");
+    __atomic_fetch_add(&fake_metal_count()->n_residency_requests, 1, __ATOMIC_RELAXED);
 }
 
 static void residency_end(id o, SEL s)
