@@ -33,7 +33,7 @@ typedef struct {
 
 static void print_row(const qn_selftest_row *r)
 {
-    printf("| %-20s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
+    printf("| %-22s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
            r->worst, r->tolerance, r->n_failed ? "FAIL" : "pass", *r->why ? ": " : "", r->why);
 }
 
@@ -62,8 +62,8 @@ static void print_page(const session *s)
         const qn_selftest_report *r = &s->forms[i].report;
         if (s->forms[i].name)
             printf("\nWith %s%s:\n", s->forms[i].name, i ? ", in case the others fail" : "");
-        printf(
-            "\n| operation            | cases | failed | worst difference | allowed | result |\n");
+        printf("\n| operation              | cases | failed | worst difference | allowed | result "
+               "|\n");
         printf("|---|---|---|---|---|---|\n");
         for (int j = 0; j < r->n_rows; j++)
             print_row(&r->rows[j]);

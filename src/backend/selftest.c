@@ -56,6 +56,7 @@ typedef struct {
         MANY
     } rows; // of the plan's class: GPUs have kernels of their own for one, and for many
     int is_product;
+    int alone; // 1: not against the CPU, but rows among many against the same alone, bit by bit
 } kind;
 
 // ---- numbers ----
@@ -339,23 +340,25 @@ static void sample(layout *l)
 }
 
 static const kind kinds[] = {
-    {"embed", 3, embed, SOME, 0},
-    {"rms_norm", 3, rms_norm, SOME, 0},
-    {"matmul", 3, product, SOME, 1},
-    {"matmul, one row", 3, product, ONE, 1},
-    {"matmul, many rows", 3, product, MANY, 1},
-    {"rope", 1, rope, SOME, 0},
-    {"qk_norm_rope", 3, qk_norm_rope, SOME, 0},
-    {"kv_append", 3, kv_append, SOME, 0},
-    {"attention", 3, attention, SOME, 0},
-    {"attention, one row", 3, attention, ONE, 0},
-    {"swiglu", 1, swiglu, SOME, 0},
-    {"gather", 1, gather, SOME, 0},
-    {"layer", 3, layer, SOME, 1},
-    {"layer, one row", 3, layer, ONE, 1},
-    {"step_begin", 1, step_begin, SOME, 0},
-    {"copy_blocks", 3, copy_blocks, SOME, 0},
-    {"sample", 1, sample, SOME, 0},
+    {"embed", 3, embed, SOME, 0, 0},
+    {"rms_norm", 3, rms_norm, SOME, 0, 0},
+    {"matmul", 3, product, SOME, 1, 0},
+    {"matmul, one row", 3, product, ONE, 1, 0},
+    {"matmul, many rows", 3, product, MANY, 1, 0},
+    {"rope", 1, rope, SOME, 0, 0},
+    {"qk_norm_rope", 3, qk_norm_rope, SOME, 0, 0},
+    {"kv_append", 3, kv_append, SOME, 0, 0},
+    {"attention", 3, attention, SOME, 0, 0},
+    {"attention, one row", 3, attention, ONE, 0, 0},
+    {"swiglu", 1, swiglu, SOME, 0, 0},
+    {"gather", 1, gather, SOME, 0, 0},
+    {"layer", 3, layer, SOME, 1, 0},
+    {"layer, one row", 3, layer, ONE, 1, 0},
+    {"step_begin", 1, step_begin, SOME, 0, 0},
+    {"copy_blocks", 3, copy_blocks, SOME, 0, 0},
+    {"sample", 1, sample, SOME, 0, 0},
+    {"row alone, matmul", 3, product, MANY, 1, 1},
+    {"row alone, layer", 3, layer, SOME, 1, 1},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -485,6 +488,7 @@ typedef struct {
     side cpu, device;
     void *block;             // launched
     void *found;             // what the device's memory holds afterwards
+    void *kept;              // rows among many
     qn_step_result *results; // what its launch gave out
     qn_selftest_report *report;
 } run;
@@ -524,6 +528,65 @@ static double run_case(run *r, const kind *k, layout *on_cpu, quern_error *e)
     return rc ? INFINITY : compare(r, on_cpu);
 }
 
+// Every row of a product is its first: rows differ by their place and their company alone.
+static void repeat_first_row(const qn_plan *plan, const kind *k)
+{
+    if (k->make != product) return;
+    const qn_matmul_args *a = plan->records[0].args;
+    const qn_tensor *tensors[] = {&a->x, &a->y};
+    for (int i = 0; i < 2; i++) {
+        size_t n_bytes = (size_t)tensors[i]->dim[1] * sizeof(float);
+        char *first = tensors[i]->data;
+        for (int64_t r = 1; r < tensors[i]->dim[0]; r++)
+            memcpy(first + (size_t)r * n_bytes, first, n_bytes);
+    }
+}
+
+// A launch on the device of the case in a class of at most max_rows; its layout, and in r->found what memory holds then. The
+// first row has a slot for itself, since rows of one slot see each other.
+static int run_rows(run *r, const kind *k, const layout *from, int max_rows, layout *out,
+                    quern_error *e)
+{
+    layout on_cpu = *from;
+    qn_plan cpu_plan, plan;
+    const qn_backend *b = r->device.backend;
+    *out = *from;
+    out->writes = 0;
+    memset(r->cpu.memory, 0, MEMORY_BYTES);
+    memset(r->block, 0, qn_step_bytes(&limits));
+    lay_out(&on_cpu, k, &cpu_plan, r->cpu.memory, r->block);
+    lay_out(out, k, &plan, r->device.memory, r->block);
+    repeat_first_row(&cpu_plan, k);
+    plan.max_rows = max_rows;
+    if (out->n_rows > max_rows) out->n_rows = max_rows;
+    *out->block.counts = (qn_step_counts){.n_rows = out->n_rows};
+    for (int i = 1; i < out->n_rows; i++)
+        out->block.rows[i].slot = 1 + i % (MAX_SLOTS - 1);
+    int rc = b->upload(r->device.device, r->device.memory, r->cpu.memory, on_cpu.used);
+    if (!rc) rc = run_plan(&r->device, &plan, &(qn_launch){r->block, r->results}, e);
+    if (!rc) rc = b->download(r->device.device, r->found, r->device.memory, on_cpu.used);
+    qn_plan_free(&cpu_plan);
+    qn_plan_free(&plan);
+    return rc;
+}
+
+// 0 where the first row has the same bits in every class, and of a product at every place; INFINITY where not.
+static double run_alone(run *r, const kind *k, layout *l, quern_error *e)
+{
+    static const int classes[] = {MAX_ROWS, FEW_ROWS, 1};
+    layout done;
+    l->tolerance = 0;
+    for (int i = 0; i < 3; i++) {
+        if (run_rows(r, k, l, classes[i], &done, e)) return INFINITY;
+        const char *found = (char *)r->found + ((char *)done.out.data - done.base);
+        size_t n_bytes = (size_t)done.out.dim[1] * sizeof(float);
+        if (!i) memcpy(r->kept, found, n_bytes);
+        for (int row = 0; row < (k->make == product ? done.n_rows : 1); row++)
+            if (memcmp(r->kept, found + (size_t)row * n_bytes, n_bytes)) return INFINITY;
+    }
+    return 0;
+}
+
 static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype, uint64_t seed)
 {
     quern_error e = {0};
@@ -531,7 +594,7 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
                 .dtype = dtype,
                 .writes = 1,
                 .rounds = r->device.backend->rounds_activations};
-    double difference = run_case(r, k, &l, &e);
+    double difference = (k->alone ? run_alone : run_case)(r, k, &l, &e);
     int failed = !(difference <= l.tolerance);
     if (!(difference <= row->worst)) row->worst = difference;
     if (e.code && !row->code) {
@@ -550,6 +613,7 @@ static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
             if (just_products && !kinds[i].is_product) continue;
+            if (kinds[i].alone && !r->device.backend->use_form) continue; // of those with a choice
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
             qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
@@ -570,6 +634,7 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
     if (rc) return rc;
     rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.cpu.memory, e);
     if (!rc) rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.found, e);
+    if (!rc) rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.kept, e);
     if (!rc) rc = cpu->alloc(r.cpu.device, MAX_OUTPUTS * sizeof(qn_step_result), &results, e);
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);

@@ -51,7 +51,7 @@ typedef struct {
     uint32_t random;
     uint64_t sync_end; // TSan: the work of every fiber is before the end of the set
     unsigned long long n_switches;
-    bool flush_denormals, strict_bounds, strict_races, running;
+    bool flush_denormals, uneven_matrices, strict_bounds, strict_races, running;
     uint32_t group_number, first_group_number; // of this threadgroup, of the set's first; never 0
     char *threadgroup_memory;                  // of the kernel that runs
     size_t threadgroup_bytes;

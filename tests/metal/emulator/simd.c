@@ -198,8 +198,10 @@ matrix(qn_emulator_fiber *f)
     }
     for (row = 0; row < 8; row++)
         for (int k = 0; k < 8; k++)
-            for (column = 0; column < 8; column++)
-                c[row][column] = fmaf(a[row][k], b[k][column], c[row][column]);
+            for (column = 0; column < 8; column++) {
+                int at = qn_emulator_now.uneven_matrices && column > 3 ? 7 - k : k;
+                c[row][column] = fmaf(a[row][at], b[at][column], c[row][column]);
+            }
     for (uint32_t i = 0; i < LANES; i++) {
         element_of(i, &row, &column);
         memcpy(f[i].c, &c[row][column], sizeof(f[i].c));
