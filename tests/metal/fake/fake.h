@@ -39,7 +39,7 @@ typedef struct {
     int n_buffers, n_wraps; // made
     int n_residency_commits;
     int n_residency_requests; // of a thread of the backend's too
-    int math_safe; // the last library was compiled with maths by the letter
+    int math_safe;            // the last library was compiled with maths by the letter
 } fake_metal_stats;
 
 fake_metal_options *fake_metal(void);
