@@ -19,8 +19,8 @@
 #include "model/family.h"
 
 enum {
-    N_LAYERS = 2,     // recorded
-    POSITION = 1023,  // of the last row: 1,024 are visible
+    N_LAYERS = 2,    // recorded
+    POSITION = 1023, // of the last row: 1,024 are visible
     PROMPT_ROWS = 8, // of a class of many
     MANY_ROWS = 64,
     N_CONTEXT = 4096,

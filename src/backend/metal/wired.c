@@ -74,23 +74,22 @@ void qn_metal_wired_close(qn_metal_wired *w, qn_metal_id queue)
     *w = (qn_metal_wired){0};
 }
 
-static void change(qn_metal_wired *w, qn_metal_id buffer, void (*how)(qn_metal_id, qn_metal_id))
+void qn_metal_wired_add(qn_metal_wired *w, qn_metal_id buffer)
 {
     if (!w->set) return;
     pthread_mutex_lock(&w->lock);
-    how(w->set, buffer);
+    qn_metal_residency_add(w->set, buffer);
     w->changed = 1;
     pthread_mutex_unlock(&w->lock);
 }
 
-void qn_metal_wired_add(qn_metal_wired *w, qn_metal_id buffer)
-{
-    change(w, buffer, qn_metal_residency_add);
-}
-
 void qn_metal_wired_remove(qn_metal_wired *w, qn_metal_id buffer)
 {
-    change(w, buffer, qn_metal_residency_remove);
+    if (!w->set) return;
+    pthread_mutex_lock(&w->lock);
+    qn_metal_residency_remove(w->set, buffer);
+    w->changed = 1;
+    pthread_mutex_unlock(&w->lock);
 }
 
 void qn_metal_wired_use(qn_metal_wired *w)
