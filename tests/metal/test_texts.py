@@ -73,6 +73,19 @@ def test_the_prefills_chunks_change_nothing(model, chunk):
     assert tokens(model, LONG, "--prefill-chunk", chunk, n=8) == whole
 
 
+@pytest.mark.parametrize("model, fake", [(MODELS[0], ""), (MODELS[1], ""), (MODELS[1], "no_matrix=1")])
+def test_the_prefills_chunks_give_the_same_bits(model, fake, tmp_path):
+    ids = " ".join(str((i * 37 + 11) % 200) for i in range(67))
+    found = set()
+    for chunk in (1, 7, 256):  # kernels of one row, of few, of more than one tile
+        done = subprocess.run([command_path(), "logits", str(REPO / "models" / model), "--tokens", ids, "--out", str(tmp_path / "l.npy"),
+                               "--prefill-chunk", str(chunk), "--backend", "metal"], capture_output=True, text=True,
+                              timeout=120 * SCALE, env={**os.environ, "QUERN_FAKE_METAL": fake})
+        assert done.returncode == 0, done.stderr
+        found.add((tmp_path / "l.npy").read_bytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("fake", ["seed=2", "seed=3,polls=1", "polls=40", "old=1", "no_wrap=1", "max_buffer=13000000", "lose_at=0"])
 def test_whatever_the_mac(fake):
     assert tokens("tiny-qwen3", "Once upon a time", fake=fake) == tokens("tiny-qwen3", "Once upon a time", backend="cpu")
