@@ -14,61 +14,106 @@ static const char ABOUT[] = "Runs every operation of a backend on random small s
                             "with 1\nwhere anything differs by more than allowed. The page is "
                             "meant to be pasted whole into a report.";
 
+enum { MAX_FORMS = 2 };
+
 typedef struct {
     const qn_backend *backend;
     qn_device_info info;
     char system[200];
     int seed, rounds;
-    qn_selftest_report report;
+    char notes[1024]; // the backend's
+    int n_forms;
+    struct {
+        const char *name; // NULL: there is but one
+        qn_selftest_report report;
+    } forms[MAX_FORMS];
 } session;
 
 // ---- the page ----
 
 static void print_row(const qn_selftest_row *r)
 {
-    printf("| %-20s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
+    printf("| %-22s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
            r->worst, r->tolerance, r->n_failed ? "FAIL" : "pass", *r->why ? ": " : "", r->why);
+}
+
+static int n_failed(const session *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_forms; i++)
+        n += s->forms[i].report.n_failed;
+    return n;
+}
+
+static int n_cases(const session *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_forms; i++)
+        n += s->forms[i].report.n_cases;
+    return n;
 }
 
 static void print_page(const session *s)
 {
     printf("quern %s, self-test of backend %s\n\n", quern_version(), s->backend->name);
-    printf("device: %s\nsystem: %s\nseed %d, rounds %d\n\n", s->info.text, s->system, s->seed,
-           s->rounds);
-    printf("| operation            | cases | failed | worst difference | allowed | result |\n");
-    printf("|---|---|---|---|---|---|\n");
-    for (int i = 0; i < s->report.n_rows; i++)
-        print_row(&s->report.rows[i]);
+    printf("device: %s\nsystem: %s\nseed %d, rounds %d\n%s", s->info.text, s->system, s->seed,
+           s->rounds, s->notes);
+    for (int i = 0; i < s->n_forms; i++) {
+        const qn_selftest_report *r = &s->forms[i].report;
+        if (s->forms[i].name)
+            printf("\nWith %s%s:\n", s->forms[i].name, i ? ", in case the others fail" : "");
+        printf("\n| operation              | cases | failed | worst difference | allowed | result "
+               "|\n");
+        printf("|---|---|---|---|---|---|\n");
+        for (int j = 0; j < r->n_rows; j++)
+            print_row(&r->rows[j]);
+    }
     printf("\n%s: %d of %d cases failed. Differences are parts of the largest expected number of a "
            "case.\n",
-           s->report.n_failed ? "FAIL" : "PASS", s->report.n_failed, s->report.n_cases);
+           n_failed(s) ? "FAIL" : "PASS", n_failed(s), n_cases(s));
 }
 
-static json_t *json_row(const qn_selftest_row *r)
+static json_t *json_row(const qn_selftest_row *r, const char *form)
 {
     json_t *worst = isfinite(r->worst) ? json_real(r->worst) : json_null();
-    return json_pack("{s:s,s:i,s:i,s:o,s:f,s:o}", "operation", r->name, "cases", r->n_cases,
-                     "failed", r->n_failed, "worst", worst, "allowed", r->tolerance, "why",
-                     qn_report_text(r->why, strlen(r->why)));
+    return json_pack("{s:s,s:s?,s:i,s:i,s:o,s:f,s:o}", "operation", r->name, "form", form, "cases",
+                     r->n_cases, "failed", r->n_failed, "worst", worst, "allowed", r->tolerance,
+                     "why", qn_report_text(r->why, strlen(r->why)));
 }
 
 static void print_json(const session *s)
 {
     json_t *rows = json_array();
-    for (int i = 0; i < s->report.n_rows; i++)
-        json_array_append_new(rows, json_row(&s->report.rows[i]));
-    json_t *j = json_pack("{s:s,s:s,s:o,s:o,s:i,s:i,s:b,s:i,s:i,s:o}", "version", quern_version(),
-                          "backend", s->backend->name, "device",
-                          qn_report_text(s->info.text, strlen(s->info.text)), "system",
-                          qn_report_text(s->system, strlen(s->system)), "seed", s->seed, "rounds",
-                          s->rounds, "passed", !s->report.n_failed, "cases", s->report.n_cases,
-                          "failed", s->report.n_failed, "operations", rows);
+    for (int i = 0; i < s->n_forms; i++)
+        for (int j = 0; j < s->forms[i].report.n_rows; j++)
+            json_array_append_new(rows, json_row(&s->forms[i].report.rows[j], s->forms[i].name));
+    json_t *j = json_pack(
+        "{s:s,s:s,s:o,s:o,s:o,s:i,s:i,s:b,s:i,s:i,s:o}", "version", quern_version(), "backend",
+        s->backend->name, "device", qn_report_text(s->info.text, strlen(s->info.text)), "system",
+        qn_report_text(s->system, strlen(s->system)), "notes",
+        qn_report_text(s->notes, strlen(s->notes)), "seed", s->seed, "rounds", s->rounds, "passed",
+        !n_failed(s), "cases", n_cases(s), "failed", n_failed(s), "operations", rows);
     json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(j);
 }
 
 // ---- the run ----
+
+static int run_forms(session *s, qn_device *d, quern_error *e)
+{
+    const qn_backend *b = s->backend;
+    int rc = 0;
+    for (int i = 0; i < MAX_FORMS && !rc; i++) {
+        const char *name = b->use_form ? b->use_form(d, i) : NULL;
+        if (!name && i) break;
+        s->forms[i].name = name;
+        s->n_forms++;
+        rc = (i ? qn_selftest_run_products : qn_selftest_run)(b, d, (uint64_t)s->seed, s->rounds,
+                                                              &s->forms[i].report, e);
+    }
+    return rc;
+}
 
 static int test(session *s, quern_error *e)
 {
@@ -79,7 +124,8 @@ static int test(session *s, quern_error *e)
     s->backend->info(device, &s->info);
     if (uname(&u) == 0)
         snprintf(s->system, sizeof s->system, "%.40s %.60s %.40s", u.sysname, u.release, u.machine);
-    rc = qn_selftest_run(s->backend, device, (uint64_t)s->seed, s->rounds, &s->report, e);
+    if (s->backend->notes) s->backend->notes(device, s->notes, sizeof s->notes);
+    rc = run_forms(s, device, e);
     s->backend->close(device);
     return rc;
 }
@@ -108,5 +154,5 @@ int qn_app_selftest(int argc, char **argv)
     }
     if (test(&s, &e)) return qn_app_fail(&e);
     (json ? print_json : print_page)(&s);
-    return s.report.n_failed ? QN_EXIT_FAILED : QN_EXIT_DONE;
+    return n_failed(&s) ? QN_EXIT_FAILED : QN_EXIT_DONE;
 }

@@ -85,6 +85,11 @@ typedef struct {
     int (*measure_limits)(qn_device *d, qn_device_limits *out);
     // (optional: NULL) After QUERN_E_DEVICE: what the driver calls it; static, NULL where unknown.
     const char *(*failure)(qn_device *d);
+    // (optional: NULL) For the self-test: programs compiled from now on take form `i` of the kernels. Its name, form 0 being the
+    // one that open tries first; NULL, and nothing changed, past the last.
+    const char *(*use_form)(qn_device *d, int i);
+    // (optional: NULL) What a report of the self-test should tell about the device, in lines; may take a second.
+    void (*notes)(qn_device *d, char *text, size_t n_bytes);
 } qn_backend;
 
 // The registry: rows in order of preference for "auto". NULL past the end / where unknown or not available.

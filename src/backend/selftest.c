@@ -19,7 +19,8 @@
 
 enum {
     MEMORY_BYTES = 12 << 20,
-    MAX_ROWS = 12,
+    MAX_ROWS = 72,
+    SOME_ROWS = 12, // of all kinds but one
     FEW_ROWS = 8,
     MAX_SLOTS = 4,
     MAX_CONTEXT = 300, // GPUs split attention over more than 256 positions
@@ -49,7 +50,13 @@ typedef struct {
     const char *name;
     int n_types; // 3: a case of each type; 1: it has none
     void (*make)(layout *l);
-    int one_row; // the plan's class is of one row: GPUs have kernels of their own for it
+    enum {
+        SOME,
+        ONE,
+        MANY
+    } rows; // of the plan's class: GPUs have kernels of their own for one, and for many
+    int is_product;
+    int alone; // 1: not against the CPU, but rows among many against the same alone, bit by bit
 } kind;
 
 // ---- numbers ----
@@ -129,28 +136,30 @@ static double rounded_tolerance(qn_dtype dtype, double exact)
 static void rms_norm(layout *l)
 {
     int width = 4 * pick(l, 1, 60), groups = pick(l, 1, 3);
-    qn_tensor x = matrix(l, QN_DTYPE_F32, MAX_ROWS, groups * width, 3);
-    l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, groups * width, 1);
+    qn_tensor x = matrix(l, QN_DTYPE_F32, SOME_ROWS, groups * width, 3);
+    l->out = matrix(l, QN_DTYPE_F32, SOME_ROWS, groups * width, 1);
     qn_rms_norm(l->plan, l->out, x, vector(l, l->dtype, width),
                 (qn_rms_norm_args){.n_groups = groups, .eps = 1e-6f});
 }
 
 static void product(layout *l)
 {
-    int n = pick(l, 1, 70), k = pick(l, 0, 3) ? 8 * pick(l, 1, 80) : pick(l, 1, 300);
-    qn_tensor x = matrix(l, QN_DTYPE_F32, MAX_ROWS, k, 1), bias = {0};
+    int n = pick(l, 1, 70), many = l->plan->max_rows > SOME_ROWS;
+    int k = many || pick(l, 0, 3) ? 8 * pick(l, 1, 80) : pick(l, 1, 300);
+    int n_rows = many ? MAX_ROWS : SOME_ROWS;
+    qn_tensor x = matrix(l, QN_DTYPE_F32, n_rows, k, 1), bias = {0};
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_tensor w = matrix(l, l->dtype, n, k, 0.1f);
     round_to(l, &x, l->dtype); // some backends do
     if (pick(l, 0, 1)) bias = vector(l, l->dtype, n);
-    l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, n, 1);
+    l->out = matrix(l, QN_DTYPE_F32, n_rows, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
 }
 
 static qn_rope_args rotation(layout *l, int n_heads, int head_dim)
 {
     qn_rope_args a = {.n_heads = n_heads, .head_dim = head_dim, .scale = 1};
-    l->out = a.x = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_heads * head_dim, 2);
+    l->out = a.x = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_heads * head_dim, 2);
     a.inv_freq = vector(l, QN_DTYPE_F32, head_dim / 2);
     for (int i = 0; i < head_dim / 2 && l->writes; i++)
         ((float *)a.inv_freq.data)[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
@@ -177,8 +186,8 @@ static int n_blocks_of(const layout *l)
 static void kv_append(layout *l)
 {
     int heads = pick(l, 1, 3), dim = 8 * pick(l, 1, 12);
-    qn_tensor k = matrix(l, QN_DTYPE_F32, MAX_ROWS, heads * dim, 1);
-    qn_tensor v = matrix(l, QN_DTYPE_F32, MAX_ROWS, heads * dim, 1);
+    qn_tensor k = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
+    qn_tensor v = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
     qn_tensor k_cache = cache(l, n_blocks_of(l), heads, dim);
     l->out = cache(l, n_blocks_of(l), heads, dim);
     qn_kv_append(l->plan, k, v, k_cache, l->out);
@@ -188,14 +197,14 @@ static void attention(layout *l)
 {
     static const int dims[] = {16, 64, 80, 128, 256};
     int dim = dims[pick(l, 0, 4)], n_kv = pick(l, 1, 2), group = pick(l, 1, 7);
-    qn_tensor q = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_kv * group * dim, 2);
+    qn_tensor q = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_kv * group * dim, 2);
     qn_tensor k = cache(l, n_blocks_of(l), n_kv, dim), v = cache(l, n_blocks_of(l), n_kv, dim);
     qn_attention_args shape = {.n_heads = n_kv * group,
                                .n_kv_heads = n_kv,
                                .head_dim = dim,
                                .window = pick(l, 0, 1) ? pick(l, 1, 60) : 0,
                                .scale = 1.0f / sqrtf((float)dim)};
-    l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_kv * group * dim, 1);
+    l->out = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_kv * group * dim, 1);
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_attention(l->plan, l->out, q, k, v, shape);
 }
@@ -203,9 +212,9 @@ static void attention(layout *l)
 static void swiglu(layout *l)
 {
     int width = pick(l, 1, 600);
-    qn_tensor gate = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 8);
-    qn_tensor up = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
-    l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
+    qn_tensor gate = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 8);
+    qn_tensor up = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1);
+    l->out = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1);
     qn_swiglu(l->plan, l->out, gate, up);
 }
 
@@ -213,7 +222,7 @@ static void embed(layout *l)
 {
     int width = 4 * pick(l, 1, 80);
     qn_tensor table = matrix(l, l->dtype, N_VOCAB, width, 1);
-    l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
+    l->out = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1);
     l->tolerance = 0;
     qn_embed(l->plan, l->out, table);
 }
@@ -221,7 +230,7 @@ static void embed(layout *l)
 static void gather(layout *l)
 {
     int width = 4 * pick(l, 1, 80);
-    qn_tensor x = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
+    qn_tensor x = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1);
     l->out = matrix(l, QN_DTYPE_F32, MAX_OUTPUTS, width, 1);
     l->tolerance = 0;
     qn_gather(l->plan, l->out, x);
@@ -234,14 +243,14 @@ static void layer(layout *l)
     int width = 8 * pick(l, 8, 40), n_q = n_heads * dim, n_k = n_kv * dim,
         inner = 8 * pick(l, 8, 60);
     int with_bias = pick(l, 0, 1);
-    qn_tensor none = {0}, x = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
-    qn_tensor h = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1),
-              q = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_q, 1);
-    qn_tensor k = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_k, 1),
-              v = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_k, 1);
-    qn_tensor a = matrix(l, QN_DTYPE_F32, MAX_ROWS, n_q, 1);
-    qn_tensor gate = matrix(l, QN_DTYPE_F32, MAX_ROWS, inner, 1),
-              up = matrix(l, QN_DTYPE_F32, MAX_ROWS, inner, 1);
+    qn_tensor none = {0}, x = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1);
+    qn_tensor h = matrix(l, QN_DTYPE_F32, SOME_ROWS, width, 1),
+              q = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_q, 1);
+    qn_tensor k = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_k, 1),
+              v = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_k, 1);
+    qn_tensor a = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_q, 1);
+    qn_tensor gate = matrix(l, QN_DTYPE_F32, SOME_ROWS, inner, 1),
+              up = matrix(l, QN_DTYPE_F32, SOME_ROWS, inner, 1);
     qn_tensor k_cache = cache(l, n_blocks_of(l), n_kv, dim),
               v_cache = cache(l, n_blocks_of(l), n_kv, dim);
     qn_tensor frequencies = vector(l, QN_DTYPE_F32, dim / 2);
@@ -331,22 +340,25 @@ static void sample(layout *l)
 }
 
 static const kind kinds[] = {
-    {"embed", 3, embed, 0},
-    {"rms_norm", 3, rms_norm, 0},
-    {"matmul", 3, product, 0},
-    {"matmul, one row", 3, product, 1},
-    {"rope", 1, rope, 0},
-    {"qk_norm_rope", 3, qk_norm_rope, 0},
-    {"kv_append", 3, kv_append, 0},
-    {"attention", 3, attention, 0},
-    {"attention, one row", 3, attention, 1},
-    {"swiglu", 1, swiglu, 0},
-    {"gather", 1, gather, 0},
-    {"layer", 3, layer, 0},
-    {"layer, one row", 3, layer, 1},
-    {"step_begin", 1, step_begin, 0},
-    {"copy_blocks", 3, copy_blocks, 0},
-    {"sample", 1, sample, 0},
+    {"embed", 3, embed, SOME, 0, 0},
+    {"rms_norm", 3, rms_norm, SOME, 0, 0},
+    {"matmul", 3, product, SOME, 1, 0},
+    {"matmul, one row", 3, product, ONE, 1, 0},
+    {"matmul, many rows", 3, product, MANY, 1, 0},
+    {"rope", 1, rope, SOME, 0, 0},
+    {"qk_norm_rope", 3, qk_norm_rope, SOME, 0, 0},
+    {"kv_append", 3, kv_append, SOME, 0, 0},
+    {"attention", 3, attention, SOME, 0, 0},
+    {"attention, one row", 3, attention, ONE, 0, 0},
+    {"swiglu", 1, swiglu, SOME, 0, 0},
+    {"gather", 1, gather, SOME, 0, 0},
+    {"layer", 3, layer, SOME, 1, 0},
+    {"layer, one row", 3, layer, ONE, 1, 0},
+    {"step_begin", 1, step_begin, SOME, 0, 0},
+    {"copy_blocks", 3, copy_blocks, SOME, 0, 0},
+    {"sample", 1, sample, SOME, 0, 0},
+    {"row alone, matmul", 3, product, MANY, 1, 1},
+    {"row alone, layer", 3, layer, SOME, 1, 1},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -362,8 +374,9 @@ static void fill_step(layout *l)
     }
     for (int i = 0; i < MAX_SLOTS * s->max_blocks && l->writes; i++)
         s->table[i] = (i * 7) % (MAX_SLOTS * s->max_blocks);
-    l->n_rows = pick(l, 0, 1) ? MAX_ROWS : pick(l, MAX_SLOTS, MAX_ROWS);
+    l->n_rows = pick(l, 0, 1) ? SOME_ROWS : pick(l, MAX_SLOTS, SOME_ROWS);
     if (l->plan->max_rows == 1) l->n_rows = 1;
+    if (l->plan->max_rows == MAX_ROWS) l->n_rows = pick(l, SOME_ROWS + 1, MAX_ROWS);
     int first = pick(l, 0, MAX_CONTEXT - 1);
     for (int i = 0; i < l->n_rows; i++)
         l->block.rows[i] = (qn_row){i % MAX_SLOTS, (first + i * 23) % MAX_CONTEXT, -1};
@@ -385,7 +398,7 @@ static void lay_out(layout *l, const kind *k, qn_plan *plan, char *base, void *b
     batch.step = qn_step_at(&limits, take(l, qn_step_bytes(&limits)));
     batch.slots = qn_slot_table_at(&limits, take(l, qn_slot_table_bytes(&limits)));
     batch.results = take(l, MAX_OUTPUTS * sizeof(qn_step_result));
-    qn_plan_init(plan, k->one_row ? 1 : MAX_ROWS, &batch);
+    qn_plan_init(plan, k->rows == ONE ? 1 : k->rows == MANY ? MAX_ROWS : SOME_ROWS, &batch);
     fill_step(l);
     if (l->n_rows > 1 && l->n_rows <= FEW_ROWS)
         plan->max_rows = FEW_ROWS; // backends run plans of few rows in another way
@@ -475,6 +488,7 @@ typedef struct {
     side cpu, device;
     void *block;             // launched
     void *found;             // what the device's memory holds afterwards
+    void *kept;              // rows among many
     qn_step_result *results; // what its launch gave out
     qn_selftest_report *report;
 } run;
@@ -514,6 +528,65 @@ static double run_case(run *r, const kind *k, layout *on_cpu, quern_error *e)
     return rc ? INFINITY : compare(r, on_cpu);
 }
 
+// Every row of a product is its first: rows differ by their place and their company alone.
+static void repeat_first_row(const qn_plan *plan, const kind *k)
+{
+    if (k->make != product) return;
+    const qn_matmul_args *a = plan->records[0].args;
+    const qn_tensor *tensors[] = {&a->x, &a->y};
+    for (int i = 0; i < 2; i++) {
+        size_t n_bytes = (size_t)tensors[i]->dim[1] * sizeof(float);
+        char *first = tensors[i]->data;
+        for (int64_t r = 1; r < tensors[i]->dim[0]; r++)
+            memcpy(first + (size_t)r * n_bytes, first, n_bytes);
+    }
+}
+
+// A launch on the device of the case in a class of at most max_rows; its layout, and in r->found what memory holds then. The
+// first row has a slot for itself, since rows of one slot see each other.
+static int run_rows(run *r, const kind *k, const layout *from, int max_rows, layout *out,
+                    quern_error *e)
+{
+    layout on_cpu = *from;
+    qn_plan cpu_plan, plan;
+    const qn_backend *b = r->device.backend;
+    *out = *from;
+    out->writes = 0;
+    memset(r->cpu.memory, 0, MEMORY_BYTES);
+    memset(r->block, 0, qn_step_bytes(&limits));
+    lay_out(&on_cpu, k, &cpu_plan, r->cpu.memory, r->block);
+    lay_out(out, k, &plan, r->device.memory, r->block);
+    repeat_first_row(&cpu_plan, k);
+    plan.max_rows = max_rows;
+    if (out->n_rows > max_rows) out->n_rows = max_rows;
+    *out->block.counts = (qn_step_counts){.n_rows = out->n_rows};
+    for (int i = 1; i < out->n_rows; i++)
+        out->block.rows[i].slot = 1 + i % (MAX_SLOTS - 1);
+    int rc = b->upload(r->device.device, r->device.memory, r->cpu.memory, on_cpu.used);
+    if (!rc) rc = run_plan(&r->device, &plan, &(qn_launch){r->block, r->results}, e);
+    if (!rc) rc = b->download(r->device.device, r->found, r->device.memory, on_cpu.used);
+    qn_plan_free(&cpu_plan);
+    qn_plan_free(&plan);
+    return rc;
+}
+
+// 0 where the first row has the same bits in every class, and of a product at every place; INFINITY where not.
+static double run_alone(run *r, const kind *k, layout *l, quern_error *e)
+{
+    static const int classes[] = {MAX_ROWS, FEW_ROWS, 1};
+    layout done;
+    l->tolerance = 0;
+    for (int i = 0; i < 3; i++) {
+        if (run_rows(r, k, l, classes[i], &done, e)) return INFINITY;
+        const char *found = (char *)r->found + ((char *)done.out.data - done.base);
+        size_t n_bytes = (size_t)done.out.dim[1] * sizeof(float);
+        if (!i) memcpy(r->kept, found, n_bytes);
+        for (int row = 0; row < (k->make == product ? done.n_rows : 1); row++)
+            if (memcmp(r->kept, found + (size_t)row * n_bytes, n_bytes)) return INFINITY;
+    }
+    return 0;
+}
+
 static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype, uint64_t seed)
 {
     quern_error e = {0};
@@ -521,7 +594,7 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
                 .dtype = dtype,
                 .writes = 1,
                 .rounds = r->device.backend->rounds_activations};
-    double difference = run_case(r, k, &l, &e);
+    double difference = (k->alone ? run_alone : run_case)(r, k, &l, &e);
     int failed = !(difference <= l.tolerance);
     if (!(difference <= row->worst)) row->worst = difference;
     if (e.code && !row->code) {
@@ -535,10 +608,12 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
     r->report->n_failed += failed;
 }
 
-static void run_all(run *r, uint64_t seed, int n_rounds)
+static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
 {
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
+            if (just_products && !kinds[i].is_product) continue;
+            if (kinds[i].alone && !r->device.backend->use_form) continue; // of those with a choice
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
             qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
@@ -548,8 +623,8 @@ static void run_all(run *r, uint64_t seed, int n_rounds)
         }
 }
 
-int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
-                    qn_selftest_report *out, quern_error *e)
+static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, int just_products,
+                  qn_selftest_report *out, quern_error *e)
 {
     const qn_backend *cpu = qn_backend_by_name("cpu");
     run r = {.cpu.backend = cpu, .device = {b, d, NULL}, .report = out};
@@ -559,14 +634,27 @@ int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_roun
     if (rc) return rc;
     rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.cpu.memory, e);
     if (!rc) rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.found, e);
+    if (!rc) rc = cpu->alloc(r.cpu.device, MEMORY_BYTES, &r.kept, e);
     if (!rc) rc = cpu->alloc(r.cpu.device, MAX_OUTPUTS * sizeof(qn_step_result), &results, e);
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);
     if (!rc) rc = b->alloc(d, MEMORY_BYTES, &r.device.memory, e);
-    if (!rc) run_all(&r, seed, n_rounds);
+    if (!rc) run_all(&r, seed, n_rounds, just_products);
     b->free(d, r.device.memory);
     cpu->close(r.cpu.device); // and all its memory
     return rc;
+}
+
+int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+                    qn_selftest_report *out, quern_error *e)
+{
+    return run_on(b, d, seed, n_rounds, 0, out, e);
+}
+
+int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+                             qn_selftest_report *out, quern_error *e)
+{
+    return run_on(b, d, seed, n_rounds, 1, out, e);
 }
 
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e)

@@ -1,10 +1,11 @@
 // Self-test: every operation on a device against plain C, on random small shapes and all types. What a GPU's compiler and driver
-// make of the kernels is known only where they run.
+// make of the kernels is known only where they run. Where a backend has several forms of products, also that a row alone has the
+// bits that it has among many.
 #ifndef QN_BACKEND_SELFTEST_H
 #define QN_BACKEND_SELFTEST_H
 #include "backend/backend.h"
 
-enum { QN_SELFTEST_MAX_ROWS = 48 };
+enum { QN_SELFTEST_MAX_ROWS = 56 };
 
 // One operation and type, over all its cases.
 typedef struct {
@@ -24,6 +25,9 @@ typedef struct {
 // `n_rounds` cases of each kind, drawn from the seed. 0 where there is a report, whatever it says; QUERN_E_MEMORY.
 int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                     qn_selftest_report *out, quern_error *e);
+// The same with products and whole layers alone: for further forms of a backend's products.
+int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+                             qn_selftest_report *out, quern_error *e);
 // One case of each: 0, or an error that names what differs or could not run. For a backend's open.
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e);
 

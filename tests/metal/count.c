@@ -1,6 +1,6 @@
-// What a token costs on Metal, counted: one decode row of a published shape, recorded by the model's own code with few layers,
-// lowered as the backend does it, run on the counting emulator. Prints a line a task, and the whole model's sums; all layers
-// cost the same, so a whole model is the rest once and a layer n_layers times.
+// What a token costs on Metal, counted: one decode row of a published shape, recorded by the model's own code with two layers,
+// lowered as the backend does it, one run on the counting emulator. Prints a line a task, and the whole model's sums; all layers
+// cost the same, so a whole model is the rest once and a layer n_layers times. And a layer of a prompt's rows.
 // Weights are unfilled zero pages: where kernels read does not hang on values.
 // The emulator tells distinct bytes of a dispatch; that matrices are not read twice within one is seen from the loads themselves.
 #include <setjmp.h>
@@ -14,13 +14,15 @@
 
 #include <cmocka.h>
 
-#include "backend/gpu/task.h"
+#include "backend/metal/products.h"
 #include "emulator.h"
 #include "model/family.h"
 
 enum {
     N_LAYERS = 2,    // recorded
-    POSITION = 1023, // of the row: 1,024 are visible
+    POSITION = 1023, // of the last row: 1,024 are visible
+    PROMPT_ROWS = 8, // of a class of many
+    MANY_ROWS = 64,
     N_CONTEXT = 4096,
     N_BLOCKS = N_CONTEXT / QN_BLOCK_TOKENS,
     MAX_LAYER_TASKS = 5,
@@ -36,12 +38,14 @@ typedef struct {
 } cost;
 
 typedef struct {
+    int n_rows;           // of the step
     qn_description whole; // all layers
     qn_model model;       // N_LAYERS of them
     char *memory;
     size_t n_bytes, n_taken;
     char *matrices;                   // a memory of their own
     size_t matrix_bytes, n_read_once; // of all; of what a row reads
+    size_t ends_once;                 // of that, outside of layers
     void *staged_step, *staged_results;
     qn_plan plan, composed;
     qn_gpu_list list;
@@ -114,10 +118,12 @@ static int place_weight(void *context, const qn_weight_spec *spec, int layer)
     t->data = w->matrices + w->matrix_bytes;
     w->matrix_bytes += (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
     assert_true(w->matrix_bytes <= matrices.n_bytes);
+    size_t once = n_bytes;
     if (t == &w->model.ends.embed) // a row, and all of it as the head
-        w->n_read_once += n_bytes / (size_t)t->dim[0] + (w->model.config.tied ? n_bytes : 0);
-    else
-        w->n_read_once += n_bytes;
+        once = n_bytes / (size_t)t->dim[0] + (w->model.config.tied ? n_bytes : 0);
+    w->n_read_once += once;
+    const char *ends = (const char *)&w->model.ends;
+    if ((size_t)((const char *)t - ends) < sizeof w->model.ends) w->ends_once += once;
     return 0;
 }
 
@@ -150,8 +156,10 @@ static qn_batch make_batch(world *w)
     w->staged_step = take(w, qn_step_bytes(&limits));
     w->staged_results = take(w, sizeof(qn_step_result) * 16);
     qn_step_view staged = qn_step_at(&limits, w->staged_step);
-    staged.counts->n_rows = staged.counts->n_outputs = 1;
-    staged.rows[0] = (qn_row){.position = POSITION};
+    staged.counts->n_rows = w->n_rows;
+    staged.counts->n_outputs = 1;
+    for (int i = 0; i < w->n_rows; i++)
+        staged.rows[i] = (qn_row){.position = POSITION + 1 - w->n_rows + i};
     staged.outputs[0] = (qn_output){.kind = QN_OUTPUT_SAMPLE};
     b.slots.params[0] = (qn_slot_params){
         .greedy = 1, .temperature = 1, .top_p = 1, .repetition_penalty = 1, .n_prompt = POSITION};
@@ -181,13 +189,14 @@ static void make_tasks(world *w)
         spans[i] = (qn_state_span){take(w, block_bytes * (size_t)parts[i].n_layers * N_BLOCKS),
                                    parts[i].n_layers, N_BLOCKS, block_bytes};
     }
-    qn_plan_init(&w->plan, 1, &batch);
+    qn_plan_init(&w->plan, w->n_rows > 1 ? MANY_ROWS : 1, &batch);
     qn_model_record(&w->model, &w->plan, spans,
                     take(w, qn_model_scratch_bytes(&w->model, &limits)));
     assert_int_equal(qn_plan_compose(&w->plan, supports, NULL, &w->composed, &e), 0);
     qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = qn_gpu_scratch_bytes(&w->composed)};
     o.scratch = take(w, o.scratch_bytes);
     assert_int_equal(qn_gpu_lower(&w->composed, &o, &w->list, &e), 0);
+    qn_metal_products_rewrite(&w->list);
 }
 
 // ---- counting ----
@@ -200,7 +209,7 @@ static void *address_of(const world *w, const void *from)
 
 static cost run_task(const world *w, const qn_gpu_task *t)
 {
-    qn_emulator_dispatch d = {.kernel = qn_gpu_kernel_name(t->kernel),
+    qn_emulator_dispatch d = {.kernel = qn_metal_kernel_name((int)t->kernel),
                               .n_threads = QN_GPU_N_THREADS,
                               .n_buffers = t->n_buffers,
                               .args = t->args,
@@ -229,8 +238,8 @@ static void add(cost *to, const cost *c)
     to->n_tasks += c->n_tasks;
 }
 
-// Runs the list; costs[0 … N_LAYERS) are the layers', the last is that of the rest. Layers lie between embed and gather.
-static void run_all(const world *w, cost costs[N_LAYERS + 1])
+// Layers lie between embed and gather: the first task, and how many a layer has.
+static int first_of_layers(const world *w, int *n_a_layer)
 {
     int first = 0, last = 0;
     for (int i = 0; i < w->list.n_tasks; i++) {
@@ -238,16 +247,41 @@ static void run_all(const world *w, cost costs[N_LAYERS + 1])
         if (w->list.tasks[i].kernel == QN_GPU_gather) last = i;
     }
     assert_int_equal((last - first) % N_LAYERS, 0);
-    int a_layer = (last - first) / N_LAYERS;
+    *n_a_layer = (last - first) / N_LAYERS;
+    return first;
+}
+
+static void print_task(const char *where, const qn_gpu_task *t, const cost *c)
+{
+    printf("# | %s | %s | %u x %u x %u | %llu | %llu |\n", where,
+           qn_metal_kernel_name((int)t->kernel), t->n_groups[0], t->n_groups[1], t->n_groups[2],
+           (unsigned long long)c->read, (unsigned long long)c->written);
+}
+
+// The same work on other memory.
+static void check_like(const qn_gpu_task *a, const qn_gpu_task *b)
+{
+    assert_int_equal(a->kernel, b->kernel);
+    assert_memory_equal(a->n_groups, b->n_groups, sizeof a->n_groups);
+    assert_memory_equal(a->args, b->args, a->args_bytes);
+    for (int i = 0; i < a->n_buffers; i++)
+        assert_int_equal(a->buffers[i].n_bytes, b->buffers[i].n_bytes);
+}
+
+// Runs the list, of the layers the first, which the others are like; costs[0] is that layer's, costs[1] that of the rest.
+static void run_all(const world *w, cost costs[2])
+{
+    int a_layer, first = first_of_layers(w, &a_layer), last = first + N_LAYERS * a_layer;
     for (int i = 0; i < w->list.n_tasks; i++) {
         const qn_gpu_task *t = &w->list.tasks[i];
         int layer = i >= first && i < last ? (i - first) / a_layer : N_LAYERS;
+        if (layer > 0 && layer < N_LAYERS) {
+            check_like(t, &w->list.tasks[i - a_layer]);
+            continue;
+        }
         cost c = run_task(w, t);
-        add(&costs[layer], &c);
-        if (layer == 0 || layer == N_LAYERS)
-            printf("# | %s | %s | %u x %u x %u | %llu | %llu |\n", layer ? "" : "layer",
-                   qn_gpu_kernel_name(t->kernel), t->n_groups[0], t->n_groups[1], t->n_groups[2],
-                   (unsigned long long)c.read, (unsigned long long)c.written);
+        add(&costs[layer > 0], &c);
+        print_task(layer ? "" : "layer", t, &c);
     }
 }
 
@@ -279,10 +313,19 @@ static double over(const char *what, const cost *c, uint64_t minimum)
     return ratio;
 }
 
+static void close(world *w)
+{
+    qn_gpu_list_free(&w->list);
+    qn_plan_free(&w->composed);
+    qn_plan_free(&w->plan);
+    munmap(w->memory, w->n_bytes);
+    munmap(w->matrices, matrices.n_bytes);
+}
+
 static void count_shape(const char *shape)
 {
-    cost costs[N_LAYERS + 1] = {{0}};
-    world w = {0};
+    cost costs[2] = {{0}};
+    world w = {.n_rows = 1};
     open_memory(&w);
     open_model(&w, shape);
     make_tasks(&w);
@@ -291,28 +334,48 @@ static void count_shape(const char *shape)
            shape, POSITION + 1);
     run_all(&w, costs);
 
-    cost whole = costs[N_LAYERS];
+    cost whole = costs[1];
     for (int i = 0; i < w.whole.config.n_layers; i++)
         add(&whole, &costs[0]);
     double layer_over = over("a layer", &costs[0], minimum_of_layer(&w));
     double whole_over =
         over("the whole model", &whole, minimum_of(&w.whole.config, w.whole.family));
-    for (int i = 1; i < N_LAYERS; i++) {
-        assert_int_equal(costs[i].read, costs[0].read);
-        assert_int_equal(costs[i].n_tasks, costs[0].n_tasks);
-    }
+    uint64_t once = w.ends_once + (w.n_read_once - w.ends_once) / N_LAYERS;
     printf("# matrices: %llu bytes loaded of %llu, each once\n",
-           (unsigned long long)matrices.loaded, (unsigned long long)w.n_read_once);
-    assert_int_equal(matrices.loaded, w.n_read_once);
+           (unsigned long long)matrices.loaded, (unsigned long long)once);
+    assert_int_equal(matrices.loaded, once);
     assert_true(costs[0].n_tasks <= MAX_LAYER_TASKS);
     assert_true(layer_over >= 1 && layer_over <= most_over_minimum);
     assert_true(whole_over >= 1 && whole_over <= most_over_minimum);
+    close(&w);
+}
 
-    qn_gpu_list_free(&w.list);
-    qn_plan_free(&w.composed);
-    qn_plan_free(&w.plan);
-    munmap(w.memory, w.n_bytes);
-    munmap(w.matrices, matrices.n_bytes);
+// A layer of a prompt's rows: its matrices are loaded once for up to 64 rows.
+static void test_prompt(void **state)
+{
+    (void)state;
+    cost layer = {0};
+    int n;
+    world w = {.n_rows = PROMPT_ROWS};
+    open_memory(&w);
+    open_model(&w, "qwen2.5-7b");
+    make_tasks(&w);
+    printf("# qwen2.5-7b, bf16, %d rows, up to %d positions visible\n# | | kernel | groups | bytes "
+           "read | bytes written |\n",
+           PROMPT_ROWS, POSITION + 1);
+    int first = first_of_layers(&w, &n);
+    for (int i = 0; i < first; i++)
+        run_task(&w, &w.list.tasks[i]);
+    matrices.loaded = 0;
+    for (int i = first; i < first + n; i++) {
+        cost c = run_task(&w, &w.list.tasks[i]);
+        print_task("layer", &w.list.tasks[i], &c);
+        add(&layer, &c);
+    }
+    over("a layer", &layer, minimum_of_layer(&w));
+    printf("# matrices of a layer: %llu bytes loaded\n", (unsigned long long)matrices.loaded);
+    assert_int_equal(N_LAYERS * matrices.loaded + w.ends_once, w.n_read_once);
+    close(&w);
 }
 
 static void test_qwen25_3b(void **state)
@@ -330,6 +393,7 @@ static void test_qwen25_7b(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_qwen25_3b),
-                                       cmocka_unit_test(test_qwen25_7b)};
+                                       cmocka_unit_test(test_qwen25_7b),
+                                       cmocka_unit_test(test_prompt)};
     return cmocka_run_group_tests_name("metal_count", tests, NULL, NULL);
 }

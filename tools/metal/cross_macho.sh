@@ -16,13 +16,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 out=${1:-$work/quern_metal_macho}
 
-python3 "$root/src/backend/metal/make_msl.py" "$root/src" "$work/kernels.metal" "$work/kernels_metal.c" "$work/d" "$clang"
+for text in kernels matrix; do
+    python3 "$root/src/backend/metal/make_msl.py" $text "$root/src" "$work/$text.metal" "$work/${text}_metal.c" "$work/d" "$clang"
+done
 cp "$here/cross/main.c" "$work/main.c"
 cd "$root"
 n=0
 for source in src/backend/metal/*.c src/backend/gpu/*.c src/backend/selftest.c src/backend/compose.c src/backend/ops.c \
     src/backend/plan.c src/backend/step.c src/base/arena.c src/base/clock.c src/base/error.c src/tensor/*.c src/tensor/quant/*.c \
-    "$work/kernels_metal.c" "$work/main.c"; do
+    "$work/kernels_metal.c" "$work/matrix_metal.c" "$work/main.c"; do
     n=$((n + 1))
     "$clang" -target arm64-apple-macos14 -std=c17 -O2 -nostdlibinc "-I$here/cross/include" -Iinclude -Isrc -DQN_HAVE_METAL \
         -Wall -Wextra -Werror -Wno-unused-command-line-argument -ffp-contract=off -fno-strict-aliasing -c -o "$work/$n.o" "$source"

@@ -41,18 +41,16 @@ static int add(qn_metal_buffers *b, const void *from, size_t n_bytes, qn_metal_i
     memmove(&b->views[at + 1], &b->views[at], (size_t)(b->n_views - at) * sizeof *b->views);
     b->views[at] = (qn_metal_view){from, n_bytes, buffer};
     b->n_views++;
-    if (b->residency) qn_metal_residency_add(b->residency, buffer);
-    b->changed = 1;
+    qn_metal_wired_add(&b->wired, buffer);
     return 1;
 }
 
 static void take_out(qn_metal_buffers *b, int at)
 {
-    if (b->residency) qn_metal_residency_remove(b->residency, b->views[at].buffer);
+    qn_metal_wired_remove(&b->wired, b->views[at].buffer);
     qn_metal_release(b->views[at].buffer);
     b->n_views--;
     memmove(&b->views[at], &b->views[at + 1], (size_t)(b->n_views - at) * sizeof *b->views);
-    b->changed = 1;
 }
 
 int qn_metal_buffers_alloc(qn_metal_buffers *b, size_t n_bytes, void **address, quern_error *e)
@@ -111,20 +109,10 @@ qn_metal_place qn_metal_buffers_find(const qn_metal_buffers *b, const void *from
     return (qn_metal_place){0};
 }
 
-void qn_metal_buffers_settle(qn_metal_buffers *b)
-{
-    if (b->residency && b->changed) {
-        qn_metal_commit(b->residency);
-        qn_metal_residency_request(b->residency);
-    }
-    b->changed = 0;
-}
-
 void qn_metal_buffers_free_all(qn_metal_buffers *b)
 {
     while (b->n_views)
         take_out(b, b->n_views - 1);
-    qn_metal_buffers_settle(b);
     free(b->views);
     b->views = NULL;
     b->capacity = 0;

@@ -2,7 +2,7 @@
 // which MTLBuffer a range lies in, and where. One thread at a time.
 #ifndef QN_BACKEND_METAL_BUFFERS_H
 #define QN_BACKEND_METAL_BUFFERS_H
-#include "backend/metal/objc.h"
+#include "backend/metal/wired.h"
 #include "base/error.h"
 
 typedef struct {
@@ -12,11 +12,11 @@ typedef struct {
 } qn_metal_view;
 
 typedef struct {
-    qn_metal_id device, residency; // the set, or NULL where the system has none
-    size_t max_bytes;              // of one buffer
-    qn_metal_view *views;          // by `from`
+    qn_metal_id device;
+    qn_metal_wired wired; // all of them
+    size_t max_bytes;     // of one buffer
+    qn_metal_view *views; // by `from`
     int n_views, capacity;
-    int changed; // since the residency set was last committed
 } qn_metal_buffers;
 
 // A place in a buffer.
@@ -33,8 +33,6 @@ void qn_metal_buffers_free(qn_metal_buffers *b, const void *address);
 int qn_metal_buffers_wrap(qn_metal_buffers *b, const void *from, size_t n_bytes);
 // Where the range lies; buffer NULL where no view holds it whole.
 qn_metal_place qn_metal_buffers_find(const qn_metal_buffers *b, const void *from, size_t n_bytes);
-// Asks the system to keep all of them resident, if they changed.
-void qn_metal_buffers_settle(qn_metal_buffers *b);
 void qn_metal_buffers_free_all(qn_metal_buffers *b);
 
 #endif

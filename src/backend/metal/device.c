@@ -9,6 +9,7 @@
 #include "backend/metal/device.h"
 #include "backend/metal/metal.h"
 #include "backend/selftest.h"
+#include "base/clock.h"
 
 static int available(void)
 {
@@ -91,29 +92,12 @@ static void device_close(qn_device *d)
     void *pool = objc_autoreleasePoolPush();
     qn_metal_launch_drain(d);
     qn_metal_buffers_free_all(&d->buffers);
-    if (d->buffers.residency) {
-        qn_metal_queue_remove_residency(d->queue, d->buffers.residency);
-        qn_metal_residency_end(d->buffers.residency);
-        qn_metal_release(d->buffers.residency);
-    }
+    qn_metal_wired_close(&d->buffers.wired, d->queue);
     qn_metal_library_close(&d->library);
     if (d->queue) qn_metal_release(d->queue);
     if (d->device) qn_metal_release(d->device);
     free(d);
     objc_autoreleasePoolPop(pool);
-}
-
-// Keeps weights and state from being paged out between steps (macOS 15). Without it, all works as well.
-static void open_residency(qn_device *d)
-{
-    qn_metal_id error = NULL;
-    if (!qn_metal_responds(d->device, sel_registerName("newResidencySetWithDescriptor:error:")))
-        return;
-    qn_metal_id descriptor = qn_metal_new(objc_getClass("MTLResidencySetDescriptor"));
-    if (!descriptor) return;
-    d->buffers.residency = qn_metal_device_residency(d->device, descriptor, &error);
-    qn_metal_release(descriptor);
-    if (d->buffers.residency) qn_metal_queue_add_residency(d->queue, d->buffers.residency);
 }
 
 static int open_parts(qn_device *d, quern_error *e)
@@ -129,25 +113,62 @@ static int open_parts(qn_device *d, quern_error *e)
     if (!d->queue) return qn_error_set(e, QUERN_E_DEVICE, "metal: no command queue");
     d->buffers.device = d->device;
     d->buffers.max_bytes = qn_metal_device_max_buffer(d->device);
-    open_residency(d);
+    qn_metal_wired_open(&d->buffers.wired, d->device, d->queue, qn_clock_ms, QN_METAL_BEAT_MS);
     int rc = qn_metal_buffers_alloc(&d->buffers, sizeof *d->done, &done, e);
     d->done = done;
     return rc ? rc : qn_metal_library_open(&d->library, d->device, e);
 }
 
-static int device_open(const qn_device_options *options, qn_device **out, quern_error *e)
+// ---- forms of the products ----
+
+static const char *use_form(qn_device *d, int i)
 {
-    *out = NULL;
+    int has_matrices = d->library.matrix != NULL;
+    if (i < 0 || i > has_matrices) return NULL;
+    d->matrices = has_matrices && i == 0;
+    return d->matrices ? "products in simdgroup matrices" : "the dialect's products";
+}
+
+static void notes(qn_device *d, char *text, size_t n_bytes)
+{
+    char why[200] = "";
+    void *pool = objc_autoreleasePoolPush();
+    int has = qn_metal_library_has_tensor_ops(&d->library, why, sizeof why);
+    snprintf(text, n_bytes,
+             "simdgroup matrices: %s%s\nMetal 4 tensor operations (not used): %s%s\n",
+             d->library.matrix ? "they compile" : "they do not compile: ", d->library.why,
+             has ? "they compile" : "they do not compile: ", why);
+    objc_autoreleasePoolPop(pool);
+}
+
+// A device whose products have form `i`, or an error. *n_forms: how many there are.
+static int open_form(const qn_device_options *options, int i, qn_device **out, int *n_forms,
+                     quern_error *e)
+{
     qn_device *d = calloc(1, sizeof *d);
+    *out = NULL;
+    *n_forms = 1;
     if (!d) return qn_error_set(e, QUERN_E_MEMORY, "metal: no memory for the device");
     void *pool = objc_autoreleasePoolPush();
     int rc = open_parts(d, e);
+    if (!rc) {
+        *n_forms = 1 + (d->library.matrix != NULL);
+        use_form(d, i);
+    }
     if (!rc && !options->unchecked) rc = qn_selftest_quick(&qn_metal_backend, d, e);
     if (rc)
         device_close(d);
     else
         *out = d;
     objc_autoreleasePoolPop(pool);
+    return rc;
+}
+
+// The first form that has the CPU's results. A device that a kernel has killed is opened anew.
+static int device_open(const qn_device_options *options, qn_device **out, quern_error *e)
+{
+    int n_forms, rc = open_form(options, 0, out, &n_forms, e);
+    if (rc && rc != QUERN_E_MEMORY && n_forms > 1) rc = open_form(options, 1, out, &n_forms, e);
     return rc;
 }
 
@@ -158,8 +179,8 @@ static void info(qn_device *d, qn_device_info *out)
     const char *text = name ? qn_metal_string_text(name) : NULL;
     *out = (qn_device_info){.n_threads = 1,
                             .memory_bytes = qn_metal_device_max_working_set(d->device)};
-    snprintf(out->text, sizeof out->text, "%s, %.0f GB", text ? text : "a GPU",
-             (double)out->memory_bytes * 1e-9);
+    snprintf(out->text, sizeof out->text, "%.30s, %.0f GB%s", text ? text : "a GPU",
+             (double)out->memory_bytes * 1e-9, d->matrices ? "" : ", without matrices");
     objc_autoreleasePoolPop(pool);
 }
 
@@ -204,4 +225,7 @@ const qn_backend qn_metal_backend = {
     .poll = qn_metal_launch_poll,
     .wait = qn_metal_launch_wait,
     .measure_read = qn_metal_measure_read,
+    .measure_limits = qn_metal_measure_limits,
+    .use_form = use_form,
+    .notes = notes,
 };

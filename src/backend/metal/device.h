@@ -21,6 +21,7 @@ typedef struct {
 struct qn_device {
     qn_metal_id device, queue; // retained
     qn_metal_library library;
+    int matrices; // products of programs made from now on: in simdgroup matrices, or the dialect's
     qn_metal_buffers buffers;
     qn_metal_flight flights[QN_METAL_N_FLIGHTS];
     size_t step_bytes, results_bytes; // room in each
@@ -36,6 +37,8 @@ int qn_metal_device_stage(qn_device *d, size_t step_bytes, size_t results_bytes,
 
 // program.c
 int qn_metal_program_make(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e);
+// Copies the first n_bytes at `memory` (a multiple of 4,096) to those behind them; takes a step block of one row.
+int qn_metal_program_make_copy(qn_device *d, void *memory, size_t n_bytes, qn_program **out);
 void qn_metal_program_free(qn_device *d, qn_program *p); // takes NULL
 
 // launch.c
@@ -47,5 +50,6 @@ void qn_metal_launch_drain(qn_device *d);
 
 // measure.c
 double qn_metal_measure_read(qn_device *d);
+int qn_metal_measure_limits(qn_device *d, qn_device_limits *out);
 
 #endif

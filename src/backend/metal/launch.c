@@ -154,7 +154,7 @@ int qn_metal_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ticke
         f->step->reserved = d->n_begun;
         f->output = step->output;
         f->n_outputs = counts->n_outputs;
-        qn_metal_buffers_settle(&d->buffers);
+        qn_metal_wired_use(&d->buffers.wired);
         rc = encode(d, p, f);
         if (rc) d->dead = 1;
     }

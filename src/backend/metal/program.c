@@ -71,7 +71,7 @@ static int is_empty(const qn_gpu_task *t)
 static int add_all(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
 {
     int first = 0; // the first task since the last barrier
-    int rc = add_gate(d, p, QN_METAL_GATE_OPEN, e);
+    int rc = add_gate(d, p, QN_METAL_gate_open, e);
     for (int i = 0; i < list->n_tasks && !rc; i++) {
         const qn_gpu_task *t = &list->tasks[i];
         if (is_empty(t)) continue;
@@ -84,47 +84,76 @@ static int add_all(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_e
     }
     if (rc) return rc;
     p->dispatches[p->n_dispatches].barrier_before = 1;
-    return add_gate(d, p, QN_METAL_GATE_CLOSE, e);
+    return add_gate(d, p, QN_METAL_gate_close, e);
 }
 
 // The plan as tasks, with scratch memory of the device for them.
-static int lower(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *list,
+static int lower(qn_device *d, const qn_plan *plan, void **scratch, qn_gpu_list *list,
                  quern_error *e)
 {
     qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = qn_gpu_scratch_bytes(plan)};
     if (o.scratch_bytes) {
-        int rc = qn_metal_buffers_alloc(&d->buffers, o.scratch_bytes, &p->scratch, e);
+        int rc = qn_metal_buffers_alloc(&d->buffers, o.scratch_bytes, scratch, e);
         if (rc) return rc;
     }
-    o.scratch = p->scratch;
-    return qn_gpu_lower(plan, &o, list, e);
+    o.scratch = *scratch;
+    int rc = qn_gpu_lower(plan, &o, list, e);
+    if (!rc && d->matrices) qn_metal_products_rewrite(list);
+    return rc;
+}
+
+// A program with room for n tasks between the halves of the gate, and its step blocks and results staged.
+static int make(qn_device *d, const qn_step_limits *l, int max_rows, int n_tasks, qn_program **out,
+                quern_error *e)
+{
+    qn_program *p = *out = calloc(1, sizeof *p);
+    if (p) p->dispatches = calloc((size_t)n_tasks + 2, sizeof *p->dispatches);
+    if (!p || !p->dispatches)
+        return qn_error_set(e, QUERN_E_MEMORY, "metal: no memory for a program of %d dispatches",
+                            n_tasks);
+    p->limits = *l;
+    p->max_rows = max_rows;
+    return qn_metal_device_stage(d, qn_step_bytes(l),
+                                 (size_t)l->max_outputs * sizeof(qn_step_result), e);
+}
+
+static int finish(qn_device *d, int rc, qn_program **p)
+{
+    if (!rc) return 0;
+    qn_metal_program_free(d, *p);
+    *p = NULL;
+    return rc;
 }
 
 int qn_metal_program_make(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e)
 {
-    const qn_step_limits *l = &plan->batch.limits;
     qn_gpu_list list = {0};
+    void *scratch = NULL;
     *out = NULL;
-    qn_program *p = calloc(1, sizeof *p);
-    if (!p) return qn_error_set(e, QUERN_E_MEMORY, "metal: no memory for a program");
-    p->limits = *l;
-    p->max_rows = plan->max_rows;
-    int rc = qn_metal_device_stage(d, qn_step_bytes(l),
-                                   (size_t)l->max_outputs * sizeof(qn_step_result), e);
-    if (!rc) rc = lower(d, plan, p, &list, e);
-    if (!rc) {
-        p->dispatches = calloc((size_t)list.n_tasks + 2, sizeof *p->dispatches);
-        rc = p->dispatches
-                 ? add_all(d, p, &list, e)
-                 : qn_error_set(e, QUERN_E_MEMORY,
-                                "metal: no memory for a program of %d dispatches", list.n_tasks);
-    }
-    qn_gpu_list_free(&list);
-    if (rc)
-        qn_metal_program_free(d, p);
+    int rc = lower(d, plan, &scratch, &list, e);
+    if (!rc) rc = make(d, &plan->batch.limits, plan->max_rows, list.n_tasks, out, e);
+    if (*out)
+        (*out)->scratch = scratch;
     else
-        *out = p;
-    return rc;
+        qn_metal_buffers_free(&d->buffers, scratch);
+    if (!rc) rc = add_all(d, *out, &list, e);
+    qn_gpu_list_free(&list);
+    return finish(d, rc, out);
+}
+
+int qn_metal_program_make_copy(qn_device *d, void *memory, size_t n_bytes, qn_program **out)
+{
+    static const qn_step_limits limits = {1, 1, 1, 1, QN_BLOCK_TOKENS};
+    const qn_access to = {(char *)memory + n_bytes, n_bytes, 1}, from = {memory, n_bytes, 0};
+    qn_gpu_task t = {.n_groups = {(uint32_t)(n_bytes / 16 / QN_GPU_N_THREADS), 1, 1},
+                     .n_buffers = 2,
+                     .buffers = {to, from}};
+    int rc = make(d, &limits, 1, 1, out, NULL);
+    if (!rc) rc = add_gate(d, *out, QN_METAL_gate_open, NULL);
+    if (!rc) rc = add(d, *out, &t, QN_METAL_copy_all, NULL);
+    if (!rc) rc = add_gate(d, *out, QN_METAL_gate_close, NULL);
+    if (!rc) (*out)->dispatches[1].barrier_before = (*out)->dispatches[2].barrier_before = 1;
+    return finish(d, rc, out);
 }
 
 void qn_metal_program_free(qn_device *d, qn_program *p)

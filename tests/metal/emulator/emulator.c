@@ -48,6 +48,11 @@ void qn_emulator_flush_denormals(bool on)
     qn_emulator_now.flush_denormals = on;
 }
 
+void qn_emulator_uneven_matrices(bool on)
+{
+    qn_emulator_now.uneven_matrices = on;
+}
+
 void qn_emulator_strict_bounds(bool on)
 {
     qn_emulator_now.strict_bounds = on;

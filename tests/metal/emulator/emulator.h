@@ -49,6 +49,8 @@ bool qn_emulator_has_kernel(const char *kernel);
 void qn_emulator_seed(uint32_t seed);
 // Kernels run with denormals flushed to zero, as a GPU may.
 void qn_emulator_flush_denormals(bool on);
+// Products of 8x8 matrices add up columns 4 to 7 in another order than columns 0 to 3: what no kernel should rely on not to be.
+void qn_emulator_uneven_matrices(bool on);
 // Counting build: a load or store outside the bound buffers, the args and the kernel's own arrays is an error.
 void qn_emulator_strict_bounds(bool on);
 // Counting build: a byte of a buffer that one threadgroup of a run writes and another touches is an error; false frees what

@@ -18,6 +18,8 @@ typedef enum {
     QN_EMULATOR_STOPPED, // by a check of the emulator, which has set the error
 } qn_emulator_fiber_state;
 
+typedef float qn_emulator_pair __attribute__((vector_size(8))); // Metal's float2
+
 typedef union {
     float f;
     uint32_t u;
@@ -32,9 +34,8 @@ typedef struct {
     uint32_t op, arg;        // of the collective operation it waits in, or the flags of the barrier
     const void *site;        // the call it waits in
     qn_emulator_value value; // the operand, then the result
-    float a[2], b[2],
-        c[2]; // its share of the operands of a matrix product; c then holds that of the result
-    uint32_t generation[2]; // barriers passed: threadgroup's, simdgroup's
+    qn_emulator_pair a, b, c; // its share of a matrix product's operands; c then holds the result's
+    uint32_t generation[2];   // barriers passed: threadgroup's, simdgroup's
     void *tsan;
 } qn_emulator_fiber;
 
@@ -51,7 +52,7 @@ typedef struct {
     uint32_t random;
     uint64_t sync_end; // TSan: the work of every fiber is before the end of the set
     unsigned long long n_switches;
-    bool flush_denormals, strict_bounds, strict_races, running;
+    bool flush_denormals, uneven_matrices, strict_bounds, strict_races, running;
     uint32_t group_number, first_group_number; // of this threadgroup, of the set's first; never 0
     char *threadgroup_memory;                  // of the kernel that runs
     size_t threadgroup_bytes;
@@ -98,7 +99,8 @@ float qn_emulator_simd_f(uint32_t op, float x, uint32_t arg);
 uint32_t qn_emulator_simd_u(uint32_t op, uint32_t x, uint32_t arg);
 int32_t qn_emulator_simd_i(uint32_t op, int32_t x, uint32_t arg);
 void qn_emulator_simd_uniform(const void *pointer, uint64_t stride);
-void qn_emulator_simd_matrix(float *d, const float *a, const float *b, const float *c);
+qn_emulator_pair qn_emulator_simd_matrix(qn_emulator_pair a, qn_emulator_pair b,
+                                         qn_emulator_pair c);
 uint32_t qn_emulator_lane(void);
 void qn_emulator_threadgroup_barrier(uint32_t flags);
 void qn_emulator_simdgroup_barrier(uint32_t flags);

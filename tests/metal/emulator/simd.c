@@ -43,15 +43,15 @@ void qn_emulator_simd_uniform(const void *pointer, uint64_t stride)
     wait_in(QN_EMULATOR_UNIFORM, (uint32_t)(key ^ key >> 32), __builtin_return_address(0));
 }
 
-// d = a b + c of 8x8 matrices, of which each lane has two elements (see shim/metal_matrix).
-void qn_emulator_simd_matrix(float *d, const float *a, const float *b, const float *c)
+// a b + c of 8x8 matrices, of which each lane has two elements (see shim/metal_matrix).
+qn_emulator_pair qn_emulator_simd_matrix(qn_emulator_pair a, qn_emulator_pair b, qn_emulator_pair c)
 {
     qn_emulator_fiber *f = qn_emulator_now.current;
-    memcpy(f->a, a, sizeof(f->a));
-    memcpy(f->b, b, sizeof(f->b));
-    memcpy(f->c, c, sizeof(f->c));
+    f->a = a;
+    f->b = b;
+    f->c = c;
     wait_in(QN_EMULATOR_MATRIX, 0, __builtin_return_address(0));
-    memcpy(d, f->c, sizeof(f->c));
+    return f->c;
 }
 
 uint32_t qn_emulator_lane(void)
@@ -192,17 +192,19 @@ matrix(qn_emulator_fiber *f)
     uint32_t row, column;
     for (uint32_t i = 0; i < LANES; i++) {
         element_of(i, &row, &column);
-        memcpy(&a[row][column], f[i].a, sizeof(f[i].a));
-        memcpy(&b[row][column], f[i].b, sizeof(f[i].b));
-        memcpy(&c[row][column], f[i].c, sizeof(f[i].c));
+        memcpy(&a[row][column], &f[i].a, sizeof(f[i].a));
+        memcpy(&b[row][column], &f[i].b, sizeof(f[i].b));
+        memcpy(&c[row][column], &f[i].c, sizeof(f[i].c));
     }
     for (row = 0; row < 8; row++)
         for (int k = 0; k < 8; k++)
-            for (column = 0; column < 8; column++)
-                c[row][column] = fmaf(a[row][k], b[k][column], c[row][column]);
+            for (column = 0; column < 8; column++) {
+                int at = qn_emulator_now.uneven_matrices && column > 3 ? 7 - k : k;
+                c[row][column] = fmaf(a[row][at], b[at][column], c[row][column]);
+            }
     for (uint32_t i = 0; i < LANES; i++) {
         element_of(i, &row, &column);
-        memcpy(f[i].c, &c[row][column], sizeof(f[i].c));
+        memcpy(&f[i].c, &c[row][column], sizeof(f[i].c));
     }
 }
 

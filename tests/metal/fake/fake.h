@@ -16,6 +16,8 @@ typedef struct {
     long shared_bytes; // of threadgroup memory, as pipelines say
     int old;           // 1: macOS 13: no residency sets, no mathMode
     int family;        // the newest Apple GPU family
+    int no_matrix;     // 1: the text of the simdgroup matrices does not compile
+    int tensor_ops;    // 1: Metal 4's compile
     int no_device, no_queue, no_library, no_wrap, no_unified, no_command;
     const char *no_pipeline; // a kernel whose pipeline fails
     int no_buffer_from;      // from the n-th newBufferWithLength on: nil; 0: never
@@ -36,7 +38,8 @@ typedef struct {
     int n_set_buffer, n_set_offset, n_set_bytes;
     int n_buffers, n_wraps; // made
     int n_residency_commits;
-    int math_safe; // the last library was compiled with maths by the letter
+    int n_residency_requests; // of a thread of the backend's too
+    int math_safe;            // the last library was compiled with maths by the letter
 } fake_metal_stats;
 
 fake_metal_options *fake_metal(void);

@@ -100,7 +100,7 @@ bool fake_is_mapped(const void *from, size_t n_bytes); // inside one mapping
 void fake_run(fake_object *command, int n_dispatches);
 
 extern const char
-    qn_emulated_text_hash[]; // of the text that the emulator's kernels were compiled from
+    qn_emulated_text_hashes[]; // of the texts that the emulator's kernels were compiled from
 uint64_t fake_hash(const char *text, size_t n);
 
 #endif

@@ -22,6 +22,8 @@ static const row rows[] = {
     {"shared_bytes", LONG, &options.shared_bytes},
     {"old", INT, &options.old},
     {"family", INT, &options.family},
+    {"no_matrix", INT, &options.no_matrix},
+    {"tensor_ops", INT, &options.tensor_ops},
     {"no_device", INT, &options.no_device},
     {"no_queue", INT, &options.no_queue},
     {"no_library", INT, &options.no_library},

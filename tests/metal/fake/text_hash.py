@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""The hash of a Metal text without its last line, as a C file: what the emulator's kernels were compiled from.
+"""The hashes of Metal texts without their last lines, as a C file: what the emulator's kernels were compiled from.
 
-usage: text_hash.py kernels.metal OUT.c
+usage: text_hash.py OUT.c TEXT.metal...
 """
 import pathlib
 import sys
 
-h = 0xCBF29CE484222325
-for byte in pathlib.Path(sys.argv[1]).read_bytes().rsplit(b"// fnv1a64", 1)[0]:
-    h = ((h ^ byte) * 0x100000001B3) & (1 << 64) - 1
-pathlib.Path(sys.argv[2]).write_text(
-    f'// Made by text_hash.py.\nextern const char qn_emulated_text_hash[];\nconst char qn_emulated_text_hash[] = "{h:016x}";\n')
+
+def fnv1a64(data):
+    h = 0xCBF29CE484222325
+    for byte in data:
+        h = ((h ^ byte) * 0x100000001B3) & (1 << 64) - 1
+    return h
+
+
+hashes = [f"{fnv1a64(pathlib.Path(p).read_bytes().rsplit(b'// fnv1a64', 1)[0]):016x}" for p in sys.argv[2:]]
+pathlib.Path(sys.argv[1]).write_text(
+    f'// Made by text_hash.py.\nextern const char qn_emulated_text_hashes[];\nconst char qn_emulated_text_hashes[] = "{" ".join(hashes)}";\n')
