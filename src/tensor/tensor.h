@@ -6,7 +6,24 @@
 #include <stdint.h>
 
 // A weight format is one value here and one row of tensor/quant/registry.c.
-typedef enum { QN_DTYPE_F32, QN_DTYPE_F16, QN_DTYPE_BF16, QN_DTYPE_COUNT } qn_dtype;
+typedef enum {
+    QN_DTYPE_F32,
+    QN_DTYPE_F16,
+    QN_DTYPE_BF16, // the last whose numbers stand alone; those below come in blocks, laid as in GGUF files
+    QN_DTYPE_Q8_0,
+    QN_DTYPE_Q4_0,
+    QN_DTYPE_Q4_1,
+    QN_DTYPE_Q5_0,
+    QN_DTYPE_Q5_1,
+    QN_DTYPE_Q2_K,
+    QN_DTYPE_Q3_K,
+    QN_DTYPE_Q4_K,
+    QN_DTYPE_Q5_K,
+    QN_DTYPE_Q6_K,
+    QN_DTYPE_IQ4_NL,
+    QN_DTYPE_IQ4_XS,
+    QN_DTYPE_COUNT
+} qn_dtype;
 
 enum { QN_MAX_RANK = 4 };
 
@@ -35,7 +52,8 @@ size_t qn_tensor_bytes(const qn_tensor *t);
 typedef struct {
     const char *name; // "bf16", as on the command line and in reports
     int block_elements, block_bytes;
-    // n elements (a multiple of block_elements) to and from float32; reference code, any alignment of the block type.
+    // n elements (a multiple of block_elements) to and from float32; reference code, any address. from_f32 takes finite
+    // numbers; NULL: the format is read only.
     void (*to_f32)(const void *from, float *to, size_t n);
     void (*from_f32)(const float *from, void *to, size_t n);
 } qn_format;
