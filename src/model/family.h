@@ -92,7 +92,7 @@ struct qn_model {
     qn_tensor inv_freq; // F32 [head_dim / 2]
     float rope_scale;
     qn_model_options options;
-    qn_safetensors files; // the mappings that the weights are views of
+    qn_tensor_set files; // the mappings that the weights are views of
     qn_mapping random;    // or the memory that a shape's weights fill
     void **device_memory; // what was allocated on the device for this model
     int n_device_memory;

@@ -21,12 +21,12 @@ static const char *print_shape(const int64_t *dim, int rank, char *text, size_t 
     return text;
 }
 
-static int check(const loader *l, const char *name, const qn_safetensor *t, const int64_t *dim,
+static int check(const loader *l, const char *name, const qn_stored_tensor *t, const int64_t *dim,
                  int rank)
 {
     char expected[64], found[192];
     print_shape(dim, rank, expected, sizeof expected);
-    const qn_safetensors *s = &l->model->files;
+    const qn_tensor_set *s = &l->model->files;
     if (!t)
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
                             s->n_files == 1 ? s->files[0].path : l->directory, name, expected);
@@ -83,7 +83,7 @@ static int check_one(void *context, const qn_weight_spec *spec, int layer)
     qn_tensor view = {0};
     view.rank = qn_weights_shape(&m->config, spec, view.dim);
     qn_weights_name(spec, layer, name);
-    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(&m->files, name);
     int rc = check(l, name, t, view.dim, view.rank);
     if (rc) return rc;
     view.dtype = t->dtype;
@@ -97,7 +97,7 @@ static int place_one(void *context, const qn_weight_spec *spec, int layer)
     qn_model *m = l->model;
     char name[96];
     qn_weights_name(spec, layer, name);
-    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(&m->files, name);
     qn_tensor *view = qn_weights_slot(m, spec, layer), whole = *view;
     whole.data = (void *)(uintptr_t)t->data;
     int rc = qn_loader_place(m, spec, &whole, view, l->e);
@@ -127,7 +127,7 @@ static bool is_known(const qn_model *m, const char *name)
 // that it lies about them. Old checkpoints keep the frequencies of RoPE; outside the layers, anything may be beside.
 static int check_surplus(const loader *l)
 {
-    const qn_safetensors *s = &l->model->files;
+    const qn_tensor_set *s = &l->model->files;
     for (int i = 0; i < s->n_tensors; i++) {
         const char *name = s->tensors[i].name;
         if (strncmp(name, "model.layers.", 13) || ends_with(name, ".rotary_emb.inv_freq")) continue;
@@ -150,6 +150,6 @@ int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
 int qn_loader_place_all(qn_model *m, quern_error *e)
 {
     loader l = {m, NULL, e};
-    int rc = qn_safetensors_map(&m->files, m->options.no_mmap, e);
+    int rc = qn_tensor_set_map(&m->files, m->options.no_mmap, e);
     return rc ? rc : qn_weights_each(&m->config, m->family, place_one, &l);
 }

@@ -89,7 +89,7 @@ void qn_model_free(qn_model *m)
 {
     if (!m) return;
     qn_memory_free(m);
-    qn_safetensors_close(&m->files);
+    qn_tensor_set_close(&m->files);
     qn_file_unmap(&m->random);
     free(m->layers);
     free(m);
