@@ -26,6 +26,12 @@ static int no_memory(quern_error *e, const char *directory)
     return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for its list of files", directory);
 }
 
+static int add_file(qn_tensor_set *s, const char *directory, const char *name, quern_error *e)
+{
+    char *path = join(&s->arena, directory, name);
+    return path ? qn_tensor_set_add_file(s, path, e) : no_memory(e, directory);
+}
+
 static bool is_safetensors(const char *name)
 {
     size_t n = strlen(name), suffix = sizeof ".safetensors" - 1;
@@ -60,7 +66,7 @@ static int list_shards(qn_tensor_set *s, const char *directory, const char *path
     json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
     {
         int rc = check_shard_name(path, tensor, value, e);
-        if (!rc) rc = qn_tensor_set_add_file(s, directory, json_string_value(value), e);
+        if (!rc) rc = add_file(s, directory, json_string_value(value), e);
         if (rc) return rc;
     }
     return 0;
@@ -99,8 +105,7 @@ static int list_directory(qn_tensor_set *s, const char *directory, quern_error *
                             strerror(errno));
     int rc = 0;
     for (struct dirent *entry; !rc && (entry = readdir(d));)
-        if (is_safetensors(entry->d_name))
-            rc = qn_tensor_set_add_file(s, directory, entry->d_name, e);
+        if (is_safetensors(entry->d_name)) rc = add_file(s, directory, entry->d_name, e);
     closedir(d);
     if (!rc && !s->n_files)
         return qn_error_set(e, QUERN_E_NOT_FOUND,
@@ -134,7 +139,7 @@ int qn_safetensors_open(const char *directory, qn_tensor_set *out, quern_error *
     if (!single || !path)
         rc = no_memory(e, directory);
     else if (qn_file_exists(single))
-        rc = qn_tensor_set_add_file(out, directory, single_name, e);
+        rc = add_file(out, directory, single_name, e);
     else if (qn_file_exists(path)) {
         rc = qn_formats_json_load(path, QN_SAFETENSORS_MAX_INDEX, &index, e);
         map = json_object_get(index, "weight_map");

@@ -4,32 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
-
-static char *join(qn_arena *arena, const char *directory, const char *name)
+int qn_tensor_set_add_file(qn_tensor_set *s, const char *path, quern_error *e)
 {
-    qn_buffer b = QN_BUFFER_INIT;
-    char *path = NULL;
-    if (qn_buffer_printf(&b, "%s/%s", directory, name))
-        path = qn_arena_text(arena, b.data, b.length);
-    qn_buffer_free(&b);
-    return path;
-}
-
-int qn_tensor_set_add_file(qn_tensor_set *s, const char *directory, const char *name,
-                           quern_error *e)
-{
-    size_t base = strlen(directory) + 1;
     for (int i = 0; i < s->n_files; i++)
-        if (!strcmp(s->files[i].path + base, name)) return 0;
+        if (!strcmp(s->files[i].path, path)) return 0;
     if (s->n_files == QN_TENSOR_SET_MAX_FILES)
         return qn_error_set(e, QUERN_E_LIMIT, "%s: expected at most %d weight files, found more",
-                            directory, QN_TENSOR_SET_MAX_FILES);
+                            path, QN_TENSOR_SET_MAX_FILES);
     if (!s->files) s->files = calloc(QN_TENSOR_SET_MAX_FILES, sizeof *s->files);
-    char *path = s->files ? join(&s->arena, directory, name) : NULL;
-    if (!path)
-        return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for its list of files", directory);
-    s->files[s->n_files++].path = path;
+    char *kept = s->files ? qn_arena_text(&s->arena, path, strlen(path)) : NULL;
+    if (!kept) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a list of files", path);
+    s->files[s->n_files++].path = kept;
     return 0;
 }
 

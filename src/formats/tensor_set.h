@@ -48,9 +48,8 @@ typedef struct {
 
 // ---- for readers ----
 
-// Notes the file directory/name once; it is opened later.
-int qn_tensor_set_add_file(qn_tensor_set *s, const char *directory, const char *name,
-                           quern_error *e);
+// Notes the file once; it is opened later.
+int qn_tensor_set_add_file(qn_tensor_set *s, const char *path, quern_error *e);
 // Adds a copy of *t under the n bytes at name. `path` is the file in messages.
 int qn_tensor_set_add(qn_tensor_set *s, const qn_stored_tensor *t, const char *name, size_t n,
                       const char *path, quern_error *e);
