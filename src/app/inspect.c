@@ -63,8 +63,9 @@ static int look(const char *name, const char *shape, const char *dtype, inspecti
     if (shape) {
         qn_dtype type = qn_dtype_by_name(dtype);
         if (type == QN_DTYPE_COUNT)
-            return qn_error_set(e, QUERN_E_ARGUMENT,
-                                "--dtype: expected bf16, f16 or f32, found \"%s\"", dtype);
+            return qn_error_set(
+                e, QUERN_E_ARGUMENT,
+                "--dtype: expected a type like bf16, f16, q8_0 or q4_k, found \"%s\"", dtype);
         rc = qn_model_shape_facts(shape, type, &out->facts, e);
     } else {
         rc = qn_app_find_model(name, &path, e);
@@ -155,8 +156,8 @@ int qn_app_inspect(int argc, char **argv)
         {"--shape", QN_OPTION_TEXT, &shape, "NAME",
          "a built-in shape such as qwen2.5-7b, without weights", 0, 0},
         {"--shapes", QN_OPTION_FLAG, &shapes, NULL, "list the built-in shapes", 0, 0},
-        {"--dtype", QN_OPTION_TEXT, &dtype, "T", "bf16, f16 or f32, of a shape (default: bf16)", 0,
-         0},
+        {"--dtype", QN_OPTION_TEXT, &dtype, "T",
+         "bf16, f16, f32, q8_0, q4_k … (any weight format), of a shape (default: bf16)", 0, 0},
         {"--tensors", QN_OPTION_FLAG, &tensors, NULL, "list every tensor", 0, 0},
         {"--json", QN_OPTION_FLAG, &json, NULL, "as JSON, with all tensors", 0, 0},
     };

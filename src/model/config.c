@@ -131,7 +131,7 @@ int qn_config_read(const char *directory, qn_description *out, quern_error *e)
 void qn_config_facts(const qn_description *d, qn_model_facts *out)
 {
     const qn_model_config *c = &d->config;
-    uint64_t active;
+    uint64_t n_active, n_bytes;
     *out = (qn_model_facts){
         .dtype = d->hf.dtype == QN_DTYPE_COUNT ? QN_DTYPE_F32 : d->hf.dtype,
         .n_layers = c->n_layers,
@@ -146,7 +146,6 @@ void qn_config_facts(const qn_description *d, qn_model_facts *out)
         .generation = d->generation,
     };
     strncpy(out->architecture, d->family->name, sizeof out->architecture - 1);
-    qn_weights_count(c, d->family, &out->n_parameters, &active);
-    const qn_format *f = qn_format_of(out->dtype);
-    out->active_bytes = active / (uint64_t)f->block_elements * (uint64_t)f->block_bytes;
+    qn_weights_count(c, d->family, &out->n_parameters, &n_active);
+    qn_weights_bytes(c, d->family, out->dtype, &n_bytes, &out->active_bytes);
 }

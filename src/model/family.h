@@ -138,6 +138,14 @@ int qn_weights_each(const qn_model_config *c, const qn_family *f, qn_weights_vis
 // Elements of all tensors, and of those that a step of one row reads.
 void qn_weights_count(const qn_model_config *c, const qn_family *f, uint64_t *n_parameters,
                       uint64_t *n_active);
+// The same in bytes, where matrices are of `dtype`.
+void qn_weights_bytes(const qn_model_config *c, const qn_family *f, qn_dtype dtype, uint64_t *all,
+                      uint64_t *active);
+// The type of a tensor where matrices are of `dtype`: vectors come in no blocks.
+qn_dtype qn_weights_dtype(qn_dtype dtype, int rank);
+// QUERN_E_UNSUPPORTED where a row of some matrix is not of whole blocks. `source` is named in the message.
+int qn_weights_check_blocks(const qn_model_config *c, const qn_family *f, qn_dtype dtype,
+                            const char *source, quern_error *e);
 // Where the view of a tensor goes.
 qn_tensor *qn_weights_slot(const qn_model *m, const qn_weight_spec *spec, int layer);
 // Sets weight_bytes, active_bytes and dtype of m->facts from the views.
@@ -152,7 +160,7 @@ int qn_loader_place_all(qn_model *m, quern_error *e);
 // The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
 int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
                     quern_error *e);
-// Fills the views with seeded random numbers of one type.
+// Fills the views with seeded random numbers; matrices are of `dtype`.
 int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e);
 // Device memory that ends with the model, holding n bytes copied from `from`.
 int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);

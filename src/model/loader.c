@@ -44,7 +44,11 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
 // Copies the rank's columns side by side into new memory of the device.
 static int copy_columns(qn_model *m, const qn_tensor *whole, qn_tensor *part, quern_error *e)
 {
-    size_t row = qn_tensor_bytes(whole) / (size_t)whole->dim[0], piece = row / (size_t)m->n_ranks;
+    size_t row = qn_tensor_row_bytes(whole), piece = row / (size_t)m->n_ranks;
+    if (part->dim[1] % qn_format_of(whole->dtype)->block_elements)
+        return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                            "columns of %s: expected whole blocks for each of %d ranks, found %lld",
+                            qn_format_of(whole->dtype)->name, m->n_ranks, (long long)part->dim[1]);
     size_t n_rows = (size_t)whole->dim[0];
     char *host = malloc(n_rows * piece);
     if (!host)
@@ -68,7 +72,7 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     if (cut && axis == 1) return copy_columns(m, whole, out, e);
     size_t n_bytes = qn_tensor_bytes(out);
     const char *from = (const char *)whole->data + (cut ? (size_t)m->rank * n_bytes : 0);
-    size_t align = (size_t)qn_format_of(whole->dtype)->block_bytes;
+    size_t align = qn_format_alignment(qn_format_of(whole->dtype));
     int rc = (uintptr_t)from % align ? qn_memory_upload(m, from, n_bytes, &out->data, e)
                                      : qn_memory_adopt(m, from, n_bytes, &out->data, e);
     return rc;

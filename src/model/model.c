@@ -129,9 +129,9 @@ int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out,
     qn_description d;
     int rc = qn_shapes_find(shape, dtype, &d, e);
     if (rc) return rc;
+    uint64_t active;
     qn_config_facts(&d, out);
-    const qn_format *f = qn_format_of(dtype);
-    out->weight_bytes = out->n_parameters / (uint64_t)f->block_elements * (uint64_t)f->block_bytes;
+    qn_weights_bytes(&d.config, d.family, dtype, &out->weight_bytes, &active);
     return 0;
 }
 

@@ -22,7 +22,7 @@ typedef struct {
 // What is known from config.json and generation_config.json alone, without a weight file.
 typedef struct {
     char architecture[32]; // the registry's row: "qwen2", "qwen3"
-    qn_dtype dtype; // of the weights (the checkpoint's own; for a config alone: what it declares)
+    qn_dtype dtype; // of most weights (the checkpoint's own; for a config alone: what it declares)
     int n_layers, n_vocab, n_context, hidden_size, n_heads, n_kv_heads, head_dim, intermediate_size;
     bool tied;
     uint64_t n_parameters; // exact, tied embeddings once
@@ -41,7 +41,7 @@ typedef struct {
 // checked before a tensor's byte is touched. Weights are mapped, in the type that they have.
 int qn_model_open(const char *directory, const qn_model_options *options, qn_model **out,
                   quern_error *e);
-// A built-in shape with seeded random weights (model/shapes.c).
+// A built-in shape with seeded random weights (model/shapes.c). Of a block format are the matrices; vectors are F32.
 int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
                         qn_model **out, quern_error *e);
 void qn_model_free(qn_model *m);

@@ -44,9 +44,16 @@ static inline qn_tensor qn_tensor_1d(void *data, qn_dtype dtype, int64_t n)
     return (qn_tensor){data, dtype, 1, {n}};
 }
 
+// Whether a type's numbers stand alone: what vectors and caches are made of, and what can be read one by one.
+static inline bool qn_dtype_is_plain(qn_dtype dtype)
+{
+    return (unsigned)dtype <= QN_DTYPE_BF16;
+}
+
 int64_t qn_tensor_n_elements(const qn_tensor *t);
-// Bytes that the view spans (whole blocks for block formats).
+// Bytes that the view spans, and those of one row (n numbers along the last dimension; whole blocks for block formats).
 size_t qn_tensor_bytes(const qn_tensor *t);
+size_t qn_tensor_row_bytes(const qn_tensor *t);
 
 // The traits of a weight format: its block layout and reference conversion.
 typedef struct {
@@ -59,6 +66,10 @@ typedef struct {
 } qn_format;
 
 const qn_format *qn_format_of(qn_dtype dtype);
+// Bytes of n elements, the last block whole.
+size_t qn_format_bytes(const qn_format *f, uint64_t n);
+// Kernels of GPUs read tensors at multiples of this: the largest power of two that divides a block, at most 16. Rows keep it.
+size_t qn_format_alignment(const qn_format *f);
 // QN_DTYPE_COUNT where unknown.
 qn_dtype qn_dtype_by_name(const char *name);
 

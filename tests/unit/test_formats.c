@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,55 @@ static void test_values(void **state)
     }
 }
 
+// Blocks as the package makes them.
+static void test_quantised(void **state)
+{
+    (void)state;
+    static float numbers[N];
+    static char expected[N * 2], found[N * 2];
+    read_file("quantise", "f32", numbers, sizeof numbers);
+    for (int i = 0; i < 5; i++) { // the package quantises the formats of 32
+        const qn_format *f = qn_format_of(qn_dtype_by_name(names[i]));
+        size_t n_bytes = qn_format_bytes(f, N);
+        read_file(names[i], "quantised", expected, n_bytes);
+        f->from_f32(numbers, found, N);
+        for (size_t j = 0; j < n_bytes; j++)
+            if (found[j] != expected[j])
+                fail_msg("%s: byte %zu of block %zu", names[i], j % (size_t)f->block_bytes,
+                         j / (size_t)f->block_bytes);
+    }
+}
+
+// Root mean square of what a format takes from N(0, 1), at most; zeros stay zeros.
+static void test_errors(void **state)
+{
+    (void)state;
+    static const double most[] = {0.006, 0.095, 0.078, 0.047, 0.038, 0.30,
+                                  0.155, 0.068, 0.034, 0.018, 0.081, 0.077};
+    static float x[N], y[N], zeros[N];
+    static char blocks[N * 2];
+    uint32_t random = 1;
+    for (int i = 0; i < N; i++) {
+        x[i] = -6;
+        for (int j = 0; j < 12; j++)
+            x[i] += (float)((random = random * 1664525 + 1013904223) >> 8) * 0x1p-24f;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const qn_format *f = qn_format_of(qn_dtype_by_name(names[i]));
+        double sum = 0;
+        f->from_f32(x, blocks, N);
+        f->to_f32(blocks, y, N);
+        for (int j = 0; j < N; j++)
+            sum += (y[j] - x[j]) * (y[j] - x[j]);
+        if (sqrt(sum / N) > most[i]) fail_msg("%s: error %.4f", names[i], sqrt(sum / N));
+        f->from_f32(zeros, blocks, N);
+        f->to_f32(blocks, y, N);
+        for (int j = 0; j < N; j++)
+            assert_true(y[j] == 0);
+        f->to_f32(blocks, x, N);
+    }
+}
+
 // Every format of the registry that is stored in blocks is among them, and a view spans whole blocks.
 static void test_registry(void **state)
 {
@@ -62,7 +112,8 @@ static void test_registry(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values),
-                                       cmocka_unit_test(test_registry)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values), cmocka_unit_test(test_quantised),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_registry)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

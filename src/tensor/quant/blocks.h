@@ -24,6 +24,44 @@ static inline uint32_t qn_block_u32(const uint8_t *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+// The whole part of f, within 0 … most.
+static inline uint8_t qn_block_whole(float f, int most)
+{
+    if (!(f > 0)) return 0;
+    return (uint8_t)(f < (float)most ? (int)f : most);
+}
+
+// The number of largest magnitude, with its sign; the first of several.
+static inline float qn_block_extreme(const float *x, int n)
+{
+    float extreme = 0;
+    for (int i = 0; i < n; i++) {
+        float size = x[i] < 0 ? -x[i] : x[i], most = extreme < 0 ? -extreme : extreme;
+        if (size > most) extreme = x[i];
+    }
+    return extreme;
+}
+
+static inline void qn_block_range(const float *x, int n, float *low, float *high)
+{
+    *low = *high = x[0];
+    for (int i = 1; i < n; i++) {
+        *low = x[i] < *low ? x[i] : *low;
+        *high = x[i] > *high ? x[i] : *high;
+    }
+}
+
+// q5_0 and q5_1: the fifth bits of 32 numbers, then their lower fours in pairs.
+static inline void qn_block_put_fives(const uint8_t *q, uint8_t *to)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = 0;
+    for (int i = 0; i < 32; i++)
+        to[i / 8] |= (uint8_t)(q[i] >> 4 << i % 8);
+    for (int i = 0; i < 16; i++)
+        to[4 + i] = (uint8_t)((q[i] & 15) | (q[i + 16] & 15) << 4);
+}
+
 // q4_k and q5_k: eight scales and eight minima of 6 bits in 12 bytes. Bytes 0-3 and 4-7 hold those of the first half,
 // and in their upper two bits the upper two of the second half; bytes 8-11 its lower four.
 static inline void qn_block_k_scales(const uint8_t *packed, uint8_t *scale, uint8_t *minimum)

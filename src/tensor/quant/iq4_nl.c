@@ -1,6 +1,7 @@
 // IQ4_NL: 32 numbers in 18 bytes, laid as Q4_0; the four bits choose one of sixteen values. Value d · values[q].
 #include "tensor/quant/blocks.h"
 #include "tensor/quant/formats.h"
+#include "tensor/quant/search.h"
 
 enum { ELEMENTS = 32, BYTES = 18 };
 
@@ -22,4 +23,19 @@ static void to_f32(const void *from, float *to, size_t n)
         block_to_f32(b, to);
 }
 
-const qn_format qn_format_iq4_nl = {"iq4_nl", ELEMENTS, BYTES, to_f32, NULL};
+static void block_from_f32(const float *x, uint8_t *b)
+{
+    float scale = qn_search_values(x, ELEMENTS), inverse = scale != 0 ? 1 / scale : 0;
+    qn_block_put_f16(b, scale);
+    for (int i = 0; i < ELEMENTS / 2; i++)
+        b[2 + i] = (uint8_t)(qn_search_value(inverse * x[i]) |
+                             qn_search_value(inverse * x[i + ELEMENTS / 2]) << 4);
+}
+
+static void from_f32(const float *from, void *to, size_t n)
+{
+    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS)
+        block_from_f32(from, b);
+}
+
+const qn_format qn_format_iq4_nl = {"iq4_nl", ELEMENTS, BYTES, to_f32, from_f32};

@@ -22,4 +22,23 @@ static void to_f32(const void *from, float *to, size_t n)
         block_to_f32(b, to);
 }
 
-const qn_format qn_format_q5_1 = {"q5_1", ELEMENTS, BYTES, to_f32, NULL};
+static void block_from_f32(const float *x, uint8_t *b)
+{
+    float low, high;
+    uint8_t q[ELEMENTS];
+    qn_block_range(x, ELEMENTS, &low, &high);
+    float d = (high - low) / 31, inverse = d != 0 ? 1 / d : 0;
+    qn_block_put_f16(b, d);
+    qn_block_put_f16(b + 2, low);
+    for (int i = 0; i < ELEMENTS; i++)
+        q[i] = qn_block_whole((x[i] - low) * inverse + 0.5f, 31);
+    qn_block_put_fives(q, b + 4);
+}
+
+static void from_f32(const float *from, void *to, size_t n)
+{
+    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS)
+        block_from_f32(from, b);
+}
+
+const qn_format qn_format_q5_1 = {"q5_1", ELEMENTS, BYTES, to_f32, from_f32};
