@@ -10,9 +10,8 @@
 #include "app/report.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "engine/text_load.h"
 #include "model/model.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
 
 typedef struct {
     qn_model_facts facts;
@@ -36,16 +35,16 @@ static bool has_weight_files(const char *directory)
     return found;
 }
 
-static int check_text(const char *directory, inspection *out, quern_error *e)
+static int check_text(const char *path, inspection *out, quern_error *e)
 {
     qn_tokenizer *t = NULL;
     qn_chat_template *c = NULL;
     quern_error why = {0};
-    int rc = qn_tokenizer_load(directory, &t, &why);
+    int rc = qn_engine_load_tokenizer(path, &t, &why);
     out->has_tokenizer = !rc;
     if (!rc) out->n_ids = qn_tokenizer_n_ids(t);
     qn_tokenizer_free(t);
-    if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_chat_template_load(directory, &c, &why);
+    if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_engine_load_template(path, &c, &why);
     out->has_template = !rc;
     qn_chat_template_free(c);
     if (rc && rc != QUERN_E_NOT_FOUND) {
@@ -71,8 +70,8 @@ static int look(const char *name, const char *shape, const char *dtype, inspecti
         rc = qn_app_find_model(name, &path, e);
         if (!rc) rc = qn_model_read_facts(path, &out->facts, e);
         if (!rc) rc = check_text(path, out, e);
-        if (!rc && (out->has_files = has_weight_files(path)))
-            rc = qn_model_check(path, &out->facts, e);
+        out->has_files = !rc && (out->facts.weight_bytes || has_weight_files(path));
+        if (out->has_files && !out->facts.weight_bytes) rc = qn_model_check(path, &out->facts, e);
     }
     if (!rc) rc = qn_model_list_weights(path, shape, &out->weights, &out->n_weights, e);
     free(path);

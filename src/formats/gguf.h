@@ -70,6 +70,9 @@ static inline uint64_t qn_gguf_number(const unsigned char *p, int n)
 // Which GGUF file a model's path means: a file itself; of a directory without config.json the one GGUF file (or the first of the
 // one split) that lies there. *out is malloc'd, NULL for any other directory. Several are refused.
 int qn_gguf_locate(const char *path, char **out, quern_error *e);
+// Whether a file's name is one of a GGUF file: its bytes before ".gguf" (and "-00001-of-00003"), and which part of a split it
+// is (1 where it is none).
+bool qn_gguf_name_parts(const char *name, size_t *n_stem, int *part);
 // Reads the headers of a file, or of the files of a split by its first. Costs no memory for data. On failure *out is closed.
 int qn_gguf_open(const char *path, qn_gguf *out, quern_error *e);
 // Takes what qn_gguf_open made, or zeros.

@@ -29,6 +29,16 @@ static bool split_of(const char *name, int *part, int *n_parts)
            end == SPLIT_END;
 }
 
+bool qn_gguf_name_parts(const char *name, size_t *n_stem, int *part)
+{
+    int n_parts;
+    if (!is_gguf(name)) return false;
+    *n_stem = strlen(name) - (sizeof suffix - 1);
+    *part = 1;
+    if (split_of(name, part, &n_parts)) *n_stem = strlen(name) - SPLIT_END;
+    return true;
+}
+
 /* ---- a model's path ---- */
 
 // The one GGUF file of a directory; how many there are, each split counted by its first part.
@@ -40,9 +50,10 @@ static int look_into(const char *directory, char *name, size_t name_bytes, int *
                             strerror(errno));
     *n = 0;
     for (struct dirent *entry; (entry = readdir(d));) {
-        int part = 1, n_parts;
-        if (entry->d_name[0] == '.' || !is_gguf(entry->d_name)) continue;
-        if (split_of(entry->d_name, &part, &n_parts) && part != 1) continue;
+        size_t n_stem;
+        int part;
+        if (entry->d_name[0] == '.' || !qn_gguf_name_parts(entry->d_name, &n_stem, &part)) continue;
+        if (part != 1) continue;
         ++*n;
         snprintf(name, name_bytes, "%s", entry->d_name);
     }

@@ -1,16 +1,26 @@
-// From a directory's named tensors to the views of a model: every tensor of the weight table must be there, in its shape and
+// From the named tensors of a directory or a GGUF file to the views of a model: every tensor of the weight table must be there, in its shape and
 // in a type that Quern computes with; what contradicts the configuration is refused, what is beside it is ignored.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/safetensors.h"
 #include "model/family.h"
 
 typedef struct {
     qn_model *model;
-    const char *directory;
+    const char *path; // of the model
     quern_error *e;
 } loader;
+
+// The tensor's name in the model's files.
+static void name_of(const qn_model *m, const qn_weight_spec *spec, int layer, char out[96])
+{
+    if (m->files == &m->gguf.set)
+        qn_gguf_name(spec, layer, out);
+    else
+        qn_weights_name(spec, layer, out);
+}
 
 static const char *print_shape(const int64_t *dim, int rank, char *text, size_t n)
 {
@@ -26,18 +36,19 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
 {
     char expected[64], found[192];
     print_shape(dim, rank, expected, sizeof expected);
-    const qn_tensor_set *s = &l->model->files;
+    const qn_tensor_set *s = l->model->files;
     if (!t)
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
-                            s->n_files == 1 ? s->files[0].path : l->directory, name, expected);
+                            s->n_files == 1 ? s->files[0].path : l->path, name, expected);
     const char *path = s->files[t->file].path;
     if (t->rank != rank || memcmp(t->dim, dim, (size_t)rank * sizeof *dim))
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
                             expected, print_shape(t->dim, t->rank, found, sizeof found));
     if (t->dtype == QN_DTYPE_COUNT)
         return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
-                            "%s: %s: expected type F32, F16 or BF16, found %s", path, name,
-                            t->type);
+                            "%s: %s: expected a type that Quern computes with (F32, F16, BF16, "
+                            "in GGUF also Q8_0, Q4_0, Q4_K and their like), found %s",
+                            path, name, t->type);
     return 0;
 }
 
@@ -86,8 +97,8 @@ static int check_one(void *context, const qn_weight_spec *spec, int layer)
     char name[96];
     qn_tensor view = {0};
     view.rank = qn_weights_shape(&m->config, spec, view.dim);
-    qn_weights_name(spec, layer, name);
-    const qn_stored_tensor *t = qn_tensor_set_find(&m->files, name);
+    name_of(m, spec, layer, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
     int rc = check(l, name, t, view.dim, view.rank);
     if (rc) return rc;
     view.dtype = t->dtype;
@@ -100,12 +111,12 @@ static int place_one(void *context, const qn_weight_spec *spec, int layer)
     const loader *l = context;
     qn_model *m = l->model;
     char name[96];
-    qn_weights_name(spec, layer, name);
-    const qn_stored_tensor *t = qn_tensor_set_find(&m->files, name);
+    name_of(m, spec, layer, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
     qn_tensor *view = qn_weights_slot(m, spec, layer), whole = *view;
     whole.data = (void *)(uintptr_t)t->data;
     int rc = qn_loader_place(m, spec, &whole, view, l->e);
-    if (rc) qn_error_prefix(l->e, "%s: %s", m->files.files[t->file].path, name);
+    if (rc) qn_error_prefix(l->e, "%s: %s", m->files->files[t->file].path, name);
     return rc;
 }
 
@@ -115,13 +126,13 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && !strcmp(s + n - k, end);
 }
 
-static bool is_known(const qn_model *m, const char *name)
+static bool is_known(const qn_model *m, const char *name, const char *number)
 {
     char known[96];
-    long layer = strtol(name + sizeof "model.layers." - 1, NULL, 10);
+    long layer = strtol(number, NULL, 10);
     if (layer < 0 || layer >= m->config.n_layers) return false;
     for (int i = 0; i < m->family->n_weights; i++) {
-        qn_weights_name(&m->family->weights[i], (int)layer, known);
+        name_of(m, &m->family->weights[i], (int)layer, known);
         if (!strcmp(known, name)) return true;
     }
     return false;
@@ -131,22 +142,36 @@ static bool is_known(const qn_model *m, const char *name)
 // that it lies about them. Old checkpoints keep the frequencies of RoPE; outside the layers, anything may be beside.
 static int check_surplus(const loader *l)
 {
-    const qn_tensor_set *s = &l->model->files;
+    const qn_tensor_set *s = l->model->files;
+    bool gguf = s == &l->model->gguf.set;
+    const char *prefix = gguf ? "blk." : "model.layers.";
     for (int i = 0; i < s->n_tensors; i++) {
         const char *name = s->tensors[i].name;
-        if (strncmp(name, "model.layers.", 13) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-        if (!is_known(l->model, name))
-            return qn_error_set(l->e, QUERN_E_FORMAT,
-                                "%s: %.200s: expected no such tensor by config.json, found one",
-                                s->files[s->tensors[i].file].path, name);
+        if (strncmp(name, prefix, strlen(prefix)) || ends_with(name, ".rotary_emb.inv_freq"))
+            continue;
+        if (!is_known(l->model, name, name + strlen(prefix)))
+            return qn_error_set(
+                l->e, QUERN_E_FORMAT, "%s: %.200s: expected no such tensor by %s, found one",
+                s->files[s->tensors[i].file].path, name, gguf ? "the metadata" : "config.json");
     }
     return 0;
 }
 
-int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
+static int open_files(qn_model *m, const char *path, quern_error *e)
 {
-    loader l = {m, directory, e};
-    int rc = qn_safetensors_open(directory, &m->files, e);
+    char *file;
+    int rc = qn_gguf_locate(path, &file, e);
+    if (rc) return rc;
+    rc = file ? qn_gguf_open(file, &m->gguf, e) : qn_safetensors_open(path, &m->folder, e);
+    if (!rc) m->files = file ? &m->gguf.set : &m->folder;
+    free(file);
+    return rc;
+}
+
+int qn_loader_check(qn_model *m, const char *path, quern_error *e)
+{
+    loader l = {m, path, e};
+    int rc = open_files(m, path, e);
     if (!rc) rc = check_surplus(&l);
     return rc ? rc : qn_weights_each(&m->config, m->family, check_one, &l);
 }
@@ -154,6 +179,6 @@ int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
 int qn_loader_place_all(qn_model *m, quern_error *e)
 {
     loader l = {m, NULL, e};
-    int rc = qn_tensor_set_map(&m->files, m->options.no_mmap, e);
+    int rc = qn_tensor_set_map(m->files, m->options.no_mmap, e);
     return rc ? rc : qn_weights_each(&m->config, m->family, place_one, &l);
 }

@@ -190,12 +190,11 @@ static int list_one(void *context, const qn_weight_spec *spec, int layer)
     return 0;
 }
 
-int qn_model_list_weights(const char *directory, const char *shape, qn_weight_fact **out, int *n,
+int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,
                           quern_error *e)
 {
     qn_description d;
-    int rc =
-        directory ? qn_config_read(directory, &d, e) : qn_shapes_find(shape, QN_DTYPE_BF16, &d, e);
+    int rc = path ? qn_config_read(path, &d, e) : qn_shapes_find(shape, QN_DTYPE_BF16, &d, e);
     if (rc) return rc;
     list_context x = {&d.config, NULL, 0};
     qn_weights_each(&d.config, d.family, list_one, &x);
