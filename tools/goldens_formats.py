@@ -1,7 +1,8 @@
 """Block formats by the `gguf` package: tests/golden/data/formats.
 
 <name>.blocks holds blocks of random bytes whose halves are finite, <name>.f32 what they stand for. quantise.f32 holds numbers,
-and <name>.quantised their blocks where the package quantises, as llama.cpp's reference code does.
+and <name>.quantised their blocks where the package quantises, as llama.cpp's reference code does. Those of the other formats
+were made once by ggml-quants.c itself (llama-cpp-python 0.3.9, compiled without contraction) and are left as they are.
 """
 
 import gguf

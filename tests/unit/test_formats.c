@@ -48,22 +48,23 @@ static void test_values(void **state)
     }
 }
 
-// Blocks as the package makes them.
+// Blocks as llama.cpp's reference code makes them; where a scale is 0 the numbers under it mean nothing, and may differ.
 static void test_quantised(void **state)
 {
     (void)state;
-    static float numbers[N];
+    static float numbers[N], x[N], y[N];
     static char expected[N * 2], found[N * 2];
     read_file("quantise", "f32", numbers, sizeof numbers);
-    for (int i = 0; i < 5; i++) { // the package quantises the formats of 32
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const qn_format *f = qn_format_of(qn_dtype_by_name(names[i]));
         size_t n_bytes = qn_format_bytes(f, N);
         read_file(names[i], "quantised", expected, n_bytes);
         f->from_f32(numbers, found, N);
-        for (size_t j = 0; j < n_bytes; j++)
-            if (found[j] != expected[j])
-                fail_msg("%s: byte %zu of block %zu", names[i], j % (size_t)f->block_bytes,
-                         j / (size_t)f->block_bytes);
+        if (f->block_elements == 32) assert_memory_equal(found, expected, n_bytes);
+        f->to_f32(expected, x, N);
+        f->to_f32(found, y, N);
+        for (int j = 0; j < N; j++)
+            if (x[j] != y[j]) fail_msg("%s: number %d of block %d", names[i], j % 256, j / 256);
     }
 }
 
