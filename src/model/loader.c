@@ -49,6 +49,10 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
                             "%s: %s: expected a type that Quern computes with (F32, F16, BF16, "
                             "in GGUF also Q8_0, Q4_0, Q4_K and their like), found %s",
                             path, name, t->type);
+    if (rank == 1 && !qn_dtype_is_plain(t->dtype))
+        return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
+                            "%s: %s: expected a vector of F32, F16 or BF16, found %s", path, name,
+                            t->type);
     return 0;
 }
 
