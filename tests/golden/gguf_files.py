@@ -10,8 +10,9 @@ TYPES = gguf.GGMLQuantizationType
 # What the package can write from numbers; of the others it can only read blocks.
 WRITABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 BLOCKS_ONLY = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
-# Where the 16-bit floats of a block stand.
-SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,)}
+# Where the 16-bit floats of a block stand, and how they must relate for the numbers to have a mean near 0.
+SCALES = {"Q2_K": {80: 1, 82: 1.5}, "Q3_K": {108: 1}, "Q4_K": {0: 1, 2: 7.5}, "Q5_K": {0: 1, 2: 15.5}, "Q6_K": {208: 1}, "IQ4_NL": {0: 1},
+          "IQ4_XS": {0: 1}}
 
 
 def read_tensors(folder):
@@ -80,9 +81,11 @@ def quantise(values, kind, rng):
     else:  # any blocks will do, with scales that leave numbers like a model's
         size, n_bytes = gguf.GGML_QUANT_SIZES[of]
         data = rng.integers(0, 256, (*values.shape[:-1], values.shape[-1] // size, n_bytes), dtype="u1")
-        for at in SCALES[kind]:
-            scale = rng.uniform(0.5, 1, data.shape[:-1]) * 0.06 / {"Q6_K": 1000, "IQ4_XS": 1500, "IQ4_NL": 60}.get(kind, 150)
-            data[..., at:at + 2] = scale.astype("<f2")[..., None].view("u1")
+        scale = rng.uniform(0.5, 1, data.shape[:-1])
+        for factor in (1.0, None):  # first to see how wide the numbers are, then to make them 0.06
+            for at, relation in SCALES[kind].items():
+                data[..., at:at + 2] = (scale * relation * (factor or width)).astype("<f2")[..., None].view("u1")
+            width = 0.06 / gguf.quants.dequantize(data.reshape(*values.shape[:-1], -1), of).std()
         data = data.reshape(*values.shape[:-1], -1)
     return data, of, gguf.quants.dequantize(data, of).astype("<f4").reshape(values.shape)
 
@@ -145,7 +148,8 @@ def add_vocabulary(writer, folder, n_vocab):
 
 
 def write(folder, path, kind="F32", version=3, per_file=0, tokenizer=True, seed=1):
-    """Converts a directory; returns the path to open and the float32 tensors that the file stands for."""
+    """Converts a directory, to one kind of weights or to kind(name); returns the path to open and the float32 tensors that
+    the file stands for."""
     config = json.loads((folder / "config.json").read_text())
     generation_path = folder / "generation_config.json"
     generation = json.loads(generation_path.read_text()) if generation_path.exists() else {}
@@ -157,7 +161,7 @@ def write(folder, path, kind="F32", version=3, per_file=0, tokenizer=True, seed=
         add_vocabulary(writer, folder, config["vocab_size"])
     stood_for = {}
     for name, values in read_tensors(folder).items():
-        data, of, numbers = quantise(values, kind, rng)
+        data, of, numbers = quantise(values, kind if isinstance(kind, str) else kind(name), rng)
         stood_for[name] = numbers
         writer.add_tensor(names.get_name(name, (".weight", ".bias")), data, raw_dtype=of)
     writer.write_header_to_file()
