@@ -91,10 +91,16 @@ static void place_piece(matmul_block *b, int k, int n_k)
     }
     const qn_format *f = qn_format_of(w->dtype);
     int64_t row_bytes = (int64_t)qn_tensor_row_bytes(w);
-    const char *from = (const char *)w->data + b->n * row_bytes;
-    from += k / f->block_elements * f->block_bytes;
-    for (int j = 0; j < b->n_n; j++)
-        unpack(w->dtype, from + j * row_bytes, b->unpacked + (int64_t)j * n_k, n_k);
+    int64_t before = k / f->block_elements * f->block_bytes;
+    int64_t n_bytes = n_k / f->block_elements * f->block_bytes;
+    // The next piece: of the same row, or the first of the row that comes in its place.
+    int64_t ahead = before + n_bytes < row_bytes ? n_bytes : b->n_n * row_bytes - before;
+    const char *from = (const char *)w->data + b->n * row_bytes + before;
+    for (int j = 0; j < b->n_n; j++, from += row_bytes) {
+        for (int64_t i = 0; i < n_bytes + 63; i += 64)
+            __builtin_prefetch(from + ahead + i, 0, 3);
+        unpack(w->dtype, from, b->unpacked + (int64_t)j * n_k, n_k);
+    }
     b->w = (const char *)b->unpacked;
     b->w_stride = n_k * (int64_t)sizeof(float);
 }
