@@ -45,10 +45,12 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
                             expected, print_shape(t->dim, t->rank, found, sizeof found));
     if (t->dtype == QN_DTYPE_COUNT)
-        return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
-                            "%s: %s: expected a type that Quern computes with (F32, F16, BF16, "
-                            "in GGUF also Q8_0, Q4_0, Q4_K and their like), found %s",
-                            path, name, t->type);
+        return qn_error_set(l->e, QUERN_E_UNSUPPORTED, "%s: %s: expected type %s, found %s", path,
+                            name,
+                            s == &l->model->gguf.set
+                                ? "F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL or IQ4_XS"
+                                : "F32, F16 or BF16",
+                            t->type);
     if (rank == 1 && !qn_dtype_is_plain(t->dtype))
         return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
                             "%s: %s: expected a vector of F32, F16 or BF16, found %s", path, name,

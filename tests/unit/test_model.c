@@ -265,9 +265,9 @@ static void weights_are_mapped_or_copied_where_misaligned(void **state)
         assert_int_equal((uintptr_t)embed % 4, 0);
         for (size_t i = 0; i < 40 * 16; i++)
             assert_true(embed[i] == weight_at(i));
-        const unsigned char *map = m->files.files[0].mapping.data;
+        const unsigned char *map = m->files->files[0].mapping.data;
         bool inside = (const unsigned char *)embed > map &&
-                      (const unsigned char *)embed < map + m->files.files[0].mapping.n_bytes;
+                      (const unsigned char *)embed < map + m->files->files[0].mapping.n_bytes;
         assert_true(inside == !odd);
         assert_ptr_equal(m->ends.head.data, m->ends.embed.data); // tied
         qn_model_free(m);
