@@ -1,6 +1,8 @@
 """Damaged GGUF files are refused: exit 1, one line that names file and place, soon, in little memory, by no signal."""
 
 import collections
+import math
+import os
 import resource
 import struct
 import subprocess
@@ -74,6 +76,38 @@ def test_memory(quern, name, tmp_path):
     path = put(tmp_path, made[name]() if name in made else next(d for d in damage_gguf.ALL if d.name == name).make())
     quern.refused("inspect", path, timeout=10, memory=MEMORY)
     assert peak_kib(quern, ["inspect", path]) < RSS_KIB
+
+
+def real_size(quern, path, spoil=lambda g: None):
+    """A file of the Qwen2.5-3B shape in Q8_0, 3 GB of which are a hole."""
+    facts = quern.json("inspect", "--shape", "qwen2.5-3b", "--json")
+    g, at = damage_gguf.sound(), 0
+    for key in [row[0] for row in g.values if row[0].startswith("tokenizer.")]:
+        g.drop(key)
+    for key, field in (("block_count", "layers"), ("context_length", "context"), ("embedding_length", "hidden_size"),
+                       ("feed_forward_length", "intermediate_size"), ("attention.head_count", "heads"), ("attention.head_count_kv", "kv_heads")):
+        g.put("qwen2." + key, damage_gguf.U32, facts[field])
+    g.tensors = []
+    for tensor in facts["tensors"]:
+        dims = tensor["shape"][::-1]
+        matrix = len(dims) == 2
+        g.tensors.append(damage_gguf.Tensor(damage_gguf.name_of(tensor["name"]).encode(), dims, 8 if matrix else 0, offset=at))
+        at += -(-math.prod(dims) * (34 if matrix else 128) // 32 // 32) * 32
+    spoil(g)
+    head = g.head()
+    path.write_bytes(head)
+    os.truncate(path, -(-len(head) // 32) * 32 + at)
+    return path
+
+
+def test_real_size_in_2_gib(quern, tmp_path):
+    """What does not fit the address space is still looked at, and refused for its damage rather than its size."""
+    facts = quern.json("inspect", real_size(quern, tmp_path / "sound.gguf"), "--json", timeout=10, memory=2 << 30)
+    assert facts["parameters"] == 3085938688 and facts["weight_bytes"] > 3 << 30
+    last = "blk.35.ffn_down.weight"
+    path = real_size(quern, tmp_path / "spoiled.gguf", lambda g: g.tensor(last).dims.reverse())
+    for command in (["inspect", path], ["run", path, "--tokens", "1", "-n", 1]):
+        assert last in quern.refused(*command, timeout=10, memory=2 << 30)
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "nan-scales"])
