@@ -45,9 +45,11 @@ typedef struct {
     double tolerance;
 } layout;
 
+enum { PLAIN = QN_DTYPE_BF16 + 1 };
+
 typedef struct {
     const char *name;
-    int n_types; // 3: a case of each type; 1: it has none
+    int n_types; // PLAIN: a case of each type whose numbers stand alone; QN_DTYPE_COUNT: of block formats too; 1: it has none
     void (*make)(layout *l);
     int one_row; // the plan's class is of one row: GPUs have kernels of their own for it
 } kind;
@@ -83,10 +85,12 @@ static qn_tensor numbers(layout *l, qn_tensor t, float scale)
 {
     const qn_format *format = qn_format_of(t.dtype);
     int64_t n = qn_tensor_n_elements(&t);
-    t.data = take(l, qn_tensor_bytes(&t));
-    for (int64_t i = 0; i < n; i++) {
-        float f = ((float)(draw(l) >> 8) * 0x1p-23f - 1) * scale;
-        if (l->writes) format->from_f32(&f, (char *)t.data + i * format->block_bytes, 1);
+    float block[256];
+    char *to = t.data = take(l, qn_tensor_bytes(&t));
+    for (int64_t i = 0; i < n; i += format->block_elements, to += format->block_bytes) {
+        for (int j = 0; j < format->block_elements; j++)
+            block[j] = ((float)(draw(l) >> 8) * 0x1p-23f - 1) * scale;
+        if (l->writes) format->from_f32(block, to, (size_t)format->block_elements);
     }
     return t;
 }
@@ -101,7 +105,7 @@ static void round_to(const layout *l, const qn_tensor *x, qn_dtype dtype)
     const qn_format *format = qn_format_of(dtype);
     float *f = x->data;
     char rounded[16];
-    for (int64_t i = 0; l->writes && i < qn_tensor_n_elements(x); i++) {
+    for (int64_t i = 0; l->writes && qn_dtype_is_plain(dtype) && i < qn_tensor_n_elements(x); i++) {
         format->from_f32(&f[i], rounded, 1);
         format->to_f32(rounded, &f[i], 1);
     }
@@ -126,6 +130,13 @@ static double rounded_tolerance(qn_dtype dtype, double exact)
     return dtype == QN_DTYPE_F16 ? 1e-3 : dtype == QN_DTYPE_BF16 ? 8e-3 : exact;
 }
 
+// At least n numbers a row of weights.
+static int whole_blocks(const layout *l, int n)
+{
+    int block = qn_format_of(l->dtype)->block_elements;
+    return (n + block - 1) / block * block;
+}
+
 static void rms_norm(layout *l)
 {
     int width = 4 * pick(l, 1, 60), groups = pick(l, 1, 3);
@@ -138,11 +149,12 @@ static void rms_norm(layout *l)
 static void product(layout *l)
 {
     int n = pick(l, 1, 70), k = pick(l, 0, 3) ? 8 * pick(l, 1, 80) : pick(l, 1, 300);
+    k = whole_blocks(l, k);
     qn_tensor x = matrix(l, QN_DTYPE_F32, MAX_ROWS, k, 1), bias = {0};
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_tensor w = matrix(l, l->dtype, n, k, 0.1f);
     round_to(l, &x, l->dtype); // some backends do
-    if (pick(l, 0, 1)) bias = vector(l, l->dtype, n);
+    if (pick(l, 0, 1)) bias = vector(l, qn_dtype_is_plain(l->dtype) ? l->dtype : QN_DTYPE_F32, n);
     l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
 }
@@ -211,7 +223,7 @@ static void swiglu(layout *l)
 
 static void embed(layout *l)
 {
-    int width = 4 * pick(l, 1, 80);
+    int width = whole_blocks(l, 4 * pick(l, 1, 80));
     qn_tensor table = matrix(l, l->dtype, N_VOCAB, width, 1);
     l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
     l->tolerance = 0;
@@ -331,21 +343,21 @@ static void sample(layout *l)
 }
 
 static const kind kinds[] = {
-    {"embed", 3, embed, 0},
-    {"rms_norm", 3, rms_norm, 0},
-    {"matmul", 3, product, 0},
-    {"matmul, one row", 3, product, 1},
+    {"embed", QN_DTYPE_COUNT, embed, 0},
+    {"rms_norm", PLAIN, rms_norm, 0},
+    {"matmul", QN_DTYPE_COUNT, product, 0},
+    {"matmul, one row", QN_DTYPE_COUNT, product, 1},
     {"rope", 1, rope, 0},
-    {"qk_norm_rope", 3, qk_norm_rope, 0},
-    {"kv_append", 3, kv_append, 0},
-    {"attention", 3, attention, 0},
-    {"attention, one row", 3, attention, 1},
+    {"qk_norm_rope", PLAIN, qk_norm_rope, 0},
+    {"kv_append", PLAIN, kv_append, 0},
+    {"attention", PLAIN, attention, 0},
+    {"attention, one row", PLAIN, attention, 1},
     {"swiglu", 1, swiglu, 0},
     {"gather", 1, gather, 0},
-    {"layer", 3, layer, 0},
-    {"layer, one row", 3, layer, 1},
+    {"layer", PLAIN, layer, 0},
+    {"layer, one row", PLAIN, layer, 1},
     {"step_begin", 1, step_begin, 0},
-    {"copy_blocks", 3, copy_blocks, 0},
+    {"copy_blocks", PLAIN, copy_blocks, 0},
     {"sample", 1, sample, 0},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
@@ -544,7 +556,7 @@ static void run_all(run *r, uint64_t seed, int n_rounds)
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
             for (int n = 1; n <= n_rounds; n++)
                 add_case(r, row, &kinds[i], (qn_dtype)type,
-                         ((seed * 64 + (uint64_t)i) * 4 + (uint64_t)type) * 1024 + (uint64_t)n);
+                         ((seed * 64 + (uint64_t)i) * 16 + (uint64_t)type) * 1024 + (uint64_t)n);
         }
 }
 

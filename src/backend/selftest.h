@@ -4,7 +4,7 @@
 #define QN_BACKEND_SELFTEST_H
 #include "backend/backend.h"
 
-enum { QN_SELFTEST_MAX_ROWS = 48 };
+enum { QN_SELFTEST_MAX_ROWS = 96 };
 
 // One operation and type, over all its cases.
 typedef struct {
