@@ -5,6 +5,8 @@
 
 #include "text/tokenizer_internal.h"
 
+enum { MAX_ADDED = 1 << 16 }; // a hundred times what exists
+
 static const char TOKENS[] = "tokenizer.ggml.tokens", MERGES[] = "tokenizer.ggml.merges";
 
 // "normalizer" and "pre_tokenizer" of the tokenizer.json that a name stands for.
@@ -69,7 +71,11 @@ static int measure(const qn_tokenizer_loader *l, const qn_vocabulary *v, measure
         out->n_entries += entry;
         out->n_added += !entry;
     }
-    return 0;
+    if (out->n_added <= MAX_ADDED) return 0;
+    return qn_error_set(
+        l->e, QUERN_E_LIMIT,
+        "%s: tokenizer.ggml.token_type: expected at most %d added tokens, found %zu", l->path,
+        MAX_ADDED, out->n_added);
 }
 
 static int load_entries(const qn_tokenizer_loader *l, const qn_vocabulary *v, char *scratch)

@@ -109,6 +109,9 @@ def add_config(writer, config, generation):
         writer.add_rope_scaling_factor(rope["factor"])
     if kind == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        for key, add in (("beta_fast", writer.add_rope_scaling_yarn_beta_fast), ("beta_slow", writer.add_rope_scaling_yarn_beta_slow)):
+            if key in rope:
+                add(rope[key])
     for key, add in (("temperature", writer.add_sampling_temp), ("top_p", writer.add_sampling_top_p),
                      ("top_k", writer.add_sampling_top_k), ("repetition_penalty", writer.add_sampling_penalty_repeat)):
         if generation.get("do_sample") and key in generation:

@@ -110,21 +110,36 @@ def test_mixed_formats(quern, tmp_path):
 def goldens(root):
     for name, model in golden_roots.models(root):
         config = json.loads((model.path / "config.json").read_text())
-        if model.is_f32 and not config.get("use_sliding_window"):
+        rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+        has_no_key = config.get("use_sliding_window") or {"attention_factor", "mscale"} & set(rope)
+        if model.is_f32 and not has_no_key:
             yield name, model
 
 
 @pytest.mark.parametrize("model", golden_roots.over_roots(goldens))
 def test_goldens(quern, model, tmp_path):
     """Hugging Face's own logits: RoPE of all kinds, heads of their own size, tied and untied."""
-    config = json.loads((model.path / "config.json").read_text())
-    if set(config.get("rope_scaling") or config.get("rope_parameters") or {}) & {"attention_factor", "mscale", "beta_fast", "mscale_all_dim"}:
-        pytest.skip("GGUF has no key for a parameter of this model's RoPE")
     path, _ = gguf_files.write(model.path, tmp_path / "model.gguf", tokenizer=False)
     case = max(model.golden["cases"], key=lambda case: len(case["ids"]))
     quern.ok("logits", path, "--tokens", golden_roots.words(case["ids"]), "--out", tmp_path / "out.npy")
     out, ref = numpy.load(tmp_path / "out.npy"), numpy.load(model.path / case["logits"])
     assert numpy.linalg.norm(out - ref) <= 1e-4 * numpy.linalg.norm(ref)
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "linear", "factor": 2.5},
+                                  {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+                                  {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 4.0, "beta_slow": 0.5}],
+                         ids=["linear", "yarn", "yarn-betas"])
+def test_rope(quern, rope, tmp_path):
+    gguf_files.make_directory(tmp_path / "hf", "qwen2")
+    plain, _ = gguf_files.write(tmp_path / "hf", tmp_path / "plain.gguf")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    (tmp_path / "hf" / "config.json").write_text(json.dumps({**config, "rope_scaling": rope}))
+    path, _ = gguf_files.write(tmp_path / "hf", tmp_path / "model.gguf")
+    out, ref = logits(quern, path, tmp_path / "out.npy"), logits(quern, tmp_path / "hf", tmp_path / "ref.npy")
+    assert out.tobytes() == ref.tobytes()
+    assert out.tobytes() != logits(quern, plain, tmp_path / "plain.npy").tobytes()
+    assert quern.json("inspect", path, "--json")["context"] == quern.json("inspect", tmp_path / "hf", "--json")["context"]
 
 
 def test_split(quern, tmp_path):
@@ -142,8 +157,14 @@ def test_split(quern, tmp_path):
 
 
 def test_names(quern, tmp_path):
-    """A GGUF file is found by its name in ./models, with its suffix and without."""
+    """A GGUF file is found by its name in ./models, with its suffix and without, and as the only one of a repository."""
     (tmp_path / "models").mkdir()
     gguf_files.write(EMBEDDED[0], tmp_path / "models" / "tiny.gguf", "BF16")
     for name in ("tiny", "tiny.gguf", "models/tiny.gguf"):
         assert quern.json("inspect", name, "--json", cwd=tmp_path)["architecture"] == "qwen2"
+    repository = tmp_path / "hub" / "models--Qwen--Small-GGUF"
+    for folder in (repository / "refs", repository / "snapshots" / "0123abc"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "snapshots" / "0123abc" / "small-q8_0.gguf").symlink_to(tmp_path / "models" / "tiny.gguf")
+    assert quern.json("inspect", "Qwen/Small-GGUF", "--json", env={"HF_HUB_CACHE": str(tmp_path / "hub")})["architecture"] == "qwen2"
