@@ -85,6 +85,18 @@ static void shape_text(const qn_weight_fact *w, char *text, size_t n)
         at += (size_t)snprintf(text + at, n - at, "%s%lld", i ? " × " : "", (long long)w->dim[i]);
 }
 
+// The types of the weights, where there is more than one: "f32 0.1, q4_k 2.3".
+static void types_text(const qn_model_facts *f, char *text, size_t n)
+{
+    size_t at = 0;
+    *text = 0;
+    for (int i = 0; i < QN_DTYPE_COUNT && at < n; i++)
+        if (f->type_bytes[i] && f->type_bytes[i] < f->weight_bytes)
+            at += (size_t)snprintf(text + at, n - at, "%s%s %.1f", at ? ", " : ": ",
+                                   qn_format_of((qn_dtype)i)->name,
+                                   (double)f->type_bytes[i] / (1 << 20));
+}
+
 static void print_json(const char *name, const inspection *in)
 {
     const qn_model_facts *f = &in->facts;
@@ -98,6 +110,13 @@ static void print_json(const char *name, const inspection *in)
                   "tokenizer", in->has_tokenizer, "chat_template", in->has_template);
     if (in->has_files)
         json_object_set_new(j, "weight_bytes", json_integer((json_int_t)f->weight_bytes));
+    json_t *types = json_object();
+    for (int i = 0; i < QN_DTYPE_COUNT; i++)
+        if (f->type_bytes[i])
+            json_object_set_new(types, qn_format_of((qn_dtype)i)->name,
+                                json_integer((json_int_t)f->type_bytes[i]));
+    if (in->has_files) json_object_set(j, "dtypes", types);
+    json_decref(types);
     if (in->has_tokenizer) json_object_set_new(j, "tokenizer_ids", json_integer(in->n_ids));
     json_t *eos = json_array(), *tensors = json_array();
     for (int i = 0; i < f->generation.n_eos; i++)
@@ -122,7 +141,10 @@ static void print_text(const char *name, const inspection *in, bool all)
     printf("%-18s %s\n%-18s %s\n", "name", name, "architecture", f->architecture);
     printf("%-18s %llu\n", "parameters", (unsigned long long)f->n_parameters);
     printf("%-18s %s", "dtype", qn_format_of(f->dtype)->name);
-    if (in->has_files) printf(", %.1f MiB of weights", (double)f->weight_bytes / (1 << 20));
+    char types[160];
+    types_text(f, types, sizeof types);
+    if (in->has_files)
+        printf(", %.1f MiB of weights%s", (double)f->weight_bytes / (1 << 20), types);
     printf("\n%-18s %d, hidden %d, intermediate %d\n", "layers", f->n_layers, f->hidden_size,
            f->intermediate_size);
     printf("%-18s %d query, %d key-value, of %d\n", "heads", f->n_heads, f->n_kv_heads,

@@ -2,13 +2,21 @@
 // do not know each other. Plain data; spans are borrowed from the file and not NUL-terminated. Any thread.
 #ifndef QN_BASE_VOCABULARY_H
 #define QN_BASE_VOCABULARY_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct {
     const char *data; // NULL: absent
     size_t n;
 } qn_text_span;
+
+// False where the span is absent.
+static inline bool qn_vocabulary_is(qn_text_span text, const char *word)
+{
+    return text.data && text.n == strlen(word) && !memcmp(text.data, word, text.n);
+}
 
 // What an entry of a vocabulary is; numbered as GGUF does.
 typedef enum {

@@ -88,19 +88,14 @@ static int read_sizes(reader *r, qn_hf_config *c)
     return rc ? rc : read_positive(r, "attention.layer_norm_rms_epsilon", &c->rms_norm_eps, NULL);
 }
 
-static bool is_text(qn_text_span text, const char *word)
-{
-    return text.data && text.n == strlen(word) && !memcmp(text.data, word, text.n);
-}
-
 static int read_scaling_type(reader *r, qn_hf_rope *rope)
 {
     qn_text_span name = {NULL, 0};
     int rc = qn_gguf_text(r->m, key_of(r, "rope.scaling.type"), &name, r->e);
-    if (rc || !name.data || is_text(name, "none")) return rc;
-    if (is_text(name, "linear"))
+    if (rc || !name.data || qn_vocabulary_is(name, "none")) return rc;
+    if (qn_vocabulary_is(name, "linear"))
         rope->type = QN_ROPE_LINEAR;
-    else if (is_text(name, "yarn"))
+    else if (qn_vocabulary_is(name, "yarn"))
         rope->type = QN_ROPE_YARN;
     else
         return refuse(r, QUERN_E_UNSUPPORTED, "none, linear or yarn");
@@ -187,7 +182,7 @@ static int64_t token_id(const qn_gguf_metadata *m, const char *content)
     if (!tokens || !tokens->is_array || tokens->type != QN_GGUF_STRING) return -1;
     const unsigned char *at = tokens->at;
     for (uint64_t i = 0; i < tokens->n; i++)
-        if (is_text(qn_gguf_next_text(&at), content)) return (int64_t)i;
+        if (qn_vocabulary_is(qn_gguf_next_text(&at), content)) return (int64_t)i;
     return -1;
 }
 

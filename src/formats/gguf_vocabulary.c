@@ -4,20 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_text(qn_text_span text, const char *word)
-{
-    return text.data && text.n == strlen(word) && !memcmp(text.data, word, text.n);
-}
-
 static int check_model(const qn_gguf_metadata *m, quern_error *e)
 {
     static const char key[] = "tokenizer.ggml.model";
     qn_text_span model = {NULL, 0};
     int rc = qn_gguf_text(m, key, &model, e);
     if (rc) return rc;
-    if (!model.data || is_text(model, "none") || is_text(model, "no_vocab"))
+    if (!model.data || qn_vocabulary_is(model, "none") || qn_vocabulary_is(model, "no_vocab"))
         return qn_gguf_refuse(m, QUERN_E_NOT_FOUND, key, "a tokenizer", qn_gguf_find(m, key), e);
-    if (is_text(model, "gpt2")) return 0;
+    if (qn_vocabulary_is(model, "gpt2")) return 0;
     return qn_gguf_refuse(m, QUERN_E_UNSUPPORTED, key, "gpt2 (byte-level BPE)",
                           qn_gguf_find(m, key), e);
 }

@@ -26,9 +26,10 @@ typedef struct {
     qn_dtype dtype; // of most weights (the checkpoint's own; for a config alone: what it declares)
     int n_layers, n_vocab, n_context, hidden_size, n_heads, n_kv_heads, head_dim, intermediate_size;
     bool tied;
-    uint64_t n_parameters; // exact, tied embeddings once
-    uint64_t weight_bytes; // all tensors as stored; 0 where only the config was read
-    uint64_t active_bytes; // weight bytes that a step of one row reads
+    uint64_t n_parameters;               // exact, tied embeddings once
+    uint64_t weight_bytes;               // all tensors as stored; 0 where only the config was read
+    uint64_t type_bytes[QN_DTYPE_COUNT]; // the same by their types
+    uint64_t active_bytes;               // weight bytes that a step of one row reads
     qn_generation_config generation;
 } qn_model_facts;
 

@@ -165,6 +165,7 @@ void qn_weights_measure(qn_model *m)
     m->facts.weight_bytes = 0;
     for (int i = 0; i < QN_DTYPE_COUNT; i++) {
         m->facts.weight_bytes += x.bytes[i];
+        m->facts.type_bytes[i] = x.bytes[i];
         if (x.bytes[i] > x.bytes[m->facts.dtype]) m->facts.dtype = (qn_dtype)i;
     }
     uint64_t table = qn_tensor_bytes(&m->ends.embed);

@@ -21,17 +21,12 @@ static const struct {
      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
 };
 
-static bool is_text(qn_text_span text, const char *word)
-{
-    return text.n == strlen(word) && !memcmp(text.data, word, text.n);
-}
-
 // A file from before pre-tokenizers had names (April 2024) means Qwen's, the only one then of these models.
 static int load_pre_tokenizer(const qn_tokenizer_loader *l, qn_text_span pre)
 {
     char shown[48];
     for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-        if (!pre.data || is_text(pre, pre_tokenizers[i].name)) {
+        if (!pre.data || qn_vocabulary_is(pre, pre_tokenizers[i].name)) {
             l->t->nfc = pre_tokenizers[i].nfc;
             return qn_pretokenizer_new(l->path, pre_tokenizers[i].pattern,
                                        strlen(pre_tokenizers[i].pattern), &l->t->pretokenizer,
@@ -122,7 +117,7 @@ static bool is_special(qn_text_span token, uint8_t kind)
     static const char *const text[] = {"<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>",
                                        "<|fim_pad|>",    "<|repo_name|>",  "<|file_sep|>"};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
-        if (is_text(token, text[i])) return false;
+        if (qn_vocabulary_is(token, text[i])) return false;
     return kind != QN_TOKEN_USER_DEFINED;
 }
 

@@ -12,7 +12,7 @@ import conftest
 import damage_gguf
 import pytest
 
-MEMORY = 1 << 30
+MEMORY = 2 << 30
 SECONDS = 1
 RSS_KIB = 64 << 10
 

@@ -39,7 +39,7 @@ def test_an_embedded_model(quern, folder, version, tmp_path):
             ours, theirs = ours["tokens"], theirs["tokens"]
         assert ours == theirs
     ours, theirs = (quern.json("inspect", model, "--json") for model in (path, folder))
-    for field in set(ours) - {"name", "weight_bytes"}:  # vectors are float32 in a GGUF file
+    for field in set(ours) - {"name", "weight_bytes", "dtypes"}:  # vectors are float32 in a GGUF file
         assert ours[field] == theirs[field], field
     assert logits(quern, path, tmp_path / "a.npy").tobytes() == logits(quern, folder, tmp_path / "b.npy").tobytes()
 
@@ -103,6 +103,9 @@ def test_mixed_formats(quern, tmp_path):
     path, numbers = gguf_files.write(tmp_path / "hf", tmp_path / "model.gguf",
                                      lambda name: next((kind for part, kind in kinds.items() if part in name), "Q4_K"))
     gguf_files.write_tensors(tmp_path / "hf", numbers)
+    facts = quern.json("inspect", path, "--json")
+    assert facts["dtype"] == "q4_k" and set(facts["dtypes"]) == {"f32", "q4_k", *(kind.lower() for kind in kinds.values())}
+    assert sum(facts["dtypes"].values()) == facts["weight_bytes"]
     out, ref = logits(quern, path, tmp_path / "out.npy"), logits(quern, tmp_path / "hf", tmp_path / "ref.npy")
     assert numpy.linalg.norm(out - ref) <= MAX_ERROR_OF_HALVES * numpy.linalg.norm(ref)
 
