@@ -49,7 +49,7 @@ enum { PLAIN = QN_DTYPE_BF16 + 1 };
 
 typedef struct {
     const char *name;
-    int n_types; // PLAIN: a case of each type whose numbers stand alone; QN_DTYPE_COUNT: of block formats too; 1: it has none
+    int n_types; // a case of each: PLAIN, types whose numbers stand alone; more, of block formats too; 1: it has no type
     void (*make)(layout *l);
     int one_row; // the plan's class is of one row: GPUs have kernels of their own for it
 } kind;
@@ -111,6 +111,12 @@ static void round_to(const layout *l, const qn_tensor *x, qn_dtype dtype)
     }
 }
 
+// Of vectors and caches, which come in no blocks.
+static qn_dtype plain_type(const layout *l)
+{
+    return qn_dtype_is_plain(l->dtype) ? l->dtype : QN_DTYPE_F16;
+}
+
 static qn_tensor vector(layout *l, qn_dtype dtype, int n)
 {
     return numbers(l, qn_tensor_1d(NULL, dtype, n), 1);
@@ -118,7 +124,7 @@ static qn_tensor vector(layout *l, qn_dtype dtype, int n)
 
 static qn_tensor cache(layout *l, int n_blocks, int n_heads, int head_dim)
 {
-    qn_tensor t = {NULL, l->dtype, 4, {n_blocks, n_heads, QN_BLOCK_TOKENS, head_dim}};
+    qn_tensor t = {NULL, plain_type(l), 4, {n_blocks, n_heads, QN_BLOCK_TOKENS, head_dim}};
     return numbers(l, t, 1);
 }
 
@@ -154,7 +160,7 @@ static void product(layout *l)
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_tensor w = matrix(l, l->dtype, n, k, 0.1f);
     round_to(l, &x, l->dtype); // some backends do
-    if (pick(l, 0, 1)) bias = vector(l, qn_dtype_is_plain(l->dtype) ? l->dtype : QN_DTYPE_F32, n);
+    if (pick(l, 0, 1)) bias = vector(l, plain_type(l), n);
     l->out = matrix(l, QN_DTYPE_F32, MAX_ROWS, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
 }
@@ -243,8 +249,9 @@ static void gather(layout *l)
 static void layer(layout *l)
 {
     int dim = pick(l, 0, 1) ? 64 : 128, n_kv = pick(l, 1, 2), n_heads = n_kv * pick(l, 1, 3);
-    int width = 8 * pick(l, 8, 40), n_q = n_heads * dim, n_k = n_kv * dim,
-        inner = 8 * pick(l, 8, 60);
+    int width = whole_blocks(l, 8 * pick(l, 8, 40)), n_q = n_heads * dim, n_k = n_kv * dim;
+    int inner = whole_blocks(l, 8 * pick(l, 8, 60));
+    qn_dtype plain = plain_type(l);
     int with_bias = pick(l, 0, 1);
     qn_tensor none = {0}, x = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1);
     qn_tensor h = matrix(l, QN_DTYPE_F32, MAX_ROWS, width, 1),
@@ -260,36 +267,36 @@ static void layer(layout *l)
     qn_rope_args turn = {
         .x = q, .inv_freq = frequencies, .n_heads = n_heads, .head_dim = dim, .scale = 1};
     qn_rms_norm_args norm = {.eps = 1e-6f};
-    qn_rms_norm(l->plan, h, x, vector(l, l->dtype, width), norm);
+    qn_rms_norm(l->plan, h, x, vector(l, plain, width), norm);
     qn_matmul(l->plan, q, h, matrix(l, l->dtype, n_q, width, 0.1f),
-              with_bias ? vector(l, l->dtype, n_q) : none);
+              with_bias ? vector(l, plain, n_q) : none);
     qn_matmul(l->plan, k, h, matrix(l, l->dtype, n_k, width, 0.1f),
-              with_bias ? vector(l, l->dtype, n_k) : none);
+              with_bias ? vector(l, plain, n_k) : none);
     qn_matmul(l->plan, v, h, matrix(l, l->dtype, n_k, width, 0.1f),
-              with_bias ? vector(l, l->dtype, n_k) : none);
+              with_bias ? vector(l, plain, n_k) : none);
     if (with_bias) {
         qn_rope(l->plan, q, frequencies, n_heads, dim, 1);
         qn_rope(l->plan, k, frequencies, n_kv, dim, 1);
     } else {
-        qn_qk_norm_rope(l->plan, turn, vector(l, l->dtype, dim), 1e-6f);
+        qn_qk_norm_rope(l->plan, turn, vector(l, plain, dim), 1e-6f);
         turn.x = k;
         turn.n_heads = n_kv;
-        qn_qk_norm_rope(l->plan, turn, vector(l, l->dtype, dim), 1e-6f);
+        qn_qk_norm_rope(l->plan, turn, vector(l, plain, dim), 1e-6f);
     }
     qn_kv_append(l->plan, k, v, k_cache, v_cache);
     qn_attention_args shape = {
         .n_heads = n_heads, .n_kv_heads = n_kv, .head_dim = dim, .scale = 0.1f};
     qn_attention(l->plan, a, q, k_cache, v_cache, shape);
     qn_matmul_residual(l->plan, x, a, matrix(l, l->dtype, width, n_q, 0.1f), none);
-    qn_rms_norm(l->plan, h, x, vector(l, l->dtype, width), norm);
+    qn_rms_norm(l->plan, h, x, vector(l, plain, width), norm);
     qn_matmul(l->plan, gate, h, matrix(l, l->dtype, inner, width, 0.1f), none);
     qn_matmul(l->plan, up, h, matrix(l, l->dtype, inner, width, 0.1f), none);
     qn_swiglu(l->plan, gate, gate, up);
     qn_matmul_residual(l->plan, x, gate, matrix(l, l->dtype, width, inner, 0.1f), none);
     l->out = x;
     // The cache's numbers are rounded, now and then to the neighbour of the CPU's.
-    l->tolerance = l->dtype == QN_DTYPE_F32 ? 2e-5 : l->dtype == QN_DTYPE_F16 ? 1e-4 : 1e-3;
-    if (l->rounds) l->tolerance = 3 * rounded_tolerance(l->dtype, l->tolerance);
+    l->tolerance = plain == QN_DTYPE_F32 ? 2e-5 : plain == QN_DTYPE_F16 ? 1e-4 : 1e-3;
+    if (l->rounds) l->tolerance = 3 * rounded_tolerance(plain, l->tolerance);
 }
 
 // Edits of every kind, over tokens, table and parameters: compared as numbers.
@@ -354,8 +361,8 @@ static const kind kinds[] = {
     {"attention, one row", PLAIN, attention, 1},
     {"swiglu", 1, swiglu, 0},
     {"gather", 1, gather, 0},
-    {"layer", PLAIN, layer, 0},
-    {"layer, one row", PLAIN, layer, 1},
+    {"layer", PLAIN + 1, layer, 0},
+    {"layer, one row", PLAIN + 1, layer, 1},
     {"step_begin", 1, step_begin, 0},
     {"copy_blocks", PLAIN, copy_blocks, 0},
     {"sample", 1, sample, 0},

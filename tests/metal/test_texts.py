@@ -134,14 +134,15 @@ def selftest(*options, fake="", code=0):
 
 def test_the_selftest_passes_and_is_a_page():
     page = selftest()
-    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 70
+    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 100
     report = json.loads(selftest("--json", "--seed", "2"))
     assert report["passed"] and report["failed"] == 0 and report["device"].startswith("Apple M0")
     assert {r["operation"].split()[0] for r in report["operations"]} >= {"embed", "rms_norm", "matmul", "attention", "sample"}
 
 
 @pytest.mark.parametrize("kernel", ["embed", "gather", "rms_norm", "rope", "kv_append", "swiglu", "copy_blocks", "step_begin",
-                                    "step_end", "gate_open", "matmul_any", "matmul_f16_1x1", "matmul_bf16_4x2", "norm_gate_up_bf16",
+                                    "step_end", "gate_open", "matmul_any", "matmul_f16_1x1", "matmul_bf16_4x2", "matmul_q4_k_1x2",
+                                    "matmul_q8_0_4x2", "norm_gate_up_bf16",
                                     "norm_project_f16", "attention_bf16_128", "attention_merge", "merge_project_f16_2048"])
 def test_the_selftest_notices_a_kernel_that_is_off(kernel):
     assert "\nFAIL: " in selftest(fake=f"wrong={kernel}", code=1)
