@@ -26,29 +26,30 @@ static void *memory(size_t n_bytes)
     exit(1);
 }
 
-// Numbers between 1 and 2 in magnitude, whatever the type.
+// Numbers up to 1/2 in magnitude; a piece of them over and over.
 static void fill(void *to, qn_dtype dtype, size_t n)
 {
+    enum { PIECE = 1 << 16 };
+    static float numbers[PIECE];
+    const qn_format *f = qn_format_of(dtype);
     uint32_t x = 1;
-    for (size_t i = 0; i < n; i++) {
-        x = x * 1664525u + 1013904223u;
-        float f = (float)(x >> 8) * 0x1p-24f - 0.5f;
-        if (dtype == QN_DTYPE_F32)
-            ((float *)to)[i] = f;
-        else
-            ((uint16_t *)to)[i] = dtype == QN_DTYPE_BF16 ? qn_f32_to_bf16(f) : qn_f32_to_f16(f);
-    }
+    for (size_t i = 0; i < PIECE; i++)
+        numbers[i] = (float)((x = x * 1664525u + 1013904223u) >> 8) * 0x1p-24f - 0.5f;
+    size_t piece_bytes = qn_format_bytes(f, PIECE), n_bytes = qn_format_bytes(f, n);
+    f->from_f32(numbers, to, n < PIECE ? n : PIECE);
+    for (size_t at = piece_bytes; at < n_bytes; at += piece_bytes)
+        memcpy((char *)to + at, to, n_bytes - at < piece_bytes ? n_bytes - at : piece_bytes);
 }
 
 static size_t record(qn_plan *plan, qn_dtype dtype)
 {
-    size_t n_weights = 0, element = (size_t)qn_format_of(dtype)->block_bytes;
+    size_t n_weights = 0;
     float *x = memory((size_t)MAX_ROWS * MLP * sizeof *x);
     float *y = memory((size_t)MAX_ROWS * MLP * sizeof *y);
     fill(x, QN_DTYPE_F32, (size_t)MAX_ROWS * MLP);
     for (int i = 0; i < LAYERS * N_SHAPES; i++) {
         int n = shapes[i % N_SHAPES][0], k = shapes[i % N_SHAPES][1];
-        void *w = memory((size_t)n * (size_t)k * element);
+        void *w = memory(qn_format_bytes(qn_format_of(dtype), (uint64_t)n * (uint64_t)k));
         fill(w, dtype, (size_t)n * (size_t)k);
         n_weights += (size_t)n * (size_t)k;
         qn_matmul(plan, qn_tensor_2d(y, QN_DTYPE_F32, MAX_ROWS, n),
@@ -95,7 +96,7 @@ int main(int argc, char **argv)
     if (cpu->compile(device, &plan, &program, &e) != 0) return 1;
 
     double read = cpu->measure_read(device),
-           bytes = (double)n_weights * qn_format_of(dtype)->block_bytes;
+           bytes = (double)qn_format_bytes(qn_format_of(dtype), n_weights);
     printf("%s, %s weights; memory reads %.1f GB/s\n", info.text, qn_format_of(dtype)->name,
            read * 1e-9);
     double one = 0;

@@ -105,7 +105,8 @@ typedef struct quern_model_options {
     bool no_mmap;      /* copy the weights into memory with read() */
 } quern_model_options;
 
-/* Loads a Hugging Face directory under `name`. options may be NULL. */
+/* Loads a model under `name`: a Hugging Face directory, a GGUF file (of a split the first), or a directory that holds one such file
+ * and no config.json. options may be NULL. */
 int quern_model_load(quern_runtime *rt, const char *name, const char *path,
                      const quern_model_options *options, quern_model **out, quern_error *e);
 /* A model of a built-in shape ("qwen2.5-7b") with seeded random weights of dtype "bf16", "f16" or "f32"; it has no text. */

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the project's own goldens, tests/golden/data, with Hugging Face's own code: run by hand, its output is committed.
+"""Makes the project's own goldens, tests/golden/data, with the code of Hugging Face and gguf: run by hand, its output is committed.
 
     python3.11 -m venv /tmp/goldens && /tmp/goldens/bin/pip install -r tools/requirements-goldens.txt
-    /tmp/goldens/bin/python tools/goldens.py [--out DIR] [--only templates|tokenizers|sampler|models] [--model PART-OF-NAME]
+    /tmp/goldens/bin/python tools/goldens.py [--out DIR] [--only templates|tokenizers|sampler|formats|models] [--model PART-OF-NAME]
 
 Everything comes from one seed and takes about two minutes on a CPU. The layout and the keys are those of the goldens in
 ../shared/golden (its README.md describes them), and beside them: `greedy_presence`, `beam_never` and `beam_penalised`
@@ -23,10 +23,10 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=here.parent / "tests" / "golden" / "data")
-    parser.add_argument("--only", choices=["templates", "tokenizers", "sampler", "models"])
+    parser.add_argument("--only", choices=["templates", "tokenizers", "sampler", "formats", "models"])
     parser.add_argument("--model")
     args = parser.parse_args()
-    wanted = {args.only} if args.only else {"templates", "tokenizers", "sampler", "models"}
+    wanted = {args.only} if args.only else {"templates", "tokenizers", "sampler", "formats", "models"}
 
     # Imported here: each needs only its own libraries, and torch takes seconds.
     if "templates" in wanted:
@@ -38,6 +38,9 @@ def main():
     if "sampler" in wanted:
         import goldens_sampler
         goldens_sampler.write(args.out / "sampler.jsonl", SEED)
+    if "formats" in wanted:
+        import goldens_formats
+        goldens_formats.write(args.out / "formats", SEED)
     if "models" in wanted:
         import torch
         import transformers

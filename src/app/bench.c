@@ -94,8 +94,8 @@ static int parse(int argc, char **argv, command *c, qn_bench *b)
     qn_option rows[QN_ENGINE_OPTIONS + 6] = {
         {"--shape", QN_OPTION_TEXT, &c->shapes, "NAME[,NAME]",
          "built-in shapes with random weights (quern inspect --shapes)", 0, 0},
-        {"--dtype", QN_OPTION_TEXT, &c->dtype, "T", "bf16, f16 or f32, of shapes (default: bf16)",
-         0, 0},
+        {"--dtype", QN_OPTION_TEXT, &c->dtype, "T",
+         "bf16, f16, f32, q8_0, q4_k … (any weight format), of shapes (default: bf16)", 0, 0},
         {"--only", QN_OPTION_TEXT, &c->only, "GROUPS", "some groups of rows, e.g. short,batch", 0,
          0},
         {"--seconds", QN_OPTION_INT, &c->seconds, "N", "most seconds a row (default: 30)", 1, 3600},
@@ -130,7 +130,8 @@ static int check_names(const command *c, char *paths[QN_BENCH_MODELS], quern_err
     int rc = 0;
     qn_dtype dtype = qn_dtype_by_name(c->dtype);
     if (c->shapes && dtype == QN_DTYPE_COUNT)
-        return qn_error_set(e, QUERN_E_ARGUMENT, "dtype: expected bf16, f16 or f32, found \"%s\"",
+        return qn_error_set(e, QUERN_E_ARGUMENT,
+                            "dtype: expected a type like bf16, f16, q8_0 or q4_k, found \"%s\"",
                             c->dtype);
     for (int i = 0; i < c->names.n && !rc; i++) {
         qn_model_facts facts;

@@ -8,6 +8,7 @@
 #include "app/config.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/gguf.h"
 
 void qn_app_config_init(qn_app_config *c)
 {
@@ -34,7 +35,10 @@ int qn_app_config_add_model(qn_app_config *c, const char *name, const char *path
         const char *start = path + n;
         while (start > path && start[-1] != '/')
             start--;
-        name = qn_arena_text(&c->arena, start, (size_t)(path + n - start));
+        size_t n_name = (size_t)(path + n - start);
+        int part;
+        qn_gguf_name_parts(start, &n_name, &part); // of a GGUF file: without its suffix
+        name = qn_arena_text(&c->arena, start, n_name);
     } else {
         name = qn_arena_text(&c->arena, name, strlen(name));
     }
@@ -50,11 +54,19 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+// A directory with config.json or one GGUF file, or such a file.
 static bool is_model(const char *folder, const char *name)
 {
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s/config.json", folder, name);
-    return name[0] != '.' && n > 0 && (size_t)n < sizeof path && qn_file_exists(path);
+    char path[4096], *gguf = NULL;
+    size_t n_stem;
+    int part, n = snprintf(path, sizeof path, "%s/%s/config.json", folder, name);
+    if (name[0] == '.' || n <= 0 || (size_t)n >= sizeof path) return false;
+    if (qn_gguf_name_parts(name, &n_stem, &part)) return part == 1;
+    if (qn_file_exists(path)) return true;
+    snprintf(path, sizeof path, "%s/%s/.", folder, name); // a directory, no other file
+    bool found = !qn_gguf_locate(path, &gguf, NULL) && gguf;
+    free(gguf);
+    return found;
 }
 
 // Adds folder's models in the order of their names.
@@ -71,7 +83,7 @@ static int add_folder(qn_app_config *c, const char *folder, quern_error *e)
     for (int i = 0; i < n; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        if (!rc) rc = qn_app_config_add_model(c, names[i], path, &c->model, e);
+        if (!rc) rc = qn_app_config_add_model(c, NULL, path, &c->model, e);
         free(names[i]);
     }
     return rc;
@@ -84,8 +96,8 @@ int qn_app_config_add_all(qn_app_config *c, quern_error *e)
     if (!rc && !c->n_models && own && *own) rc = add_folder(c, own, e);
     if (!rc && !c->n_models)
         rc = qn_error_set(e, QUERN_E_NOT_FOUND,
-                          "no models: ./models/*/config.json and $QUERN_MODELS/*/config.json were "
-                          "sought; name one with "
+                          "no models: ./models/*/config.json, ./models/*.gguf and the same in "
+                          "$QUERN_MODELS were sought; name one with "
                           "--model NAME=PATH or --config FILE");
     return rc;
 }

@@ -97,12 +97,16 @@ static char *find_in_hub(const char *hub, const char *name)
     return found;
 }
 
-// base/name where it exists.
+// base/name or base/name.gguf where it exists.
 static char *find_under(const char *base, const char *name)
 {
-    char *path = base && *base ? join(base, name) : NULL;
-    if (path && qn_file_exists(path)) return path;
-    free(path);
+    qn_buffer path = QN_BUFFER_INIT;
+    if (!base || !*base) return NULL;
+    qn_buffer_printf(&path, "%s/%s", base, name);
+    if (!path.failed && qn_file_exists(path.data)) return qn_buffer_take(&path);
+    qn_buffer_text(&path, ".gguf");
+    if (!path.failed && qn_file_exists(path.data)) return qn_buffer_take(&path);
+    qn_buffer_free(&path);
     return NULL;
 }
 

@@ -10,9 +10,8 @@
 #include "app/report.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "engine/text_load.h"
 #include "model/model.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
 
 typedef struct {
     qn_model_facts facts;
@@ -36,16 +35,16 @@ static bool has_weight_files(const char *directory)
     return found;
 }
 
-static int check_text(const char *directory, inspection *out, quern_error *e)
+static int check_text(const char *path, inspection *out, quern_error *e)
 {
     qn_tokenizer *t = NULL;
     qn_chat_template *c = NULL;
     quern_error why = {0};
-    int rc = qn_tokenizer_load(directory, &t, &why);
+    int rc = qn_engine_load_tokenizer(path, &t, &why);
     out->has_tokenizer = !rc;
     if (!rc) out->n_ids = qn_tokenizer_n_ids(t);
     qn_tokenizer_free(t);
-    if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_chat_template_load(directory, &c, &why);
+    if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_engine_load_template(path, &c, &why);
     out->has_template = !rc;
     qn_chat_template_free(c);
     if (rc && rc != QUERN_E_NOT_FOUND) {
@@ -63,15 +62,16 @@ static int look(const char *name, const char *shape, const char *dtype, inspecti
     if (shape) {
         qn_dtype type = qn_dtype_by_name(dtype);
         if (type == QN_DTYPE_COUNT)
-            return qn_error_set(e, QUERN_E_ARGUMENT,
-                                "--dtype: expected bf16, f16 or f32, found \"%s\"", dtype);
+            return qn_error_set(
+                e, QUERN_E_ARGUMENT,
+                "--dtype: expected a type like bf16, f16, q8_0 or q4_k, found \"%s\"", dtype);
         rc = qn_model_shape_facts(shape, type, &out->facts, e);
     } else {
         rc = qn_app_find_model(name, &path, e);
         if (!rc) rc = qn_model_read_facts(path, &out->facts, e);
         if (!rc) rc = check_text(path, out, e);
-        if (!rc && (out->has_files = has_weight_files(path)))
-            rc = qn_model_check(path, &out->facts, e);
+        out->has_files = !rc && (out->facts.weight_bytes || has_weight_files(path));
+        if (out->has_files && !out->facts.weight_bytes) rc = qn_model_check(path, &out->facts, e);
     }
     if (!rc) rc = qn_model_list_weights(path, shape, &out->weights, &out->n_weights, e);
     free(path);
@@ -83,6 +83,18 @@ static void shape_text(const qn_weight_fact *w, char *text, size_t n)
     size_t at = 0;
     for (int i = 0; i < w->rank && at < n; i++)
         at += (size_t)snprintf(text + at, n - at, "%s%lld", i ? " × " : "", (long long)w->dim[i]);
+}
+
+// The types of the weights, where there is more than one: "f32 0.1, q4_k 2.3".
+static void types_text(const qn_model_facts *f, char *text, size_t n)
+{
+    size_t at = 0;
+    *text = 0;
+    for (int i = 0; i < QN_DTYPE_COUNT && at < n; i++)
+        if (f->type_bytes[i] && f->type_bytes[i] < f->weight_bytes)
+            at += (size_t)snprintf(text + at, n - at, "%s%s %.1f", at ? ", " : ": ",
+                                   qn_format_of((qn_dtype)i)->name,
+                                   (double)f->type_bytes[i] / (1 << 20));
 }
 
 static void print_json(const char *name, const inspection *in)
@@ -98,6 +110,13 @@ static void print_json(const char *name, const inspection *in)
                   "tokenizer", in->has_tokenizer, "chat_template", in->has_template);
     if (in->has_files)
         json_object_set_new(j, "weight_bytes", json_integer((json_int_t)f->weight_bytes));
+    json_t *types = json_object();
+    for (int i = 0; i < QN_DTYPE_COUNT; i++)
+        if (f->type_bytes[i])
+            json_object_set_new(types, qn_format_of((qn_dtype)i)->name,
+                                json_integer((json_int_t)f->type_bytes[i]));
+    if (in->has_files) json_object_set(j, "dtypes", types);
+    json_decref(types);
     if (in->has_tokenizer) json_object_set_new(j, "tokenizer_ids", json_integer(in->n_ids));
     json_t *eos = json_array(), *tensors = json_array();
     for (int i = 0; i < f->generation.n_eos; i++)
@@ -122,7 +141,10 @@ static void print_text(const char *name, const inspection *in, bool all)
     printf("%-18s %s\n%-18s %s\n", "name", name, "architecture", f->architecture);
     printf("%-18s %llu\n", "parameters", (unsigned long long)f->n_parameters);
     printf("%-18s %s", "dtype", qn_format_of(f->dtype)->name);
-    if (in->has_files) printf(", %.1f MiB of weights", (double)f->weight_bytes / (1 << 20));
+    char types[160];
+    types_text(f, types, sizeof types);
+    if (in->has_files)
+        printf(", %.1f MiB of weights%s", (double)f->weight_bytes / (1 << 20), types);
     printf("\n%-18s %d, hidden %d, intermediate %d\n", "layers", f->n_layers, f->hidden_size,
            f->intermediate_size);
     printf("%-18s %d query, %d key-value, of %d\n", "heads", f->n_heads, f->n_kv_heads,
@@ -155,8 +177,8 @@ int qn_app_inspect(int argc, char **argv)
         {"--shape", QN_OPTION_TEXT, &shape, "NAME",
          "a built-in shape such as qwen2.5-7b, without weights", 0, 0},
         {"--shapes", QN_OPTION_FLAG, &shapes, NULL, "list the built-in shapes", 0, 0},
-        {"--dtype", QN_OPTION_TEXT, &dtype, "T", "bf16, f16 or f32, of a shape (default: bf16)", 0,
-         0},
+        {"--dtype", QN_OPTION_TEXT, &dtype, "T",
+         "bf16, f16, f32, q8_0, q4_k … (any weight format), of a shape (default: bf16)", 0, 0},
         {"--tensors", QN_OPTION_FLAG, &tensors, NULL, "list every tensor", 0, 0},
         {"--json", QN_OPTION_FLAG, &json, NULL, "as JSON, with all tensors", 0, 0},
     };

@@ -33,10 +33,10 @@ static void print_usage(FILE *to)
             quern_version());
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-11s %s\n", COMMANDS[i].name, COMMANDS[i].help);
-    fprintf(
-        to,
-        "\nquern COMMAND --help tells a command's options. MODEL is a directory, or a name that "
-        "is sought in\n./models, $QUERN_MODELS and the Hugging Face cache.\n");
+    fprintf(to,
+            "\nquern COMMAND --help tells a command's options. MODEL is a directory, a .gguf file "
+            "(the first of a\nsplit), or a name that is sought in ./models, $QUERN_MODELS and the "
+            "Hugging Face cache.\n");
 }
 
 static int run_command(int argc, char **argv)

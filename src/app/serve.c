@@ -184,7 +184,8 @@ int qn_app_serve(int argc, char **argv)
     qn_command_line line = {
         "quern serve [--config FILE] [--model NAME=PATH]… [options]",
         "Serves models over REST, SSE and WebSocket. With neither --config nor --model: every "
-        "folder of\n./models (else $QUERN_MODELS) that has a config.json, under its own name.",
+        "folder of\n./models (else $QUERN_MODELS) that is a model, and every .gguf file there, "
+        "under its own name.",
         rows,
         QN_ENGINE_OPTIONS + 5,
         NULL,

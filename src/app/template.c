@@ -6,7 +6,7 @@
 #include "app/app.h"
 #include "app/report.h"
 #include "base/error.h"
-#include "text/chat_template.h"
+#include "engine/text_load.h"
 
 static int render(const char *model, const char *file, quern_error *e)
 {
@@ -17,7 +17,7 @@ static int render(const char *model, const char *file, quern_error *e)
     qn_buffer out = QN_BUFFER_INIT;
     json_error_t where = {0};
     int rc = qn_app_find_model(model, &path, e);
-    if (!rc) rc = qn_chat_template_load(path, &t, e);
+    if (!rc) rc = qn_engine_load_template(path, &t, e);
     if (!rc) rc = qn_app_read_input(file, &text, &n, e);
     if (!rc && !(variables = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where)))
         rc = qn_error_set(e, QUERN_E_FORMAT, "%s: line %d: %s", file, where.line, where.text);
@@ -41,7 +41,9 @@ int qn_app_template(int argc, char **argv)
         "quern template MODEL FILE",
         "Renders the chat of FILE, a JSON object {messages, tools, add_generation_prompt, …} (- is "
         "standard\n"
-        "input), with the model's chat_template.jinja, else the template of tokenizer_config.json.",
+        "input), with the model's chat_template.jinja, else the template of tokenizer_config.json; "
+        "or "
+        "a GGUF\nfile's own.",
         NULL,
         0,
         NULL,

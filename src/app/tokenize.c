@@ -6,14 +6,14 @@
 #include "app/app.h"
 #include "app/report.h"
 #include "base/error.h"
+#include "engine/text_load.h"
 #include "text/detokenizer.h"
-#include "text/tokenizer.h"
 
 static int open_tokenizer(const char *model, qn_tokenizer **out, quern_error *e)
 {
     char *path = NULL;
     int rc = qn_app_find_model(model, &path, e);
-    if (!rc) rc = qn_tokenizer_load(path, out, e);
+    if (!rc) rc = qn_engine_load_tokenizer(path, out, e);
     free(path);
     return rc;
 }

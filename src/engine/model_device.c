@@ -27,9 +27,8 @@ static int take_weights(quern_model *m, const qn_engine_source *from, quern_erro
     int rc = from->shape ? qn_model_shape_facts(from->shape, from->dtype, &facts, e)
                          : qn_model_read_facts(m->path, &facts, e);
     if (rc) return rc;
-    const qn_format *format = qn_format_of(facts.dtype);
-    uint64_t bytes =
-        facts.n_parameters / (uint64_t)format->block_elements * (uint64_t)format->block_bytes;
+    uint64_t bytes = facts.weight_bytes;
+    if (!bytes) bytes = qn_format_bytes(qn_format_of(facts.dtype), facts.n_parameters);
     return take(m, QN_LEDGER_WEIGHTS, bytes, "the model's weights", e);
 }
 

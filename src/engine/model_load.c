@@ -6,6 +6,7 @@
 
 #include "engine/runtime.h"
 #include "engine/sizes.h"
+#include "engine/text_load.h"
 
 typedef struct {
     quern_model *model;
@@ -55,13 +56,13 @@ static void model_free(quern_model *m)
     free(m);
 }
 
-// A directory may come without text files: then it serves token ids only.
+// A model may come without a tokenizer: then it serves token ids only.
 static int load_text(quern_model *m, quern_error *e)
 {
     quern_error none = {0};
-    int rc = qn_tokenizer_load(m->path, &m->tokenizer, &none);
+    int rc = qn_engine_load_tokenizer(m->path, &m->tokenizer, &none);
     if (rc == QUERN_E_NOT_FOUND) return QUERN_OK;
-    if (!rc) rc = qn_chat_template_load(m->path, &m->chat_template, &none);
+    if (!rc) rc = qn_engine_load_template(m->path, &m->chat_template, &none);
     if (rc && rc != QUERN_E_NOT_FOUND && e) *e = none;
     return rc == QUERN_E_NOT_FOUND ? QUERN_OK : rc;
 }

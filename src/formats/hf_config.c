@@ -12,11 +12,11 @@
 
 enum { CONFIG_BYTES = 4 << 20 };
 
-// Sane limits: a hundred times what exists, and small enough that no product of them overflows 64 bits.
-static const int64_t layer_range[2] = {1, QN_HF_MAX_LAYERS}, head_range[2] = {1, 1024};
-static const int64_t head_dim_range[2] = {2, QN_HF_MAX_HEAD_DIM}, width_range[2] = {1, 1 << 20};
-static const int64_t inner_range[2] = {1, 1 << 22}, vocab_range[2] = {1, 1 << 23};
-static const int64_t context_range[2] = {1, 1 << 24};
+static const int64_t layer_range[2] = {1, QN_HF_MAX_LAYERS}, head_range[2] = {1, QN_HF_MAX_HEADS};
+static const int64_t head_dim_range[2] = {2, QN_HF_MAX_HEAD_DIM};
+static const int64_t width_range[2] = {1, QN_HF_MAX_WIDTH}, inner_range[2] = {1, QN_HF_MAX_INNER};
+static const int64_t vocab_range[2] = {1, QN_HF_MAX_VOCAB};
+static const int64_t context_range[2] = {1, QN_HF_MAX_CONTEXT};
 static const int64_t any_size_range[2] = {0, INT32_MAX};
 
 static int need_int(const qn_formats_field *f, const json_t *o, const char *key,

@@ -9,7 +9,17 @@
 #include "base/error.h"
 #include "tensor/tensor.h"
 
-enum { QN_HF_MAX_LAYERS = 1024, QN_HF_MAX_EOS = 16, QN_HF_MAX_HEAD_DIM = 512 };
+// Sane limits: a hundred times what exists, and small enough that no product of them overflows 64 bits.
+enum {
+    QN_HF_MAX_LAYERS = 1024,
+    QN_HF_MAX_HEADS = 1024,
+    QN_HF_MAX_HEAD_DIM = 512,
+    QN_HF_MAX_WIDTH = 1 << 20,
+    QN_HF_MAX_INNER = 1 << 22,
+    QN_HF_MAX_VOCAB = 1 << 23,
+    QN_HF_MAX_CONTEXT = 1 << 24,
+    QN_HF_MAX_EOS = 16
+};
 
 typedef enum { QN_ROPE_DEFAULT, QN_ROPE_LINEAR, QN_ROPE_YARN } qn_rope_type;
 

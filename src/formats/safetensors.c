@@ -29,7 +29,7 @@ static const element_type element_types[] = {
 };
 
 typedef struct {
-    qn_safetensors *set;
+    qn_tensor_set *set;
     const char *path;
     int file;
     const char *text; // the header's JSON
@@ -153,7 +153,7 @@ static const element_type *element_type_of(const json_t *value)
 }
 
 // Bytes of rank dimensions of a type; false where they overflow or are no whole number.
-static bool shape_bytes(const qn_safetensor *t, int bits, uint64_t *out)
+static bool shape_bytes(const qn_stored_tensor *t, int bits, uint64_t *out)
 {
     uint64_t n = 1;
     for (int i = 0; i < t->rank; i++)
@@ -163,7 +163,7 @@ static bool shape_bytes(const qn_safetensor *t, int bits, uint64_t *out)
     return true;
 }
 
-static int read_tensor(reader *r, const char *name, const json_t *entry, qn_safetensor *t)
+static int read_tensor(reader *r, const char *name, const json_t *entry, qn_stored_tensor *t)
 {
     char text[64];
     const json_t *dtype = json_object_get(entry, "dtype");
@@ -171,11 +171,11 @@ static int read_tensor(reader *r, const char *name, const json_t *entry, qn_safe
     if (!type)
         return qn_error_set(r->e, QUERN_E_FORMAT, "%s: %s: dtype: expected a known type, found %s",
                             r->path, name, qn_formats_json_found(dtype, text, sizeof text));
-    *t = (qn_safetensor){.type = type->name, .dtype = type->dtype, .file = r->file};
-    t->rank = read_numbers(json_object_get(entry, "shape"), t->dim, QN_SAFETENSORS_MAX_RANK);
+    *t = (qn_stored_tensor){.type = type->name, .dtype = type->dtype, .file = r->file};
+    t->rank = read_numbers(json_object_get(entry, "shape"), t->dim, QN_TENSOR_SET_MAX_RANK);
     if (t->rank < 0)
         return qn_error_set(r->e, QUERN_E_FORMAT, "%s: %s: shape: expected at most %d integers ≥ 0",
-                            r->path, name, QN_SAFETENSORS_MAX_RANK);
+                            r->path, name, QN_TENSOR_SET_MAX_RANK);
     int64_t offsets[2];
     if (read_numbers(json_object_get(entry, "data_offsets"), offsets, 2) != 2 ||
         offsets[1] < offsets[0] || (uint64_t)offsets[1] > r->data_bytes)
@@ -202,47 +202,17 @@ static int read_tensor(reader *r, const char *name, const json_t *entry, qn_safe
     return 0;
 }
 
-static int add_tensor(reader *r, const qn_safetensor *t, const json_t *key)
-{
-    qn_safetensors *s = r->set;
-    if (s->n_tensors == QN_SAFETENSORS_MAX_TENSORS)
-        return qn_error_set(r->e, QUERN_E_LIMIT, "%s: expected at most %d tensors, found more",
-                            r->path, QN_SAFETENSORS_MAX_TENSORS);
-    if (s->n_tensors == s->tensors_capacity) {
-        int capacity = s->tensors_capacity ? 2 * s->tensors_capacity : 512;
-        qn_safetensor *more = realloc(s->tensors, (size_t)capacity * sizeof *more);
-        if (!more) goto no_memory;
-        s->tensors = more;
-        s->tensors_capacity = capacity;
-    }
-    const char *name = qn_arena_text(&s->arena, json_string_value(key), json_string_length(key));
-    if (!name) goto no_memory;
-    s->tensors[s->n_tensors] = *t;
-    s->tensors[s->n_tensors++].name = name;
-    return 0;
-no_memory:
-    return qn_error_set(r->e, QUERN_E_MEMORY, "%s: no memory for its table of tensors", r->path);
-}
-
-// A name is never used as a path, but it is printed and compared.
-static bool sane_name(const char *name)
-{
-    for (const char *p = name; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) return false;
-    return *name && !strstr(name, "../");
-}
-
 static int read_member(reader *r)
 {
     json_t *key = NULL, *value = NULL;
-    qn_safetensor t;
+    qn_stored_tensor t;
     int rc = read_key(r, &key);
     if (rc) goto out;
     const char *name = json_string_value(key);
     rc = expect(r, ':');
     if (rc) goto out;
     bool metadata = !strcmp(name, "__metadata__");
-    if (metadata ? r->metadata : !sane_name(name)) {
+    if (metadata ? r->metadata : !qn_tensor_set_sane_name(name, strlen(name))) {
         rc = qn_error_set(r->e, QUERN_E_FORMAT,
                           "%s: header: expected another tensor's name, found \"%.80s\"", r->path,
                           name);
@@ -252,7 +222,8 @@ static int read_member(reader *r)
     rc = read_object(r, name, metadata ? QN_SAFETENSORS_MAX_METADATA : ENTRY_BYTES, &value);
     if (rc) goto out;
     rc = metadata ? check_metadata(r, value) : read_tensor(r, name, value, &t);
-    if (!rc && !metadata) rc = add_tensor(r, &t, key);
+    if (!rc && !metadata)
+        rc = qn_tensor_set_add(r->set, &t, name, json_string_length(key), r->path, r->e);
 out:
     json_decref(key);
     json_decref(value);
@@ -288,13 +259,13 @@ static int read_members(reader *r)
 
 static int by_begin(const void *a, const void *b)
 {
-    const qn_safetensor *x = a, *y = b;
+    const qn_stored_tensor *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
 }
 
 // In order of place the spans must follow one another from the header's end to the file's.
-static int check_cover(const reader *r, qn_safetensor *t, int n)
+static int check_cover(const reader *r, qn_stored_tensor *t, int n)
 {
     uint64_t data = 8 + r->n, at = data;
     if (n) qsort(t, (size_t)n, sizeof *t, by_begin);
@@ -314,7 +285,7 @@ static int check_cover(const reader *r, qn_safetensor *t, int n)
     return 0;
 }
 
-int qn_safetensors_parse(qn_safetensors *s, const unsigned char *bytes, size_t n, const char *path,
+int qn_safetensors_parse(qn_tensor_set *s, const unsigned char *bytes, size_t n, const char *path,
                          int file, quern_error *e)
 {
     if (n < 8)

@@ -26,20 +26,10 @@ static int no_memory(quern_error *e, const char *directory)
     return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for its list of files", directory);
 }
 
-// Notes a file of the directory once; it is opened later.
-static int add_file(qn_safetensors *s, const char *directory, const char *name, quern_error *e)
+static int add_file(qn_tensor_set *s, const char *directory, const char *name, quern_error *e)
 {
-    size_t base = strlen(directory) + 1;
-    for (int i = 0; i < s->n_files; i++)
-        if (!strcmp(s->files[i].path + base, name)) return 0;
-    if (s->n_files == QN_SAFETENSORS_MAX_FILES)
-        return qn_error_set(e, QUERN_E_LIMIT, "%s: expected at most %d weight files, found more",
-                            directory, QN_SAFETENSORS_MAX_FILES);
-    if (!s->files) s->files = calloc(QN_SAFETENSORS_MAX_FILES, sizeof *s->files);
-    char *path = s->files ? join(&s->arena, directory, name) : NULL;
-    if (!path) return no_memory(e, directory);
-    s->files[s->n_files++].path = path;
-    return 0;
+    char *path = join(&s->arena, directory, name);
+    return path ? qn_tensor_set_add_file(s, path, e) : no_memory(e, directory);
 }
 
 static bool is_safetensors(const char *name)
@@ -62,8 +52,8 @@ static int check_shard_name(const char *path, const char *tensor, const json_t *
         path, tensor, qn_formats_json_found(value, text, sizeof text));
 }
 
-static int list_shards(qn_safetensors *s, const char *directory, const char *path,
-                       const json_t *map, quern_error *e)
+static int list_shards(qn_tensor_set *s, const char *directory, const char *path, const json_t *map,
+                       quern_error *e)
 {
     const char *tensor;
     json_t *value;
@@ -83,7 +73,7 @@ static int list_shards(qn_safetensors *s, const char *directory, const char *pat
 }
 
 // Every tensor must be in the shard that the index names.
-static int check_index(const qn_safetensors *s, const char *path, const char *directory,
+static int check_index(const qn_tensor_set *s, const char *path, const char *directory,
                        const json_t *map, quern_error *e)
 {
     size_t base = strlen(directory) + 1;
@@ -92,7 +82,7 @@ static int check_index(const qn_safetensors *s, const char *path, const char *di
     json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
     {
         const char *shard = json_string_value(value);
-        const qn_safetensor *t = qn_safetensors_find(s, tensor);
+        const qn_stored_tensor *t = qn_tensor_set_find(s, tensor);
         const char *found = t ? s->files[t->file].path + base : "none";
         if (strcmp(found, shard))
             return qn_error_set(e, QUERN_E_FORMAT,
@@ -104,10 +94,10 @@ static int check_index(const qn_safetensors *s, const char *path, const char *di
 
 static int by_path(const void *a, const void *b)
 {
-    return strcmp(((const qn_safetensors_file *)a)->path, ((const qn_safetensors_file *)b)->path);
+    return strcmp(((const qn_tensor_file *)a)->path, ((const qn_tensor_file *)b)->path);
 }
 
-static int list_directory(qn_safetensors *s, const char *directory, quern_error *e)
+static int list_directory(qn_tensor_set *s, const char *directory, quern_error *e)
 {
     DIR *d = opendir(directory);
     if (!d)
@@ -125,40 +115,22 @@ static int list_directory(qn_safetensors *s, const char *directory, quern_error 
     return rc;
 }
 
-static int read_headers(qn_safetensors *s, quern_error *e)
+static int read_headers(qn_tensor_set *s, quern_error *e)
 {
     int rc = 0;
     for (int i = 0; i < s->n_files && !rc; i++) {
-        qn_safetensors_file *f = &s->files[i];
+        qn_tensor_file *f = &s->files[i];
         qn_mapping head = {0};
         rc = qn_file_map_head(f->path, QN_SAFETENSORS_HEAD, &head, &f->n_bytes, e);
         if (!rc) rc = qn_safetensors_parse(s, head.data, f->n_bytes, f->path, i, e);
         qn_file_unmap(&head);
     }
-    return rc ? rc : qn_safetensors_sort(s, e);
+    return rc ? rc : qn_tensor_set_sort(s, e);
 }
 
-int qn_safetensors_map(qn_safetensors *s, bool copy, quern_error *e)
+int qn_safetensors_open(const char *directory, qn_tensor_set *out, quern_error *e)
 {
-    for (int i = 0; i < s->n_files; i++) {
-        qn_safetensors_file *f = &s->files[i];
-        int rc = qn_file_map(f->path, copy, &f->mapping, e);
-        if (rc) return rc;
-        if (f->mapping.n_bytes != f->n_bytes)
-            return qn_error_set(e, QUERN_E_IO,
-                                "%s: expected %zu bytes as when its header was read, found %zu",
-                                f->path, f->n_bytes, f->mapping.n_bytes);
-    }
-    for (int i = 0; i < s->n_tensors; i++) {
-        qn_safetensor *t = &s->tensors[i];
-        t->data = s->files[t->file].mapping.data + t->begin;
-    }
-    return 0;
-}
-
-int qn_safetensors_open(const char *directory, qn_safetensors *out, quern_error *e)
-{
-    *out = (qn_safetensors)QN_SAFETENSORS_INIT;
+    *out = (qn_tensor_set)QN_TENSOR_SET_INIT;
     json_t *index = NULL;
     const json_t *map = NULL;
     char *single = join(&out->arena, directory, single_name);
@@ -177,44 +149,6 @@ int qn_safetensors_open(const char *directory, qn_safetensors *out, quern_error 
     if (!rc) rc = read_headers(out, e);
     if (!rc && map) rc = check_index(out, path, directory, map, e);
     json_decref(index);
-    if (rc) qn_safetensors_close(out);
+    if (rc) qn_tensor_set_close(out);
     return rc;
-}
-
-void qn_safetensors_close(qn_safetensors *s)
-{
-    if (!s) return;
-    for (int i = 0; i < s->n_files; i++)
-        qn_file_unmap(&s->files[i].mapping);
-    free(s->files);
-    free(s->tensors);
-    qn_arena_free(&s->arena);
-    *s = (qn_safetensors)QN_SAFETENSORS_INIT;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const qn_safetensor *)a)->name, ((const qn_safetensor *)b)->name);
-}
-
-int qn_safetensors_sort(qn_safetensors *s, quern_error *e)
-{
-    if (s->n_tensors) qsort(s->tensors, (size_t)s->n_tensors, sizeof *s->tensors, by_name);
-    for (int i = 1; i < s->n_tensors; i++) {
-        const qn_safetensor *a = &s->tensors[i - 1], *b = &s->tensors[i];
-        if (!strcmp(a->name, b->name))
-            return qn_error_set(e, QUERN_E_FORMAT,
-                                "%s: %s: expected the tensor once, found it %s%s",
-                                s->n_files ? s->files[b->file].path : "header", b->name,
-                                a->file == b->file ? "twice" : "in ",
-                                a->file == b->file ? "" : s->files[a->file].path);
-    }
-    return 0;
-}
-
-const qn_safetensor *qn_safetensors_find(const qn_safetensors *s, const char *name)
-{
-    qn_safetensor key = {.name = name};
-    if (!s->n_tensors) return NULL;
-    return bsearch(&key, s->tensors, (size_t)s->n_tensors, sizeof key, by_name);
 }

@@ -27,10 +27,16 @@ static int heads_in(const qn_model *m, const qn_tensor *projection)
     return (int)(projection->dim[0] / m->config.head_dim);
 }
 
+// Keys and values are numbers of their own: where the weights come in blocks they are halves.
+static qn_dtype cache_dtype(const qn_model *m)
+{
+    return qn_dtype_is_plain(m->facts.dtype) ? m->facts.dtype : QN_DTYPE_F16;
+}
+
 int qn_blocks_state_parts(const qn_model *m, qn_state_part *out)
 {
     const qn_attention_weights *w = &qn_blocks_layer(m, 0)->attention;
-    size_t element = (size_t)qn_format_of(m->facts.dtype)->block_bytes;
+    size_t element = (size_t)qn_format_of(cache_dtype(m))->block_bytes;
     out[0] = (qn_state_part){"k", m->config.n_layers, (size_t)w->k.dim[0] * element, 0};
     out[1] = (qn_state_part){"v", m->config.n_layers, (size_t)w->v.dim[0] * element, 0};
     return 2;
@@ -114,7 +120,7 @@ static void add_to_stream(const qn_model *m, const qn_pass *pass, qn_tensor in, 
 static qn_tensor cache_of(const qn_model *m, const qn_state_span *span, int layer, int n_kv_heads)
 {
     return (qn_tensor){span->base + (size_t)layer * (size_t)span->n_blocks * span->block_bytes,
-                       m->facts.dtype,
+                       cache_dtype(m),
                        4,
                        {span->n_blocks, n_kv_heads, QN_BLOCK_TOKENS, m->config.head_dim}};
 }

@@ -1,9 +1,12 @@
 // From files to a family's meaning: finds the family of a configuration, fills in what transformers' configuration classes
 // default to, and checks what no single field shows.
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
+#include "formats/gguf_config.h"
 #include "model/family.h"
 
 // Defaults of Qwen2Config and Qwen3Config (models/qwen*/configuration_qwen*.py in transformers 5).
@@ -110,7 +113,7 @@ static void convert_generation(const qn_hf_generation *g, const qn_hf_config *hf
     memcpy(out->eos_ids, g->has_eos ? g->eos_ids : hf->eos_ids, sizeof out->eos_ids);
 }
 
-int qn_config_read(const char *directory, qn_description *out, quern_error *e)
+static int read_directory(const char *directory, qn_description *out, quern_error *e)
 {
     qn_buffer path = QN_BUFFER_INIT;
     qn_hf_generation generation;
@@ -128,10 +131,44 @@ int qn_config_read(const char *directory, qn_description *out, quern_error *e)
     return rc;
 }
 
+static int read_gguf(const char *file, qn_description *out, quern_error *e)
+{
+    static const char key[] = "general.architecture";
+    qn_gguf g;
+    qn_text_span architecture = {NULL, 0};
+    qn_hf_generation generation;
+    int rc = qn_gguf_open(file, &g, e);
+    if (rc) return rc;
+    rc = qn_gguf_text(&g.metadata, key, &architecture, e);
+    const char *family =
+        rc || !architecture.data ? NULL : qn_gguf_family(architecture.data, architecture.n);
+    if (!rc && !family)
+        rc = qn_gguf_refuse(&g.metadata, QUERN_E_UNSUPPORTED, key, "qwen2 or qwen3",
+                            qn_gguf_find(&g.metadata, key), e);
+    char name[32] = "";
+    if (!rc) snprintf(name, sizeof name, "%.*s", (int)architecture.n, architecture.data);
+    if (!rc) rc = qn_gguf_config(&g, name, &out->hf, &generation, e);
+    if (!rc) snprintf(out->hf.model_type, sizeof out->hf.model_type, "%s", family);
+    if (!rc) rc = qn_config_resolve(out, file, e);
+    if (!rc) convert_generation(&generation, &out->hf, &out->generation);
+    qn_gguf_close(&g);
+    return rc;
+}
+
+int qn_config_read(const char *path, qn_description *out, quern_error *e)
+{
+    char *file;
+    int rc = qn_gguf_locate(path, &file, e);
+    if (rc) return rc;
+    rc = file ? read_gguf(file, out, e) : read_directory(path, out, e);
+    free(file);
+    return rc;
+}
+
 void qn_config_facts(const qn_description *d, qn_model_facts *out)
 {
     const qn_model_config *c = &d->config;
-    uint64_t active;
+    uint64_t n_active, n_bytes;
     *out = (qn_model_facts){
         .dtype = d->hf.dtype == QN_DTYPE_COUNT ? QN_DTYPE_F32 : d->hf.dtype,
         .n_layers = c->n_layers,
@@ -146,7 +183,6 @@ void qn_config_facts(const qn_description *d, qn_model_facts *out)
         .generation = d->generation,
     };
     strncpy(out->architecture, d->family->name, sizeof out->architecture - 1);
-    qn_weights_count(c, d->family, &out->n_parameters, &active);
-    const qn_format *f = qn_format_of(out->dtype);
-    out->active_bytes = active / (uint64_t)f->block_elements * (uint64_t)f->block_bytes;
+    qn_weights_count(c, d->family, &out->n_parameters, &n_active);
+    qn_weights_bytes(c, d->family, out->dtype, &n_bytes, &out->active_bytes);
 }

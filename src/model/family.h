@@ -3,8 +3,8 @@
 #ifndef QN_MODEL_FAMILY_H
 #define QN_MODEL_FAMILY_H
 #include "base/arena.h"
+#include "formats/gguf.h"
 #include "formats/hf_config.h"
-#include "formats/safetensors.h"
 #include "model/model.h"
 
 // The family's meaning of a configuration: nothing absent, everything checked.
@@ -92,7 +92,9 @@ struct qn_model {
     qn_tensor inv_freq; // F32 [head_dim / 2]
     float rope_scale;
     qn_model_options options;
-    qn_safetensors files; // the mappings that the weights are views of
+    qn_gguf gguf;         // where the model is a GGUF file
+    qn_tensor_set folder; // where it is a directory: the mappings that the weights are views of
+    qn_tensor_set *files; // the one of the two, NULL until it is open
     qn_mapping random;    // or the memory that a shape's weights fill
     void **device_memory; // what was allocated on the device for this model
     int n_device_memory;
@@ -112,7 +114,8 @@ typedef struct {
     qn_generation_config generation;
 } qn_description;
 
-int qn_config_read(const char *directory, qn_description *out, quern_error *e);
+// From a directory's files or a GGUF file's metadata, by what `path` is.
+int qn_config_read(const char *path, qn_description *out, quern_error *e);
 // Finds the family of d->hf and fills d->family and d->config.
 int qn_config_resolve(qn_description *d, const char *file, quern_error *e);
 // The part that dense families share: sizes, RoPE, windows. default_head_dim 0: hidden_size / heads.
@@ -138,21 +141,36 @@ int qn_weights_each(const qn_model_config *c, const qn_family *f, qn_weights_vis
 // Elements of all tensors, and of those that a step of one row reads.
 void qn_weights_count(const qn_model_config *c, const qn_family *f, uint64_t *n_parameters,
                       uint64_t *n_active);
+// The same in bytes, where matrices are of `dtype`.
+void qn_weights_bytes(const qn_model_config *c, const qn_family *f, qn_dtype dtype, uint64_t *all,
+                      uint64_t *active);
+// The type of a tensor where matrices are of `dtype`: vectors come in no blocks.
+qn_dtype qn_weights_dtype(qn_dtype dtype, int rank);
+// QUERN_E_UNSUPPORTED where a row of some matrix is not of whole blocks. `source` is named in the message.
+int qn_weights_check_blocks(const qn_model_config *c, const qn_family *f, qn_dtype dtype,
+                            const char *source, quern_error *e);
 // Where the view of a tensor goes.
 qn_tensor *qn_weights_slot(const qn_model *m, const qn_weight_spec *spec, int layer);
 // Sets weight_bytes, active_bytes and dtype of m->facts from the views.
 void qn_weights_measure(qn_model *m);
 
+// ---- gguf_names.c ----
+
+// The family that runs an architecture of GGUF's, as model_type names it; NULL: none.
+const char *qn_gguf_family(const char *architecture, size_t n);
+// A weight's name in GGUF files: "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight".
+void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
+
 // ---- loader.c, memory.c, random.c ----
 
-// Reads the headers of the directory's files and fills the views, but for their data: all that can be wrong is found here.
-int qn_loader_check(qn_model *m, const char *directory, quern_error *e);
+// Reads the headers of the model's files and fills the views, but for their data: all that can be wrong is found here.
+int qn_loader_check(qn_model *m, const char *path, quern_error *e);
 // Then maps the files and places every tensor's data.
 int qn_loader_place_all(qn_model *m, quern_error *e);
 // The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
 int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
                     quern_error *e);
-// Fills the views with seeded random numbers of one type.
+// Fills the views with seeded random numbers; matrices are of `dtype`.
 int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e);
 // Device memory that ends with the model, holding n bytes copied from `from`.
 int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);

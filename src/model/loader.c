@@ -1,16 +1,26 @@
-// From a directory's named tensors to the views of a model: every tensor of the weight table must be there, in its shape and
+// From the named tensors of a directory or a GGUF file to the views of a model: every tensor of the weight table must be there, in its shape and
 // in a type that Quern computes with; what contradicts the configuration is refused, what is beside it is ignored.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/safetensors.h"
 #include "model/family.h"
 
 typedef struct {
     qn_model *model;
-    const char *directory;
+    const char *path; // of the model
     quern_error *e;
 } loader;
+
+// The tensor's name in the model's files.
+static void name_of(const qn_model *m, const qn_weight_spec *spec, int layer, char out[96])
+{
+    if (m->files == &m->gguf.set)
+        qn_gguf_name(spec, layer, out);
+    else
+        qn_weights_name(spec, layer, out);
+}
 
 static const char *print_shape(const int64_t *dim, int rank, char *text, size_t n)
 {
@@ -21,22 +31,29 @@ static const char *print_shape(const int64_t *dim, int rank, char *text, size_t 
     return text;
 }
 
-static int check(const loader *l, const char *name, const qn_safetensor *t, const int64_t *dim,
+static int check(const loader *l, const char *name, const qn_stored_tensor *t, const int64_t *dim,
                  int rank)
 {
     char expected[64], found[192];
     print_shape(dim, rank, expected, sizeof expected);
-    const qn_safetensors *s = &l->model->files;
+    const qn_tensor_set *s = l->model->files;
     if (!t)
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
-                            s->n_files == 1 ? s->files[0].path : l->directory, name, expected);
+                            s->n_files == 1 ? s->files[0].path : l->path, name, expected);
     const char *path = s->files[t->file].path;
     if (t->rank != rank || memcmp(t->dim, dim, (size_t)rank * sizeof *dim))
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
                             expected, print_shape(t->dim, t->rank, found, sizeof found));
     if (t->dtype == QN_DTYPE_COUNT)
+        return qn_error_set(l->e, QUERN_E_UNSUPPORTED, "%s: %s: expected type %s, found %s", path,
+                            name,
+                            s == &l->model->gguf.set
+                                ? "F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL or IQ4_XS"
+                                : "F32, F16 or BF16",
+                            t->type);
+    if (rank == 1 && !qn_dtype_is_plain(t->dtype))
         return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
-                            "%s: %s: expected type F32, F16 or BF16, found %s", path, name,
+                            "%s: %s: expected a vector of F32, F16 or BF16, found %s", path, name,
                             t->type);
     return 0;
 }
@@ -44,7 +61,11 @@ static int check(const loader *l, const char *name, const qn_safetensor *t, cons
 // Copies the rank's columns side by side into new memory of the device.
 static int copy_columns(qn_model *m, const qn_tensor *whole, qn_tensor *part, quern_error *e)
 {
-    size_t row = qn_tensor_bytes(whole) / (size_t)whole->dim[0], piece = row / (size_t)m->n_ranks;
+    size_t row = qn_tensor_row_bytes(whole), piece = row / (size_t)m->n_ranks;
+    if (part->dim[1] % qn_format_of(whole->dtype)->block_elements)
+        return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                            "columns of %s: expected whole blocks for each of %d ranks, found %lld",
+                            qn_format_of(whole->dtype)->name, m->n_ranks, (long long)part->dim[1]);
     size_t n_rows = (size_t)whole->dim[0];
     char *host = malloc(n_rows * piece);
     if (!host)
@@ -68,7 +89,7 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     if (cut && axis == 1) return copy_columns(m, whole, out, e);
     size_t n_bytes = qn_tensor_bytes(out);
     const char *from = (const char *)whole->data + (cut ? (size_t)m->rank * n_bytes : 0);
-    size_t align = (size_t)qn_format_of(whole->dtype)->block_bytes;
+    size_t align = qn_format_alignment(qn_format_of(whole->dtype));
     int rc = (uintptr_t)from % align ? qn_memory_upload(m, from, n_bytes, &out->data, e)
                                      : qn_memory_adopt(m, from, n_bytes, &out->data, e);
     return rc;
@@ -82,8 +103,8 @@ static int check_one(void *context, const qn_weight_spec *spec, int layer)
     char name[96];
     qn_tensor view = {0};
     view.rank = qn_weights_shape(&m->config, spec, view.dim);
-    qn_weights_name(spec, layer, name);
-    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    name_of(m, spec, layer, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
     int rc = check(l, name, t, view.dim, view.rank);
     if (rc) return rc;
     view.dtype = t->dtype;
@@ -96,12 +117,12 @@ static int place_one(void *context, const qn_weight_spec *spec, int layer)
     const loader *l = context;
     qn_model *m = l->model;
     char name[96];
-    qn_weights_name(spec, layer, name);
-    const qn_safetensor *t = qn_safetensors_find(&m->files, name);
+    name_of(m, spec, layer, name);
+    const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
     qn_tensor *view = qn_weights_slot(m, spec, layer), whole = *view;
     whole.data = (void *)(uintptr_t)t->data;
     int rc = qn_loader_place(m, spec, &whole, view, l->e);
-    if (rc) qn_error_prefix(l->e, "%s: %s", m->files.files[t->file].path, name);
+    if (rc) qn_error_prefix(l->e, "%s: %s", m->files->files[t->file].path, name);
     return rc;
 }
 
@@ -111,13 +132,13 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && !strcmp(s + n - k, end);
 }
 
-static bool is_known(const qn_model *m, const char *name)
+static bool is_known(const qn_model *m, const char *name, const char *number)
 {
     char known[96];
-    long layer = strtol(name + sizeof "model.layers." - 1, NULL, 10);
+    long layer = strtol(number, NULL, 10);
     if (layer < 0 || layer >= m->config.n_layers) return false;
     for (int i = 0; i < m->family->n_weights; i++) {
-        qn_weights_name(&m->family->weights[i], (int)layer, known);
+        name_of(m, &m->family->weights[i], (int)layer, known);
         if (!strcmp(known, name)) return true;
     }
     return false;
@@ -127,22 +148,36 @@ static bool is_known(const qn_model *m, const char *name)
 // that it lies about them. Old checkpoints keep the frequencies of RoPE; outside the layers, anything may be beside.
 static int check_surplus(const loader *l)
 {
-    const qn_safetensors *s = &l->model->files;
+    const qn_tensor_set *s = l->model->files;
+    bool gguf = s == &l->model->gguf.set;
+    const char *prefix = gguf ? "blk." : "model.layers.";
     for (int i = 0; i < s->n_tensors; i++) {
         const char *name = s->tensors[i].name;
-        if (strncmp(name, "model.layers.", 13) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-        if (!is_known(l->model, name))
-            return qn_error_set(l->e, QUERN_E_FORMAT,
-                                "%s: %.200s: expected no such tensor by config.json, found one",
-                                s->files[s->tensors[i].file].path, name);
+        if (strncmp(name, prefix, strlen(prefix)) || ends_with(name, ".rotary_emb.inv_freq"))
+            continue;
+        if (!is_known(l->model, name, name + strlen(prefix)))
+            return qn_error_set(
+                l->e, QUERN_E_FORMAT, "%s: %.200s: expected no such tensor by %s, found one",
+                s->files[s->tensors[i].file].path, name, gguf ? "the metadata" : "config.json");
     }
     return 0;
 }
 
-int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
+static int open_files(qn_model *m, const char *path, quern_error *e)
 {
-    loader l = {m, directory, e};
-    int rc = qn_safetensors_open(directory, &m->files, e);
+    char *file;
+    int rc = qn_gguf_locate(path, &file, e);
+    if (rc) return rc;
+    rc = file ? qn_gguf_open(file, &m->gguf, e) : qn_safetensors_open(path, &m->folder, e);
+    if (!rc) m->files = file ? &m->gguf.set : &m->folder;
+    free(file);
+    return rc;
+}
+
+int qn_loader_check(qn_model *m, const char *path, quern_error *e)
+{
+    loader l = {m, path, e};
+    int rc = open_files(m, path, e);
     if (!rc) rc = check_surplus(&l);
     return rc ? rc : qn_weights_each(&m->config, m->family, check_one, &l);
 }
@@ -150,6 +185,6 @@ int qn_loader_check(qn_model *m, const char *directory, quern_error *e)
 int qn_loader_place_all(qn_model *m, quern_error *e)
 {
     loader l = {m, NULL, e};
-    int rc = qn_safetensors_map(&m->files, m->options.no_mmap, e);
+    int rc = qn_tensor_set_map(m->files, m->options.no_mmap, e);
     return rc ? rc : qn_weights_each(&m->config, m->family, place_one, &l);
 }

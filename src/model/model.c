@@ -50,17 +50,16 @@ static int finish(qn_model *m, const char *source, quern_error *e)
     return set_up_rope(m, source, e);
 }
 
-int qn_model_open(const char *directory, const qn_model_options *options, qn_model **out,
-                  quern_error *e)
+int qn_model_open(const char *path, const qn_model_options *options, qn_model **out, quern_error *e)
 {
     qn_description d;
-    int rc = qn_config_read(directory, &d, e);
+    int rc = qn_config_read(path, &d, e);
     if (rc) return rc;
     qn_model *m = model_new(&d, options);
-    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", directory);
-    rc = qn_loader_check(m, directory, e);
+    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", path);
+    rc = qn_loader_check(m, path, e);
     if (!rc) rc = qn_loader_place_all(m, e);
-    if (!rc) rc = finish(m, directory, e);
+    if (!rc) rc = finish(m, path, e);
     if (rc)
         qn_model_free(m);
     else
@@ -89,7 +88,8 @@ void qn_model_free(qn_model *m)
 {
     if (!m) return;
     qn_memory_free(m);
-    qn_safetensors_close(&m->files);
+    qn_gguf_close(&m->gguf);
+    qn_tensor_set_close(&m->folder);
     qn_file_unmap(&m->random);
     free(m->layers);
     free(m);
@@ -100,22 +100,14 @@ const qn_model_facts *qn_model_get_facts(const qn_model *m)
     return &m->facts;
 }
 
-int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e)
+int qn_model_check(const char *path, qn_model_facts *out, quern_error *e)
 {
     qn_description d;
-    int rc = qn_config_read(directory, &d, e);
-    if (!rc) qn_config_facts(&d, out);
-    return rc;
-}
-
-int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e)
-{
-    qn_description d;
-    int rc = qn_config_read(directory, &d, e);
+    int rc = qn_config_read(path, &d, e);
     if (rc) return rc;
     qn_model *m = model_new(&d, NULL);
-    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", directory);
-    rc = qn_loader_check(m, directory, e);
+    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", path);
+    rc = qn_loader_check(m, path, e);
     if (!rc) {
         qn_weights_measure(m);
         *out = m->facts;
@@ -124,14 +116,28 @@ int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e)
     return rc;
 }
 
+int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e)
+{
+    char *file;
+    qn_description d;
+    int rc = qn_gguf_locate(path, &file, e);
+    if (rc) return rc;
+    bool gguf = file != NULL;
+    free(file);
+    if (gguf) return qn_model_check(path, out, e); // the types of weights stand in their file only
+    rc = qn_config_read(path, &d, e);
+    if (!rc) qn_config_facts(&d, out);
+    return rc;
+}
+
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e)
 {
     qn_description d;
     int rc = qn_shapes_find(shape, dtype, &d, e);
     if (rc) return rc;
+    uint64_t active;
     qn_config_facts(&d, out);
-    const qn_format *f = qn_format_of(dtype);
-    out->weight_bytes = out->n_parameters / (uint64_t)f->block_elements * (uint64_t)f->block_bytes;
+    qn_weights_bytes(&d.config, d.family, dtype, &out->weight_bytes, &active);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 #include "backend/ops/copy_blocks.h" // qn_state_span
 #include "base/error.h"
+#include "base/vocabulary.h"
 
 typedef struct qn_model qn_model;
 
@@ -22,12 +23,13 @@ typedef struct {
 // What is known from config.json and generation_config.json alone, without a weight file.
 typedef struct {
     char architecture[32]; // the registry's row: "qwen2", "qwen3"
-    qn_dtype dtype; // of the weights (the checkpoint's own; for a config alone: what it declares)
+    qn_dtype dtype; // of most weights (the checkpoint's own; for a config alone: what it declares)
     int n_layers, n_vocab, n_context, hidden_size, n_heads, n_kv_heads, head_dim, intermediate_size;
     bool tied;
-    uint64_t n_parameters; // exact, tied embeddings once
-    uint64_t weight_bytes; // all tensors as stored; 0 where only the config was read
-    uint64_t active_bytes; // weight bytes that a step of one row reads
+    uint64_t n_parameters;               // exact, tied embeddings once
+    uint64_t weight_bytes;               // all tensors as stored; 0 where only the config was read
+    uint64_t type_bytes[QN_DTYPE_COUNT]; // the same by their types
+    uint64_t active_bytes;               // weight bytes that a step of one row reads
     qn_generation_config generation;
 } qn_model_facts;
 
@@ -37,24 +39,31 @@ typedef struct {
     bool no_mmap;
 } qn_model_options;
 
-// Opens a Hugging Face directory: config.json, generation_config.json, *.safetensors with or without an index. Everything is
-// checked before a tensor's byte is touched. Weights are mapped, in the type that they have.
-int qn_model_open(const char *directory, const qn_model_options *options, qn_model **out,
+// A model's path is a Hugging Face directory (config.json, generation_config.json, *.safetensors with or without an index), a GGUF
+// file (of a split the first), or a directory that holds one such file and no config.json.
+
+// Opens a model. Everything is checked before a tensor's byte is touched. Weights are mapped, in the type that they have.
+int qn_model_open(const char *path, const qn_model_options *options, qn_model **out,
                   quern_error *e);
-// A built-in shape with seeded random weights (model/shapes.c).
+// A built-in shape with seeded random weights (model/shapes.c). Of a block format are the matrices; vectors are F32.
 int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
                         qn_model **out, quern_error *e);
 void qn_model_free(qn_model *m);
 
 const qn_model_facts *qn_model_get_facts(const qn_model *m);
 
-// Facts from a directory's config alone; from its config and the headers of its weight files, which are checked as by
-// qn_model_open; and those of a shape.
-int qn_model_read_facts(const char *directory, qn_model_facts *out, quern_error *e);
-int qn_model_check(const char *directory, qn_model_facts *out, quern_error *e);
+// Facts from a directory's config alone (of a GGUF file as by qn_model_check); from the config and the headers of the weight
+// files, which are checked as by qn_model_open; and those of a shape.
+int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e);
+int qn_model_check(const char *path, qn_model_facts *out, quern_error *e);
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
 // The name of built-in shape i, from 0 on; NULL past the last.
 const char *qn_model_shape_name(int i);
+
+// The vocabulary and chat template that a GGUF file carries, until qn_model_free_vocabulary; *out is NULL for a Hugging Face
+// directory, whose text files speak for themselves. QUERN_E_NOT_FOUND where the file has none.
+int qn_model_read_vocabulary(const char *path, const qn_vocabulary **out, quern_error *e);
+void qn_model_free_vocabulary(const qn_vocabulary *v); // takes NULL
 
 // One named tensor of the weight table that a config implies: what must be in the files, and what inspect prints.
 typedef struct {
@@ -62,8 +71,8 @@ typedef struct {
     int rank;
     int64_t dim[QN_MAX_RANK];
 } qn_weight_fact;
-// All of them for a directory's config or (directory NULL) a shape; *out is malloc'd.
-int qn_model_list_weights(const char *directory, const char *shape, qn_weight_fact **out, int *n,
+// All of them for a model's config or (path NULL) a shape; *out is malloc'd.
+int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,
                           quern_error *e);
 
 // State of a sequence: parts with one record of record_bytes a token and layer, kept for the last `window` positions (0: all).

@@ -1,5 +1,5 @@
-// Seeded random weights for a built-in shape, so that anyone can see what a machine will do before a download. A block of
-// numbers is drawn once and tiled: its length is a prime, so that rows do not repeat in step with any width.
+// Seeded random weights for a built-in shape, so that anyone can see what a machine will do before a download. A tile of
+// numbers is drawn once and repeated: its length is a prime (in blocks), so that rows do not repeat in step with any width.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,18 +8,23 @@
 #include "base/checked.h"
 #include "model/family.h"
 
-enum { TILE_ELEMENTS = 1048573, ALIGN = 64 };
+enum { TILE_ELEMENTS = 1048573, TILES_OF_32 = 32749, TILES_OF_256 = 4093, ALIGN = 64 };
 static const float amplitude =
     0.0346f; // of a uniform distribution with the deviation 0.02 of initializer_range
 
 typedef struct {
+    char *data;
+    size_t n_blocks, block_bytes;
+} tile;
+
+typedef struct {
     qn_model *model;
-    qn_dtype dtype;
-    char *random, *ones; // TILE_ELEMENTS each, in the type
-    size_t element_bytes;
+    qn_dtype dtype; // of the matrices
+    tile matrices, vectors,
+        ones;       // random numbers in the types of both, and a one for each of norms
     char *at;       // the next tensor
     uint64_t total; // bytes of all tensors, each aligned
-    size_t phase;   // element of the block that the next tensor starts with
+    size_t phase;   // block of the tile that the next tensor starts with
     quern_error *e;
 } filler;
 
@@ -31,33 +36,52 @@ static uint64_t next_random(uint64_t *state) // splitmix64 (Steele et al. 2014)
     return z ^ z >> 31;
 }
 
+static int convert(filler *f, qn_dtype dtype, const float *numbers, tile *out)
+{
+    const qn_format *format = qn_format_of(dtype);
+    out->block_bytes = (size_t)format->block_bytes;
+    out->n_blocks = format->block_elements == 1    ? TILE_ELEMENTS
+                    : format->block_elements == 32 ? TILES_OF_32
+                                                   : TILES_OF_256;
+    if (!format->from_f32)
+        return qn_error_set(f->e, QUERN_E_UNSUPPORTED, "random weights: %s is read only",
+                            format->name);
+    out->data = malloc(out->n_blocks * out->block_bytes);
+    if (!out->data)
+        return qn_error_set(f->e, QUERN_E_MEMORY, "no memory for a tile of random numbers");
+    format->from_f32(numbers, out->data, out->n_blocks * (size_t)format->block_elements);
+    return 0;
+}
+
 static int draw_tiles(filler *f)
 {
-    const qn_format *format = qn_format_of(f->dtype);
-    f->element_bytes = (size_t)format->block_bytes;
+    qn_dtype of_vectors = qn_weights_dtype(f->dtype, 1);
     float *numbers = malloc(TILE_ELEMENTS * sizeof *numbers);
-    f->random = malloc(TILE_ELEMENTS * f->element_bytes);
-    f->ones = malloc(TILE_ELEMENTS * f->element_bytes);
-    int rc = numbers && f->random && f->ones
-                 ? 0
-                 : qn_error_set(f->e, QUERN_E_MEMORY, "no memory for a block of random numbers");
+    if (!numbers) return qn_error_set(f->e, QUERN_E_MEMORY, "no memory for random numbers");
     uint64_t state = 1;
-    for (int i = 0; i < TILE_ELEMENTS && !rc; i++)
+    for (int i = 0; i < TILE_ELEMENTS; i++)
         numbers[i] = amplitude * ((float)(next_random(&state) >> 40) * 0x1p-23f - 1.0f);
-    if (!rc) format->from_f32(numbers, f->random, TILE_ELEMENTS);
-    for (int i = 0; i < TILE_ELEMENTS && !rc; i++)
+    int rc = convert(f, f->dtype, numbers, &f->matrices);
+    if (!rc) rc = convert(f, of_vectors, numbers, &f->vectors);
+    for (int i = 0; i < TILE_ELEMENTS; i++)
         numbers[i] = 1.0f;
-    if (!rc) format->from_f32(numbers, f->ones, TILE_ELEMENTS);
+    if (!rc) rc = convert(f, of_vectors, numbers, &f->ones);
     free(numbers);
     return rc;
 }
 
+static qn_tensor view_of(const filler *f, const qn_weight_spec *spec)
+{
+    qn_tensor t = {.data = f->at};
+    t.rank = qn_weights_shape(&f->model->config, spec, t.dim);
+    t.dtype = qn_weights_dtype(f->dtype, t.rank);
+    return t;
+}
+
 static size_t aligned_bytes(const filler *f, const qn_weight_spec *spec)
 {
-    int64_t dim[2];
-    qn_weights_shape(&f->model->config, spec, dim);
-    size_t n = (size_t)dim[0] * (size_t)dim[1] * f->element_bytes;
-    return (n + ALIGN - 1) / ALIGN * ALIGN;
+    qn_tensor t = view_of(f, spec);
+    return (qn_tensor_bytes(&t) + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static int add_size(void *context, const qn_weight_spec *spec, int layer)
@@ -68,12 +92,12 @@ static int add_size(void *context, const qn_weight_spec *spec, int layer)
     return 0;
 }
 
-static void tile(const char *block, size_t element_bytes, size_t phase, char *to, size_t n_bytes)
+static void repeat(const tile *t, size_t phase, char *to, size_t n_bytes)
 {
-    size_t block_bytes = TILE_ELEMENTS * element_bytes, from = phase * element_bytes;
+    size_t tile_bytes = t->n_blocks * t->block_bytes, from = phase % t->n_blocks * t->block_bytes;
     while (n_bytes) {
-        size_t n = block_bytes - from < n_bytes ? block_bytes - from : n_bytes;
-        memcpy(to, block + from, n);
+        size_t n = tile_bytes - from < n_bytes ? tile_bytes - from : n_bytes;
+        memcpy(to, t->data + from, n);
         to += n;
         n_bytes -= n;
         from = 0;
@@ -83,10 +107,12 @@ static void tile(const char *block, size_t element_bytes, size_t phase, char *to
 static int fill_one(void *context, const qn_weight_spec *spec, int layer)
 {
     filler *f = context;
-    qn_tensor t = {f->at, f->dtype, 0, {0}};
-    t.rank = qn_weights_shape(&f->model->config, spec, t.dim);
+    qn_tensor t = view_of(f, spec);
     bool norm = strstr(spec->name, "norm.weight") != NULL;
-    tile(norm ? f->ones : f->random, f->element_bytes, f->phase, f->at, qn_tensor_bytes(&t));
+    repeat(norm          ? &f->ones
+           : t.rank == 1 ? &f->vectors
+                         : &f->matrices,
+           f->phase, f->at, qn_tensor_bytes(&t));
     f->at += aligned_bytes(f, spec);
     f->phase = (f->phase + 65537) % TILE_ELEMENTS;
     return qn_loader_place(f->model, spec, &t, qn_weights_slot(f->model, spec, layer), f->e);
@@ -124,7 +150,8 @@ int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e)
         rc = reserve(&f);
     }
     if (!rc) rc = qn_weights_each(&m->config, m->family, fill_one, &f);
-    free(f.random);
-    free(f.ones);
+    free(f.matrices.data);
+    free(f.vectors.data);
+    free(f.ones.data);
     return rc;
 }

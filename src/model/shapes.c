@@ -67,5 +67,6 @@ int qn_shapes_find(const char *name, qn_dtype dtype, qn_description *out, quern_
         .rope = {.theta = 1000000},
     };
     strncpy(out->hf.model_type, s->family, sizeof out->hf.model_type - 1);
-    return qn_config_resolve(out, s->name, e);
+    int rc = qn_config_resolve(out, s->name, e);
+    return rc ? rc : qn_weights_check_blocks(&out->config, out->family, dtype, s->name, e);
 }

@@ -72,9 +72,17 @@ int qn_weights_each(const qn_model_config *c, const qn_family *f, qn_weights_vis
     return rc;
 }
 
+qn_dtype qn_weights_dtype(qn_dtype dtype, int rank)
+{
+    return rank == 1 && !qn_dtype_is_plain(dtype) ? QN_DTYPE_F32 : dtype;
+}
+
 typedef struct {
     const qn_model_config *config;
-    uint64_t n_all;
+    qn_dtype dtype;
+    uint64_t n_all, n_bytes;
+    const char *source;
+    quern_error *e;
 } count_context;
 
 static int count_one(void *context, const qn_weight_spec *spec, int layer)
@@ -82,8 +90,10 @@ static int count_one(void *context, const qn_weight_spec *spec, int layer)
     count_context *x = context;
     int64_t dim[2];
     (void)layer;
-    qn_weights_shape(x->config, spec, dim);
-    x->n_all += (uint64_t)dim[0] * (uint64_t)dim[1];
+    int rank = qn_weights_shape(x->config, spec, dim);
+    uint64_t n = (uint64_t)dim[0] * (uint64_t)dim[1];
+    x->n_all += n;
+    x->n_bytes += qn_format_bytes(qn_format_of(qn_weights_dtype(x->dtype, rank)), n);
     return 0;
 }
 
@@ -91,11 +101,41 @@ static int count_one(void *context, const qn_weight_spec *spec, int layer)
 void qn_weights_count(const qn_model_config *c, const qn_family *f, uint64_t *n_parameters,
                       uint64_t *n_active)
 {
-    count_context x = {c, 0};
+    count_context x = {.config = c};
     qn_weights_each(c, f, count_one, &x);
     uint64_t unread = c->tied ? 0 : (uint64_t)(c->n_vocab - 1) * (uint64_t)c->hidden_size;
     *n_parameters = x.n_all;
     *n_active = x.n_all - unread;
+}
+
+void qn_weights_bytes(const qn_model_config *c, const qn_family *f, qn_dtype dtype, uint64_t *all,
+                      uint64_t *active)
+{
+    count_context x = {.config = c, .dtype = dtype};
+    qn_weights_each(c, f, count_one, &x);
+    uint64_t row = qn_format_bytes(qn_format_of(dtype), (uint64_t)c->hidden_size);
+    *all = x.n_bytes;
+    *active = x.n_bytes - (c->tied ? 0 : (uint64_t)(c->n_vocab - 1) * row);
+}
+
+static int check_one(void *context, const qn_weight_spec *spec, int layer)
+{
+    const count_context *x = context;
+    const qn_format *f = qn_format_of(x->dtype);
+    int64_t dim[2];
+    char name[96];
+    if (qn_weights_shape(x->config, spec, dim) == 1 || dim[1] % f->block_elements == 0) return 0;
+    qn_weights_name(spec, layer, name);
+    return qn_error_set(x->e, QUERN_E_UNSUPPORTED,
+                        "%s: %s: expected rows of whole blocks of %d numbers (%s), found %lld",
+                        x->source, name, f->block_elements, f->name, (long long)dim[1]);
+}
+
+int qn_weights_check_blocks(const qn_model_config *c, const qn_family *f, qn_dtype dtype,
+                            const char *source, quern_error *e)
+{
+    return qn_weights_each(c, f, check_one,
+                           &(count_context){.config = c, .dtype = dtype, .source = source, .e = e});
 }
 
 qn_tensor *qn_weights_slot(const qn_model *m, const qn_weight_spec *spec, int layer)
@@ -125,6 +165,7 @@ void qn_weights_measure(qn_model *m)
     m->facts.weight_bytes = 0;
     for (int i = 0; i < QN_DTYPE_COUNT; i++) {
         m->facts.weight_bytes += x.bytes[i];
+        m->facts.type_bytes[i] = x.bytes[i];
         if (x.bytes[i] > x.bytes[m->facts.dtype]) m->facts.dtype = (qn_dtype)i;
     }
     uint64_t table = qn_tensor_bytes(&m->ends.embed);
@@ -150,12 +191,11 @@ static int list_one(void *context, const qn_weight_spec *spec, int layer)
     return 0;
 }
 
-int qn_model_list_weights(const char *directory, const char *shape, qn_weight_fact **out, int *n,
+int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,
                           quern_error *e)
 {
     qn_description d;
-    int rc =
-        directory ? qn_config_read(directory, &d, e) : qn_shapes_find(shape, QN_DTYPE_BF16, &d, e);
+    int rc = path ? qn_config_read(path, &d, e) : qn_shapes_find(shape, QN_DTYPE_BF16, &d, e);
     if (rc) return rc;
     list_context x = {&d.config, NULL, 0};
     qn_weights_each(&d.config, d.family, list_one, &x);

@@ -6,7 +6,24 @@
 #include <stdint.h>
 
 // A weight format is one value here and one row of tensor/quant/registry.c.
-typedef enum { QN_DTYPE_F32, QN_DTYPE_F16, QN_DTYPE_BF16, QN_DTYPE_COUNT } qn_dtype;
+typedef enum {
+    QN_DTYPE_F32,
+    QN_DTYPE_F16,
+    QN_DTYPE_BF16, // the last whose numbers stand alone; those below come in blocks, laid as in GGUF files
+    QN_DTYPE_Q8_0,
+    QN_DTYPE_Q4_0,
+    QN_DTYPE_Q4_1,
+    QN_DTYPE_Q5_0,
+    QN_DTYPE_Q5_1,
+    QN_DTYPE_Q2_K,
+    QN_DTYPE_Q3_K,
+    QN_DTYPE_Q4_K,
+    QN_DTYPE_Q5_K,
+    QN_DTYPE_Q6_K,
+    QN_DTYPE_IQ4_NL,
+    QN_DTYPE_IQ4_XS,
+    QN_DTYPE_COUNT
+} qn_dtype;
 
 enum { QN_MAX_RANK = 4 };
 
@@ -27,20 +44,32 @@ static inline qn_tensor qn_tensor_1d(void *data, qn_dtype dtype, int64_t n)
     return (qn_tensor){data, dtype, 1, {n}};
 }
 
+// Whether a type's numbers stand alone: what vectors and caches are made of, and what can be read one by one.
+static inline bool qn_dtype_is_plain(qn_dtype dtype)
+{
+    return (unsigned)dtype <= QN_DTYPE_BF16;
+}
+
 int64_t qn_tensor_n_elements(const qn_tensor *t);
-// Bytes that the view spans (whole blocks for block formats).
+// Bytes that the view spans, and those of one row (n numbers along the last dimension; whole blocks for block formats).
 size_t qn_tensor_bytes(const qn_tensor *t);
+size_t qn_tensor_row_bytes(const qn_tensor *t);
 
 // The traits of a weight format: its block layout and reference conversion.
 typedef struct {
     const char *name; // "bf16", as on the command line and in reports
     int block_elements, block_bytes;
-    // n elements (a multiple of block_elements) to and from float32; reference code, any alignment of the block type.
+    // n elements (a multiple of block_elements) to and from float32; reference code, any address. from_f32 takes finite
+    // numbers; NULL: the format is read only.
     void (*to_f32)(const void *from, float *to, size_t n);
     void (*from_f32)(const float *from, void *to, size_t n);
 } qn_format;
 
 const qn_format *qn_format_of(qn_dtype dtype);
+// Bytes of n elements, the last block whole.
+size_t qn_format_bytes(const qn_format *f, uint64_t n);
+// Kernels of GPUs read tensors at multiples of this: the largest power of two that divides a block, at most 16. Rows keep it.
+size_t qn_format_alignment(const qn_format *f);
 // QN_DTYPE_COUNT where unknown.
 qn_dtype qn_dtype_by_name(const char *name);
 

@@ -191,3 +191,43 @@ out:
     free(file);
     return code;
 }
+
+/* ---- of a model file ---- */
+
+// Qwen's templates have no bos_token: the id that a file names so is the one of training, not of text.
+static int collect_ids(const qn_vocabulary *v, json_t **out, quern_error *e)
+{
+    const struct {
+        const char *name;
+        int32_t id;
+    } rows[] = {{"eos_token", v->eos}, {"pad_token", v->pad}, {"unk_token", v->unknown}};
+    bool failed = !(*out = json_object());
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !failed; i++)
+        if (rows[i].id >= 0) {
+            const qn_text_span *token = &v->tokens[rows[i].id];
+            failed = json_object_set_new(*out, rows[i].name, json_stringn(token->data, token->n));
+        }
+    if (!failed) return 0;
+    json_decref(*out);
+    *out = NULL;
+    return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for the template", v->path);
+}
+
+int qn_chat_template_from_vocabulary(const qn_vocabulary *v, qn_chat_template **out, quern_error *e)
+{
+    qn_buffer name = QN_BUFFER_INIT;
+    *out = NULL;
+    if (!v->chat_template.data)
+        return qn_error_set(e, QUERN_E_NOT_FOUND, "%s: no tokenizer.chat_template", v->path);
+    int code =
+        qn_buffer_printf(&name, "%s: tokenizer.chat_template", v->path)
+            ? qn_chat_template_compile(name.data, v->chat_template.data, v->chat_template.n, out, e)
+            : qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for the template", v->path);
+    if (!code) code = collect_ids(v, &(*out)->tokens, e);
+    if (code) {
+        qn_chat_template_free(*out);
+        *out = NULL;
+    }
+    qn_buffer_free(&name);
+    return code;
+}

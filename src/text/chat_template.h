@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/vocabulary.h"
 
 typedef struct qn_chat_template qn_chat_template;
 
@@ -18,6 +19,9 @@ int qn_chat_template_compile(const char *name, const char *source, size_t n, qn_
 // directory/chat_template.jinja, else "chat_template" of tokenizer_config.json (a string, or a list with one named "default");
 // bos_token, eos_token … of tokenizer_config.json become variables. QUERN_E_NOT_FOUND where there is none.
 int qn_chat_template_load(const char *directory, qn_chat_template **out, quern_error *e);
+// The template that a model file carries with its vocabulary. QUERN_E_NOT_FOUND where there is none.
+int qn_chat_template_from_vocabulary(const qn_vocabulary *v, qn_chat_template **out,
+                                     quern_error *e);
 void qn_chat_template_free(qn_chat_template *t);
 
 // Renders with the members of the JSON object `variables` (messages, tools, add_generation_prompt …). Appends to *text, and to

@@ -5,6 +5,7 @@
 #define QN_TEXT_TOKENIZER_H
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/vocabulary.h"
 
 typedef struct qn_tokenizer qn_tokenizer;
 
@@ -24,6 +25,9 @@ int qn_tokenizer_load(const char *directory, qn_tokenizer **out, quern_error *e)
 // The same from n bytes of tokenizer.json; `name` stands in messages.
 int qn_tokenizer_parse(const char *name, const char *json, size_t n, qn_tokenizer **out,
                        quern_error *e);
+// The same from the tables of a model file that carries its vocabulary; nothing of them is kept. Ids and texts are those of the
+// tokenizer.json that the file was made from.
+int qn_tokenizer_from_vocabulary(const qn_vocabulary *v, qn_tokenizer **out, quern_error *e);
 void qn_tokenizer_free(qn_tokenizer *t);
 // False where the pattern runs without just-in-time compilation (the system refused it): several times slower, worth a log line.
 bool qn_tokenizer_is_fast(const qn_tokenizer *t);

@@ -53,8 +53,8 @@ static bool put_bytes(qn_tokenizer *t, const qn_added_token *token, const char *
     return ok;
 }
 
-// Room in t->added is there.
-static int add(qn_tokenizer_loader *l, qn_added_token token, const char *content, size_t n)
+int qn_tokenizer_put_added(qn_tokenizer_loader *l, qn_added_token token, const char *content,
+                           size_t n)
 {
     qn_tokenizer *t = l->t;
     if (!qn_bpe_grow(&t->bpe, (size_t)token.id + 1)) return no_memory(l);
@@ -109,10 +109,10 @@ static int load_token(qn_tokenizer_loader *l, const json_t *v, json_int_t id)
         return qn_error_set(l->e, QUERN_E_FORMAT,
                             "%s: the added token \"%s\": id %lld has another entry already",
                             l->path, shown, (long long)id);
-    return add(l, token, content, n);
+    return qn_tokenizer_put_added(l, token, content, n);
 }
 
-static bool reserve(qn_tokenizer *t, size_t more)
+bool qn_tokenizer_reserve_added(qn_tokenizer *t, size_t more)
 {
     qn_added_token *p = realloc(t->added, (t->n_added + more + 1) * sizeof *p);
     if (p) t->added = p;
@@ -124,7 +124,7 @@ int qn_tokenizer_load_added(qn_tokenizer_loader *l, const json_t *tokens)
     if (!tokens || json_is_null(tokens)) return 0;
     if (!json_is_array(tokens))
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: added_tokens: expected an array", l->path);
-    if (!reserve(l->t, json_array_size(tokens))) return no_memory(l);
+    if (!qn_tokenizer_reserve_added(l->t, json_array_size(tokens))) return no_memory(l);
     for (size_t i = 0; i < json_array_size(tokens); i++) {
         const json_t *v = json_array_get(tokens, i), *id = json_object_get(v, "id");
         const char *content = json_string_value(json_object_get(v, "content"));
@@ -160,7 +160,7 @@ int qn_tokenizer_load_decoder(qn_tokenizer_loader *l, const json_t *tokens)
                             l->path);
     size_t n = 0, n_tokens = json_object_size(tokens);
     numbered *sorted = calloc(n_tokens + 1, sizeof *sorted);
-    int rc = sorted && reserve(l->t, n_tokens) ? 0 : no_memory(l);
+    int rc = sorted && qn_tokenizer_reserve_added(l->t, n_tokens) ? 0 : no_memory(l);
     const char *key;
     const json_t *v;
     json_object_foreach((json_t *)(uintptr_t)tokens, key, v)

@@ -3,6 +3,7 @@
 #define QN_TEXT_TOKENIZER_INTERNAL_H
 #include <jansson.h>
 
+#include "base/vocabulary.h"
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
@@ -41,6 +42,18 @@ int qn_tokenizer_json(const char *path, const char *json, size_t n, json_t **out
 // *out: a member's boolean, or `otherwise` where there is none or null.
 int qn_tokenizer_bool(const qn_tokenizer_loader *l, const json_t *object, const char *key,
                       bool otherwise, bool *out);
+// One entry of the vocabulary, a byte-level string of n bytes; `field` stands in messages. scratch has room for n.
+int qn_tokenizer_put_entry(const qn_tokenizer_loader *l, const char *field, int32_t id,
+                           const char *piece, size_t n, char *scratch);
+// The next merge, `at` in `field`. scratch has room for two pieces.
+int qn_tokenizer_put_merge(const qn_tokenizer_loader *l, const char *field, size_t at,
+                           qn_text_span left, qn_text_span right, char *scratch);
+// After the last merge: every byte must have an entry.
+int qn_tokenizer_finish_merges(const qn_tokenizer_loader *l, const char *vocabulary_field);
+// Room for `more` added tokens; then one of them, of n bytes with a NUL behind, that no other has.
+bool qn_tokenizer_reserve_added(qn_tokenizer *t, size_t more);
+int qn_tokenizer_put_added(qn_tokenizer_loader *l, qn_added_token token, const char *content,
+                           size_t n);
 // "model": the vocabulary and the merges.
 int qn_tokenizer_load_model(qn_tokenizer_loader *l, const json_t *model);
 // "added_tokens" of tokenizer.json.

@@ -52,47 +52,49 @@ static int measure(const qn_tokenizer_loader *l, size_t *n_ids, size_t *n_bytes)
     return 0;
 }
 
-static int load_vocab(const qn_tokenizer_loader *l, char *scratch)
+int qn_tokenizer_put_entry(const qn_tokenizer_loader *l, const char *field, int32_t id,
+                           const char *piece, size_t n, char *scratch)
 {
     qn_bpe *b = &l->t->bpe;
-    const char *piece;
-    const json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)l->vocab, piece, v)
-    {
-        size_t n = strlen(piece), n_raw;
-        int32_t id = (int32_t)json_integer_value(v);
-        char shown[48];
-        if (b->pieces[id].flags)
-            return qn_error_set(l->e, QUERN_E_FORMAT,
-                                "%s: model.vocab: \"%s\": id %d has another entry already", l->path,
-                                qn_tokenizer_show(piece, n, shown), id);
-        bool mapped = qn_tokenizer_unmap(piece, n, scratch, &n_raw);
-        if (!qn_bpe_put(b, id, mapped ? scratch : piece, mapped ? n_raw : n, mapped))
-            return qn_error_set(l->e, QUERN_E_MEMORY, "%s: no memory", l->path);
-        if (!mapped) b->pieces[id].flags |= QN_BPE_FOREIGN;
-    }
+    size_t n_raw;
+    char shown[48];
+    if (b->pieces[id].flags)
+        return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: \"%s\": id %d has another entry already",
+                            l->path, field, qn_tokenizer_show(piece, n, shown), id);
+    bool mapped = qn_tokenizer_unmap(piece, n, scratch, &n_raw);
+    if (!qn_bpe_put(b, id, mapped ? scratch : piece, mapped ? n_raw : n, mapped))
+        return qn_error_set(l->e, QUERN_E_MEMORY, "%s: no memory", l->path);
+    if (!mapped) b->pieces[id].flags |= QN_BPE_FOREIGN;
     return 0;
 }
 
+static int load_vocab(const qn_tokenizer_loader *l, char *scratch)
+{
+    const char *piece;
+    const json_t *v;
+    int rc = 0;
+    json_object_foreach((json_t *)(uintptr_t)l->vocab, piece, v)
+    {
+        int32_t id = (int32_t)json_integer_value(v);
+        if (!rc) rc = qn_tokenizer_put_entry(l, "model.vocab", id, piece, strlen(piece), scratch);
+    }
+    return rc;
+}
+
 // The two parts of a merge, "a b" or ["a", "b"]. False where they are not two.
-static bool parts_of(const json_t *merge, const char **left, size_t *n_left, const char **right,
-                     size_t *n_right)
+static bool parts_of(const json_t *merge, qn_text_span *left, qn_text_span *right)
 {
     if (json_is_string(merge)) {
         const char *s = json_string_value(merge), *space = strchr(s, ' ');
         if (!space || strchr(space + 1, ' ')) return false;
-        *left = s;
-        *n_left = (size_t)(space - s);
-        *right = space + 1;
-        *n_right = strlen(space + 1);
+        *left = (qn_text_span){s, (size_t)(space - s)};
+        *right = (qn_text_span){space + 1, strlen(space + 1)};
         return true;
     }
     const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
     if (json_array_size(merge) != 2 || !json_is_string(a) || !json_is_string(b)) return false;
-    *left = json_string_value(a);
-    *n_left = json_string_length(a);
-    *right = json_string_value(b);
-    *n_right = json_string_length(b);
+    *left = (qn_text_span){json_string_value(a), json_string_length(a)};
+    *right = (qn_text_span){json_string_value(b), json_string_length(b)};
     return true;
 }
 
@@ -103,31 +105,35 @@ static int32_t part_id(const qn_bpe *b, const char *part, size_t n, char *raw, s
     return known ? qn_bpe_find(b, raw, *n_raw) : -1;
 }
 
-static int unknown_part(const qn_tokenizer_loader *l, size_t at, const char *part, size_t n)
+static int unknown_part(const qn_tokenizer_loader *l, const char *field, size_t at,
+                        qn_text_span part)
 {
     char shown[48];
-    return qn_error_set(l->e, QUERN_E_FORMAT,
-                        "%s: model.merges[%zu]: \"%s\" is not in the vocabulary", l->path, at,
-                        qn_tokenizer_show(part, n, shown));
+    return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s[%zu]: \"%s\" is not in the vocabulary",
+                        l->path, field, at, qn_tokenizer_show(part.data, part.n, shown));
 }
 
-static int load_merge(const qn_tokenizer_loader *l, size_t at, const json_t *merge, char *scratch)
+int qn_tokenizer_put_merge(const qn_tokenizer_loader *l, const char *field, size_t at,
+                           qn_text_span left, qn_text_span right, char *scratch)
 {
-    const char *left, *right;
-    size_t n_left, n_right, raw_left, raw_right;
-    if (!parts_of(merge, &left, &n_left, &right, &n_right))
-        return qn_error_set(l->e, QUERN_E_FORMAT,
-                            "%s: model.merges[%zu]: expected two parts, \"a b\" or [\"a\", \"b\"]",
-                            l->path, at);
     qn_bpe *b = &l->t->bpe;
-    int32_t left_id = part_id(b, left, n_left, scratch, &raw_left);
-    if (left_id < 0) return unknown_part(l, at, left, n_left);
-    int32_t right_id = part_id(b, right, n_right, scratch + raw_left, &raw_right);
-    if (right_id < 0) return unknown_part(l, at, right, n_right);
+    size_t raw_left, raw_right;
+    int32_t left_id = part_id(b, left.data, left.n, scratch, &raw_left);
+    if (left_id < 0) return unknown_part(l, field, at, left);
+    int32_t right_id = part_id(b, right.data, right.n, scratch + raw_left, &raw_right);
+    if (right_id < 0) return unknown_part(l, field, at, right);
     if (qn_bpe_put_merge(b, left_id, right_id, scratch, raw_left + raw_right)) return 0;
-    return qn_error_set(l->e, QUERN_E_FORMAT,
-                        "%s: model.merges[%zu]: what it makes is not in the vocabulary", l->path,
-                        at);
+    return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s[%zu]: what it makes is not in the vocabulary",
+                        l->path, field, at);
+}
+
+int qn_tokenizer_finish_merges(const qn_tokenizer_loader *l, const char *vocabulary_field)
+{
+    int missing = qn_bpe_finish(&l->t->bpe);
+    if (missing == -2) return qn_error_set(l->e, QUERN_E_MEMORY, "%s: no memory", l->path);
+    if (missing < 0) return 0;
+    return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: no entry for the byte 0x%02x", l->path,
+                        vocabulary_field, (unsigned)missing);
 }
 
 static int load_merges(const qn_tokenizer_loader *l, const json_t *merges, char *scratch)
@@ -136,16 +142,16 @@ static int load_merges(const qn_tokenizer_loader *l, const json_t *merges, char 
         const json_t *merge = json_array_get(merges, i);
         const char *line =
             json_string_value(merge); // of merges.txt: its heading may have come along
+        qn_text_span left, right;
         if (line && strncmp(line, "#version", 8) == 0) continue;
-        int rc = load_merge(l, i, merge, scratch);
+        if (!parts_of(merge, &left, &right))
+            return qn_error_set(
+                l->e, QUERN_E_FORMAT,
+                "%s: model.merges[%zu]: expected two parts, \"a b\" or [\"a\", \"b\"]", l->path, i);
+        int rc = qn_tokenizer_put_merge(l, "model.merges", i, left, right, scratch);
         if (rc) return rc;
     }
-    int missing = qn_bpe_finish(&l->t->bpe);
-    if (missing == -2) return qn_error_set(l->e, QUERN_E_MEMORY, "%s: no memory", l->path);
-    if (missing >= 0)
-        return qn_error_set(l->e, QUERN_E_FORMAT, "%s: model.vocab: no entry for the byte 0x%02x",
-                            l->path, (unsigned)missing);
-    return 0;
+    return qn_tokenizer_finish_merges(l, "model.vocab");
 }
 
 int qn_tokenizer_load_model(qn_tokenizer_loader *l, const json_t *model)

@@ -42,7 +42,7 @@ static qn_matmul_args make_matmul(world *w, const matmul_case *c)
                         .accumulate = c->accumulate,
                         .n_rows = n_rows_of(w)};
     world_round(&a.x, c->w_dtype);
-    if (c->k % 2)
+    if (c->n % 2)
         a.w.data = world_shifted(w, a.w.data, qn_tensor_bytes(&a.w)); // files promise no alignment
     if (c->bias) a.bias = world_tensor(w, c->bias_dtype, 0, c->n, 1);
     *n_rows_of(w) = c->rows;
@@ -53,12 +53,13 @@ static void check_matmul_formula(world *w, const qn_matmul_args *a, int64_t rows
 {
     int64_t n_n = a->w.dim[0], n_k = a->w.dim[1];
     float *before = world_memory(w, qn_tensor_bytes(&a->y));
+    qn_tensor weights = world_as_f32(w, &a->w);
     memcpy(before, a->y.data, qn_tensor_bytes(&a->y));
     world_run_portable(w, QN_OP_MATMUL, a);
     for (int64_t i = 0; i < rows * n_n; i++) {
         double sum = a->bias.data ? world_at(&a->bias, i % n_n) : 0, size = fabs(sum);
         for (int64_t k = 0; k < n_k; k++) {
-            double p = world_at(&a->x, i / n_n * n_k + k) * world_at(&a->w, i % n_n * n_k + k);
+            double p = world_at(&a->x, i / n_n * n_k + k) * world_at(&weights, i % n_n * n_k + k);
             sum += p;
             size += fabs(p);
         }
@@ -118,6 +119,26 @@ static void test_matmul(void **state)
         if (c.n * c.k < 30000) check_matmul_formula(w, &a, c.rows);
         check_rows_alone(w, &a, c.rows);
     }
+}
+
+// Every format that comes in blocks: K of one block and of several pieces, rows of every form of a kernel.
+static void test_matmul_blocks(void **state)
+{
+    static const int rows[] = {1, 2, 7, 70, 4};
+    for (int d = QN_DTYPE_BF16 + 1; d < QN_DTYPE_COUNT; d++)
+        for (int i = 0; i < 5; i++) {
+            world *w = *state;
+            world_begin(w, (uint64_t)(d * 8 + i) + 900);
+            int block = qn_format_of((qn_dtype)d)->block_elements;
+            int k = i == 1 || i == 2 ? 2048 + block : block * world_pick(w, 1, 4);
+            matmul_case c = {rows[i],     world_pick(w, 1, 40), k,
+                             (qn_dtype)d, (qn_dtype)(i % 3),    i & 1,
+                             i >> 1 & 1};
+            qn_matmul_args a = make_matmul(w, &c);
+            world_check_near(w, QN_OP_MATMUL, &a, &a.y, 5e-6);
+            if (c.n * c.k < 30000) check_matmul_formula(w, &a, c.rows);
+            if (i < 3) check_rows_alone(w, &a, c.rows);
+        }
 }
 
 // ---- norms and rotations ----
@@ -242,12 +263,15 @@ static void test_swiglu(void **state)
 
 static void test_embed_gather(void **state)
 {
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 3 + QN_DTYPE_COUNT; i++) {
         world *w = *state;
         world_begin(w, (uint64_t)i + 500);
+        qn_dtype dtype = (qn_dtype)(i % QN_DTYPE_COUNT);
         int rows = world_pick(w, 1, MAX_ROWS), width = world_pick(w, 1, 90), n_vocab = 50;
+        if (!qn_dtype_is_plain(dtype))
+            width = qn_format_of(dtype)->block_elements * world_pick(w, 1, 3);
         qn_embed_args a = {.y = world_tensor(w, QN_DTYPE_F32, rows, width, 1),
-                           .table = world_tensor(w, (qn_dtype)(i % 3), n_vocab, width, 1),
+                           .table = world_tensor(w, dtype, n_vocab, width, 1),
                            .counts = w->batch.step.counts,
                            .rows = w->batch.step.rows,
                            .slots = w->batch.slots};
@@ -359,11 +383,11 @@ static void test_copy_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_rms_norm),
-        cmocka_unit_test(test_rope),        cmocka_unit_test(test_qk_norm_rope),
-        cmocka_unit_test(test_swiglu),      cmocka_unit_test(test_embed_gather),
-        cmocka_unit_test(test_kv_append),   cmocka_unit_test(test_step_begin),
-        cmocka_unit_test(test_copy_blocks),
+        cmocka_unit_test(test_matmul),       cmocka_unit_test(test_matmul_blocks),
+        cmocka_unit_test(test_rms_norm),     cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_qk_norm_rope), cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_embed_gather), cmocka_unit_test(test_kv_append),
+        cmocka_unit_test(test_step_begin),   cmocka_unit_test(test_copy_blocks),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -166,9 +166,12 @@ static void fill(world *w, qn_tensor *t, float scale)
     const qn_format *format = qn_format_of(t->dtype);
     int64_t n = qn_tensor_n_elements(t);
     t->data = world_memory(w, qn_tensor_bytes(t));
-    for (int64_t i = 0; i < n; i++) {
-        float f = world_normal(w) * scale;
-        format->from_f32(&f, (char *)t->data + i * format->block_bytes, 1);
+    float block[256];
+    for (int64_t i = 0; i < n; i += format->block_elements) {
+        for (int j = 0; j < format->block_elements; j++)
+            block[j] = world_normal(w) * scale;
+        format->from_f32(block, (char *)t->data + i / format->block_elements * format->block_bytes,
+                         (size_t)format->block_elements);
     }
 }
 
@@ -190,9 +193,19 @@ qn_tensor world_cache(world *w, qn_dtype dtype, int n_blocks, int n_heads, int h
 double world_at(const qn_tensor *t, int64_t i)
 {
     const qn_format *format = qn_format_of(t->dtype);
-    float f;
-    format->to_f32((const char *)t->data + i * format->block_bytes, &f, 1);
-    return f;
+    int n = format->block_elements;
+    float block[256];
+    format->to_f32((const char *)t->data + i / n * format->block_bytes, block, (size_t)n);
+    return block[i % n];
+}
+
+qn_tensor world_as_f32(world *w, const qn_tensor *t)
+{
+    qn_tensor out = *t;
+    out.dtype = QN_DTYPE_F32;
+    out.data = world_memory(w, qn_tensor_bytes(&out));
+    qn_format_of(t->dtype)->to_f32(t->data, out.data, (size_t)qn_tensor_n_elements(t));
+    return out;
 }
 
 void world_rows(world *w, int n_rows, int n_blocks, int n_vocab)
@@ -216,7 +229,7 @@ void world_round(const qn_tensor *x, qn_dtype dtype)
     const qn_format *format = qn_format_of(dtype);
     float *numbers = x->data;
     char rounded[16];
-    if (!gpu || !gpu->rounds_activations) return;
+    if (!gpu || !gpu->rounds_activations || !qn_dtype_is_plain(dtype)) return;
     for (int64_t i = 0; i < qn_tensor_n_elements(x); i++) {
         format->from_f32(&numbers[i], rounded, 1);
         format->to_f32(rounded, &numbers[i], 1);

@@ -38,7 +38,8 @@ qn_tensor world_cache(world *w, qn_dtype dtype, int n_blocks, int n_heads, int h
 void *world_memory(world *w, size_t n_bytes); // zeroed
 // The same bytes at an odd address (GPUs: where they are).
 void *world_shifted(world *w, const void *from, size_t n_bytes);
-double world_at(const qn_tensor *t, int64_t i); // element i
+double world_at(const qn_tensor *t, int64_t i);       // element i
+qn_tensor world_as_f32(world *w, const qn_tensor *t); // the same numbers
 
 // n rows at random positions of random slots (distinct places), whose block tables and tokens are random.
 void world_rows(world *w, int n_rows, int n_blocks, int n_vocab);

@@ -265,9 +265,9 @@ static void weights_are_mapped_or_copied_where_misaligned(void **state)
         assert_int_equal((uintptr_t)embed % 4, 0);
         for (size_t i = 0; i < 40 * 16; i++)
             assert_true(embed[i] == weight_at(i));
-        const unsigned char *map = m->files.files[0].mapping.data;
+        const unsigned char *map = m->files->files[0].mapping.data;
         bool inside = (const unsigned char *)embed > map &&
-                      (const unsigned char *)embed < map + m->files.files[0].mapping.n_bytes;
+                      (const unsigned char *)embed < map + m->files->files[0].mapping.n_bytes;
         assert_true(inside == !odd);
         assert_ptr_equal(m->ends.head.data, m->ends.embed.data); // tied
         qn_model_free(m);
@@ -496,6 +496,65 @@ static void ranks_share_a_tensor_without_rest(void **state)
     }
 }
 
+// A rank's columns are whole blocks, or refused.
+static void blocks_are_not_cut(void **state)
+{
+    (void)state;
+    quern_error e = {0};
+    char whole[3 * 2 * 34];
+    for (size_t i = 0; i < sizeof whole; i++)
+        whole[i] = (char)i;
+    qn_tensor t = qn_tensor_2d(whole, QN_DTYPE_Q8_0, 3, 64), part;
+    qn_weight_spec columns = {.cut = QN_CUT_COLUMNS};
+    qn_model *m = bare_model(2);
+    m->rank = 1;
+    assert_int_equal(qn_loader_place(m, &columns, &t, &part, &e), 0);
+    for (int row = 0; row < 3; row++)
+        assert_memory_equal((char *)part.data + row * 34, whole + row * 68 + 34, 34);
+    t.dim[0] = 6;
+    t.dim[1] = 32;
+    assert_int_equal(qn_loader_place(m, &columns, &t, &part, &e), QUERN_E_UNSUPPORTED);
+    qn_model_free(m);
+}
+
+// Matrices in blocks, vectors in float32, keys and values in halves; the sizes told before are those of the tensors.
+static void shapes_have_block_formats(void **state)
+{
+    (void)state;
+    qn_description d;
+    quern_error e = {0};
+    qn_model_facts f;
+    uint64_t vectors = 28 * (2 * 3584 + 3584 + 2 * 512) + 3584, all, active;
+    assert_int_equal(qn_model_shape_facts("qwen2.5-7b", QN_DTYPE_Q8_0, &f, &e), 0);
+    assert_int_equal(f.weight_bytes, (f.n_parameters - vectors) / 32 * 34 + vectors * 4);
+    assert_int_equal(f.weight_bytes - f.active_bytes, (uint64_t)152063 * 3584 / 32 * 34);
+    assert_int_equal(qn_model_shape_facts("qwen2.5-0.5b", QN_DTYPE_Q4_K, &f, &e),
+                     QUERN_E_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "blocks of 256 numbers (q4_k), found 896"));
+
+    assert_int_equal(resolve("{\"model_type\":\"qwen3\",\"num_key_value_heads\":2,\"head_dim\":16,"
+                             "\"hidden_size\":64,\"num_hidden_layers\":2,"
+                             "\"num_attention_heads\":4,\"intermediate_size\":96,"
+                             "\"vocab_size\":40,\"eos_token_id\":3,\"tie_word_embeddings\":true}",
+                             &d, &e),
+                     0);
+    qn_model *m = bare_model(1);
+    qn_state_part parts[QN_MAX_PARTS];
+    m->config = d.config;
+    assert_int_equal(qn_random_fill(m, QN_DTYPE_Q4_1, &e), 0);
+    qn_weights_measure(m);
+    qn_weights_bytes(&m->config, m->family, QN_DTYPE_Q4_1, &all, &active);
+    assert_true(m->facts.weight_bytes == all && m->facts.active_bytes == active);
+    assert_int_equal(m->facts.dtype, QN_DTYPE_Q4_1);
+    const qn_dense_layer *layer = qn_blocks_layer(m, 1);
+    assert_int_equal(layer->mlp.down.dtype, QN_DTYPE_Q4_1);
+    assert_int_equal(layer->attention.q_norm.dtype, QN_DTYPE_F32);
+    assert_true(((const float *)layer->attention.q_norm.data)[15] == 1.0f);
+    qn_model_state_parts(m, parts);
+    assert_int_equal(parts[0].record_bytes, 2 * 16 * 2);
+    qn_model_free(m);
+}
+
 static int n_copies; // of the device below
 
 static int copying_adopt(qn_device *d, const void *from, size_t n_bytes, void **address,
@@ -552,6 +611,8 @@ int main(void)
         cmocka_unit_test(random_weights_are_seeded_and_small),
         cmocka_unit_test(a_shape_that_does_not_fit_is_refused),
         cmocka_unit_test(ranks_share_a_tensor_without_rest),
+        cmocka_unit_test(blocks_are_not_cut),
+        cmocka_unit_test(shapes_have_block_formats),
         cmocka_unit_test(a_devices_copies_end_with_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

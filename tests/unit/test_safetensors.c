@@ -29,25 +29,25 @@ static qn_buffer file_of(uint64_t length, const char *header, size_t n_data)
 }
 
 // Parses an exact copy, so that a sanitiser sees a byte too many.
-static int parse(const qn_buffer *b, qn_safetensors *s, unsigned char **copy, quern_error *e)
+static int parse(const qn_buffer *b, qn_tensor_set *s, unsigned char **copy, quern_error *e)
 {
-    *s = (qn_safetensors)QN_SAFETENSORS_INIT;
+    *s = (qn_tensor_set)QN_TENSOR_SET_INIT;
     *copy = malloc(b->length ? b->length : 1);
     assert_non_null(*copy);
     if (b->length) memcpy(*copy, b->data, b->length);
     int rc = qn_safetensors_parse(s, *copy, b->length, "x.safetensors", 0, e);
-    return rc ? rc : qn_safetensors_sort(s, e);
+    return rc ? rc : qn_tensor_set_sort(s, e);
 }
 
 static void expect_refusal(const qn_buffer *b, const char *what, const char *message)
 {
-    qn_safetensors s;
+    qn_tensor_set s;
     unsigned char *copy;
     quern_error e = {0};
     int rc = parse(b, &s, &copy, &e);
     if (!rc || !strstr(e.message, message) || strchr(e.message, '\n'))
         fail_msg("%s: rc %d, expected \"%s\", found \"%s\"", what, rc, message, e.message);
-    qn_safetensors_close(&s);
+    qn_tensor_set_close(&s);
     free(copy);
 }
 
@@ -182,23 +182,23 @@ static void what_the_format_allows_is_read(void **state)
     qn_buffer text = QN_BUFFER_INIT;
     qn_buffer_printf(&text, "{%s", header);
     qn_buffer b = file_of(text.length, text.data, 5);
-    qn_safetensors s;
+    qn_tensor_set s;
     unsigned char *copy;
     quern_error e = {0};
     if (parse(&b, &s, &copy, &e)) fail_msg("%s", e.message);
     assert_int_equal(s.n_tensors, 3);
-    const qn_safetensor *z = qn_safetensors_find(&s, "z");
+    const qn_stored_tensor *z = qn_tensor_set_find(&s, "z");
     assert_non_null(z);
     assert_int_equal(z->rank, 2);
     assert_int_equal(z->dim[1], 2);
     assert_int_equal(z->dtype, QN_DTYPE_BF16);
     assert_int_equal(copy[z->begin], 1); // misaligned for its type, as the format allows
     assert_int_equal(z->n_bytes, 4);
-    assert_int_equal(qn_safetensors_find(&s, "byte")->rank, 0);
-    assert_int_equal(qn_safetensors_find(&s, "byte")->dtype, QN_DTYPE_COUNT);
-    assert_int_equal(qn_safetensors_find(&s, "none")->n_bytes, 0);
-    assert_null(qn_safetensors_find(&s, "y"));
-    qn_safetensors_close(&s);
+    assert_int_equal(qn_tensor_set_find(&s, "byte")->rank, 0);
+    assert_int_equal(qn_tensor_set_find(&s, "byte")->dtype, QN_DTYPE_COUNT);
+    assert_int_equal(qn_tensor_set_find(&s, "none")->n_bytes, 0);
+    assert_null(qn_tensor_set_find(&s, "y"));
+    qn_tensor_set_close(&s);
     qn_buffer_free(&text);
     qn_buffer_free(&b);
     free(copy);
@@ -250,16 +250,16 @@ static void put_text(const char *name, const char *text)
 
 static void expect_open(int n_tensors, const char *message)
 {
-    qn_safetensors s;
+    qn_tensor_set s;
     quern_error e = {0};
     for (int copy = 0; copy < 2; copy++) {
         int rc = qn_safetensors_open(directory, &s, &e);
-        if (!rc) rc = qn_safetensors_map(&s, copy, &e);
+        if (!rc) rc = qn_tensor_set_map(&s, copy, &e);
         if (message && (!rc || !strstr(e.message, message)))
             fail_msg("rc %d, expected \"%s\", found \"%s\"", rc, message, e.message);
         if (!message && rc) fail_msg("%s", e.message);
         assert_int_equal(s.n_tensors, message ? 0 : n_tensors);
-        qn_safetensors_close(&s);
+        qn_tensor_set_close(&s);
     }
 }
 
@@ -280,14 +280,14 @@ static void shards_are_one_set(void **state)
 static void a_file_that_shrinks_before_it_is_mapped_is_refused(void **state)
 {
     (void)state;
-    qn_safetensors s;
+    qn_tensor_set s;
     quern_error e = {0};
     put_tensor("model.safetensors", "a");
     assert_int_equal(qn_safetensors_open(directory, &s, &e), 0);
     put_text("model.safetensors", "{}");
-    assert_int_equal(qn_safetensors_map(&s, false, &e), QUERN_E_IO);
+    assert_int_equal(qn_tensor_set_map(&s, false, &e), QUERN_E_IO);
     assert_non_null(strstr(e.message, "model.safetensors: expected "));
-    qn_safetensors_close(&s);
+    qn_tensor_set_close(&s);
 }
 
 static void an_index_that_lies_is_refused(void **state)

@@ -100,11 +100,57 @@ static void what_is_wrong_is_named_with_its_line(void **state)
     }
 }
 
+static void touch(const char *path)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+static void expect_models(const qn_app_config *c, int n, const char *const names[],
+                          const char *const paths[])
+{
+    assert_int_equal(c->n_models, n);
+    for (int i = 0; i < n; i++) {
+        assert_string_equal(c->models[i].name, names[i]);
+        assert_string_equal(c->models[i].path, paths[i]);
+    }
+}
+
+static void gguf_files_are_models(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"models/a.gguf", "models/b-00001-of-00002.gguf",
+                                        "models/b-00002-of-00002.gguf", "models/qwen3-3b/x.gguf",
+                                        "elsewhere/c-00001-of-00002.gguf"};
+    enum { N_FILES = sizeof files / sizeof *files };
+    qn_app_config c;
+    quern_error e = {0};
+    for (int i = 0; i < N_FILES; i++)
+        touch(files[i]);
+    assert_int_equal(
+        read_text("models:\n  - a\n  - {name: c, path: elsewhere/c-00001-of-00002.gguf}\n"
+                  "  - models/b-00001-of-00002.gguf\n",
+                  &c, &e),
+        0);
+    expect_models(&c, 3, (const char *const[]){"a", "c", "b"},
+                  (const char *const[]){"models/a.gguf", files[4], files[1]});
+    qn_app_config_free(&c);
+    qn_app_config_init(&c);
+    assert_int_equal(qn_app_config_add_all(&c, &e), 0);
+    expect_models(&c, 3, (const char *const[]){"a", "b", "qwen3-3b"},
+                  (const char *const[]){files[0], files[1], "models/qwen3-3b"});
+    qn_app_config_free(&c);
+    for (int i = 0; i < N_FILES; i++)
+        assert_int_equal(unlink(files[i]), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_forms_work_as_written),
         cmocka_unit_test(what_is_wrong_is_named_with_its_line),
+        cmocka_unit_test(gguf_files_are_models),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }

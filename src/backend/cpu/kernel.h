@@ -50,13 +50,13 @@ static inline int qn_cpu_is_f32(const qn_tensor *t)
 
 static inline int qn_cpu_is_vector(const qn_tensor *t, int64_t n)
 {
-    return t->data && (unsigned)t->dtype < QN_DTYPE_COUNT && t->rank == 1 && t->dim[0] == n;
+    return t->data && qn_dtype_is_plain(t->dtype) && t->rank == 1 && t->dim[0] == n;
 }
 
 static inline int qn_cpu_is_matrix(const qn_tensor *t, int64_t columns)
 {
     return t->data && (unsigned)t->dtype < QN_DTYPE_COUNT && t->rank == 2 && t->dim[0] > 0 &&
-           t->dim[1] == columns;
+           t->dim[1] == columns && columns % qn_format_of(t->dtype)->block_elements == 0;
 }
 
 #endif

@@ -63,6 +63,10 @@ ALWAYS_INLINE lanes lanes_max(lanes a, lanes b) // a > b ? a : b, as qn_scalar_m
 {
     EACH_PART(vec_max(a.part[i], b.part[i]));
 }
+ALWAYS_INLINE lanes lanes_of_bytes(bytes a) // signed
+{
+    EACH_PART(vec_of_bytes(a, i));
+}
 ALWAYS_INLINE int lanes_any_nan(lanes a)
 {
     int any = 0;

@@ -101,5 +101,56 @@ static inline void vec_sum_four(const float *p, float *out)
     _mm_storeu_ps(out, _mm_shuffle_ps(ab, cd, 0x88));
 }
 
+// ---- 16 bytes; see simd_avx512.h ----
+
+typedef __m128i bytes;
+
+static inline bytes bytes_set(int byte)
+{
+    return _mm_set1_epi8((char)byte);
+}
+static inline bytes bytes_load(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+static inline bytes bytes_field(bytes a, int shift, int mask)
+{
+    return _mm_and_si128(_mm_srli_epi16(a, shift), _mm_set1_epi8((char)mask));
+}
+static inline bytes bytes_left(bytes a, int shift)
+{
+    return _mm_slli_epi16(a, shift);
+}
+static inline bytes bytes_or(bytes a, bytes b)
+{
+    return _mm_or_si128(a, b);
+}
+static inline bytes bytes_sub(bytes a, bytes b)
+{
+    return _mm_sub_epi8(a, b);
+}
+static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
+{
+    return _mm_shuffle_epi8(bytes_load((const uint8_t *)sixteen), index);
+}
+static inline bytes bytes_where(uint32_t bits, int value)
+{
+    const __m128i spread = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m128i bit = _mm_set1_epi64x((long long)0x8040201008040201);
+    __m128i a = _mm_shuffle_epi8(_mm_cvtsi32_si128((int)bits), spread);
+    return _mm_and_si128(_mm_cmpeq_epi8(_mm_and_si128(a, bit), bit), bytes_set(value));
+}
+static inline vec vec_of_bytes(bytes a, int part)
+{
+    if (part) a = _mm_srli_si128(a, 8);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a));
+}
+static inline float half_load(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return _cvtsh_ss(h);
+}
+
 #endif
 #endif

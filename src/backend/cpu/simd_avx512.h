@@ -100,5 +100,58 @@ static inline void vec_sum_four(const float *p, float *out)
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(first_of_quarters, one)));
 }
 
+// ---- 16 bytes, out of which unpack_body.h makes 16 lanes ----
+
+typedef __m128i bytes;
+
+static inline bytes bytes_set(int byte)
+{
+    return _mm_set1_epi8((char)byte);
+}
+static inline bytes bytes_load(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+// (a >> shift) & mask of each byte; shift + the mask's width ≤ 8.
+static inline bytes bytes_field(bytes a, int shift, int mask)
+{
+    return _mm_and_si128(_mm_srli_epi16(a, shift), _mm_set1_epi8((char)mask));
+}
+static inline bytes bytes_left(bytes a, int shift) // nothing leaves its byte
+{
+    return _mm_slli_epi16(a, shift);
+}
+static inline bytes bytes_or(bytes a, bytes b)
+{
+    return _mm_or_si128(a, b);
+}
+static inline bytes bytes_sub(bytes a, bytes b)
+{
+    return _mm_sub_epi8(a, b);
+}
+// sixteen[index] of each byte.
+static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
+{
+    return _mm_shuffle_epi8(bytes_load((const uint8_t *)sixteen), index);
+}
+// `value` where the bit of that number is set in 16 of them, else 0.
+static inline bytes bytes_where(uint32_t bits, int value)
+{
+    return _mm_maskz_set1_epi8((__mmask16)bits, (char)value);
+}
+// Signed bytes from VEC_LANES · part on.
+static inline vec vec_of_bytes(bytes a, int part)
+{
+    (void)part;
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a));
+}
+// A half at any address.
+static inline float half_load(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return _cvtsh_ss(h);
+}
+
 #endif
 #endif

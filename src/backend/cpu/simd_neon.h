@@ -99,5 +99,57 @@ static inline void vec_sum_four(const float *p, float *out)
     vst1q_f32(out, vpaddq_f32(ab, cd));
 }
 
+// ---- 16 bytes; see simd_avx512.h ----
+
+typedef uint8x16_t bytes;
+
+static inline bytes bytes_set(int byte)
+{
+    return vdupq_n_u8((uint8_t)byte);
+}
+static inline bytes bytes_load(const uint8_t *p)
+{
+    return vld1q_u8(p);
+}
+static inline bytes bytes_field(bytes a, int shift, int mask)
+{
+    return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-shift)), bytes_set(mask));
+}
+static inline bytes bytes_left(bytes a, int shift)
+{
+    return vshlq_u8(a, vdupq_n_s8((int8_t)shift));
+}
+static inline bytes bytes_or(bytes a, bytes b)
+{
+    return vorrq_u8(a, b);
+}
+static inline bytes bytes_sub(bytes a, bytes b)
+{
+    return vsubq_u8(a, b);
+}
+static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
+{
+    return vqtbl1q_u8(bytes_load((const uint8_t *)sixteen), index);
+}
+static inline bytes bytes_where(uint32_t bits, int value)
+{
+    const uint8x8_t bit = vcreate_u8(0x8040201008040201u);
+    uint8x8_t low = vtst_u8(vdup_n_u8((uint8_t)bits), bit);
+    uint8x8_t high = vtst_u8(vdup_n_u8((uint8_t)(bits >> 8)), bit);
+    return vandq_u8(vcombine_u8(low, high), bytes_set(value));
+}
+static inline vec vec_of_bytes(bytes a, int part)
+{
+    int8x16_t numbers = vreinterpretq_s8_u8(a);
+    int16x8_t eight = vmovl_s8(part < 2 ? vget_low_s8(numbers) : vget_high_s8(numbers));
+    return vcvtq_f32_s32(vmovl_s16(part % 2 ? vget_high_s16(eight) : vget_low_s16(eight)));
+}
+static inline float half_load(const uint8_t *p)
+{
+    __fp16 h;
+    memcpy(&h, p, sizeof h);
+    return (float)h;
+}
+
 #endif
 #endif

@@ -1,7 +1,13 @@
 // Argument structs of the kernels: 32-bit scalars only, so that C, Metal and CUDA lay them out alike. In kernels they are read
-// field by field, never copied whole. Types are qn_dtype values: 0 F32, 1 F16, 2 BF16.
+// field by field, never copied whole. Types are qn_dtype values: 0 F32, 1 F16, 2 BF16; of weights also the block formats.
 #ifndef QN_BACKEND_GPU_ARGS_H
 #define QN_BACKEND_GPU_ARGS_H
+
+// clang-format off
+#define QN_GPU_BLOCK_FORMATS(X) \
+    X(3, q8_0) X(4, q4_0) X(5, q4_1) X(6, q5_0) X(7, q5_1) X(8, q2_k) X(9, q3_k) X(10, q4_k) X(11, q5_k) X(12, q6_k) \
+    X(13, iq4_nl) X(14, iq4_xs)
+// clang-format on
 
 // step_begin: the sizes of the step block's parts (its layout is qn_step_at of step.h) and of the slot table.
 typedef struct {

@@ -66,8 +66,8 @@ static int over_rows(const qn_plan *p, const int32_t *n_rows)
 static const qn_matmul_args *product_of(const qn_plan *p, int i, const qn_tensor *h)
 {
     const qn_matmul_args *m = record_at(p, i, QN_OP_MATMUL);
-    return m && m->x.data == h->data && over_rows(p, m->n_rows) && m->x.dim[1] % 8 == 0 &&
-                   (uintptr_t)m->w.data % 8 == 0
+    return m && m->x.data == h->data && over_rows(p, m->n_rows) && qn_dtype_is_plain(m->w.dtype) &&
+                   m->x.dim[1] % 8 == 0 && (uintptr_t)m->w.data % 8 == 0
                ? m
                : NULL;
 }

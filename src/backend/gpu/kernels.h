@@ -17,7 +17,11 @@
     X(attention_bf16_64) X(attention_bf16_128) X(attention_bf16_256) X(attend_f32_64) X(attend_f32_128) X(attend_f32_256) \
     X(attend_f16_64) X(attend_f16_128) X(attend_f16_256) X(attend_bf16_64) X(attend_bf16_128) X(attend_bf16_256) \
     X(merge_project_f32_2048) X(merge_project_f32_4096) X(merge_project_f32_6144) X(merge_project_f16_2048) X(merge_project_f16_4096) X(merge_project_f16_6144) \
-    X(merge_project_bf16_2048) X(merge_project_bf16_4096) X(merge_project_bf16_6144)
+    X(merge_project_bf16_2048) X(merge_project_bf16_4096) X(merge_project_bf16_6144) \
+    X(matmul_q8_0_1x2) X(matmul_q8_0_4x2) X(matmul_q4_0_1x2) X(matmul_q4_0_4x2) X(matmul_q4_1_1x2) X(matmul_q4_1_4x2) \
+    X(matmul_q5_0_1x2) X(matmul_q5_0_4x2) X(matmul_q5_1_1x2) X(matmul_q5_1_4x2) X(matmul_q2_k_1x2) X(matmul_q2_k_4x2) \
+    X(matmul_q3_k_1x2) X(matmul_q3_k_4x2) X(matmul_q4_k_1x2) X(matmul_q4_k_4x2) X(matmul_q5_k_1x2) X(matmul_q5_k_4x2) \
+    X(matmul_q6_k_1x2) X(matmul_q6_k_4x2) X(matmul_iq4_nl_1x2) X(matmul_iq4_nl_4x2) X(matmul_iq4_xs_1x2) X(matmul_iq4_xs_4x2)
 // clang-format on
 
 typedef enum {

@@ -109,6 +109,19 @@ int qn_gpu_is_vector(const qn_tensor *t, int64_t n)
     return t->dtype <= QN_DTYPE_BF16 && t->rank == 1 && t->dim[0] == n;
 }
 
+_Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_IQ4_XS == 14, "QN_GPU_BLOCK_FORMATS has the values");
+
+int qn_gpu_is_weights(const qn_tensor *t, int64_t n)
+{
+#define ROW(value, name) [value] = 1,
+    static const char in_blocks[QN_DTYPE_COUNT] = {QN_GPU_BLOCK_FORMATS(ROW)};
+#undef ROW
+    if ((unsigned)t->dtype >= QN_DTYPE_COUNT || t->rank != 2 || t->dim[1] != n) return 0;
+    const qn_format *f = qn_format_of(t->dtype);
+    return qn_dtype_is_plain(t->dtype) || (in_blocks[t->dtype] && n % f->block_elements == 0 &&
+                                           (uintptr_t)t->data % qn_format_alignment(f) == 0);
+}
+
 uint32_t qn_gpu_groups(int64_t n, int64_t each)
 {
     return (uint32_t)((n + each - 1) / each);
@@ -214,8 +227,7 @@ static void elements_grid(uint32_t n_groups[3], int64_t width, uint32_t n_rows)
 static int supports_embed(const void *args)
 {
     const qn_embed_args *o = args;
-    return qn_gpu_is_f32(&o->y) && o->table.rank == 2 && o->table.dtype <= QN_DTYPE_BF16 &&
-           o->table.dim[1] == o->y.dim[1];
+    return qn_gpu_is_f32(&o->y) && qn_gpu_is_weights(&o->table, o->y.dim[1]);
 }
 
 static void lower_embed(qn_gpu_lowering *l, const void *args)

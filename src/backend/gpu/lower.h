@@ -43,6 +43,8 @@ int qn_gpu_fuse(qn_gpu_lowering *l, int i);
 // Checks of shapes that several operations share.
 int qn_gpu_is_f32(const qn_tensor *t);               // a matrix of float32 activations
 int qn_gpu_is_vector(const qn_tensor *t, int64_t n); // n numbers of a type that kernels read
-uint32_t qn_gpu_groups(int64_t n, int64_t each);     // ceil(n / each)
+// Rows of n weights: of a plain type, or of whole blocks that lie as kernels read them.
+int qn_gpu_is_weights(const qn_tensor *t, int64_t n);
+uint32_t qn_gpu_groups(int64_t n, int64_t each); // ceil(n / each)
 
 #endif

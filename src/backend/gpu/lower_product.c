@@ -7,16 +7,16 @@ enum { EIGHTS = 8, ROWS_AT_ONCE = 4, MANY_ROWS_OF_W = 8192 };
 static int supports(const void *args)
 {
     const qn_matmul_args *o = args;
-    return qn_gpu_is_f32(&o->x) && qn_gpu_is_f32(&o->y) && o->w.rank == 2 &&
-           o->w.dtype <= QN_DTYPE_BF16 && o->w.dim[1] == o->x.dim[1] &&
+    return qn_gpu_is_f32(&o->x) && qn_gpu_is_f32(&o->y) && qn_gpu_is_weights(&o->w, o->x.dim[1]) &&
            o->w.dim[0] == o->y.dim[1] && (!o->bias.data || qn_gpu_is_vector(&o->bias, o->y.dim[1]));
 }
 
-typedef enum { ANY, ONE_BY_ONE, ONE_BY_FOUR, FOUR_BY_TWO } form;
+typedef enum { ANY, ONE_BY_ONE, ONE_BY_FOUR, FOUR_BY_TWO, ONE_BY_TWO } form;
 
-// Eights of a row must start at multiples of 8 bytes.
+// Eights of a row must start at multiples of 8 bytes; blocks lie as they must (supports).
 static form form_of(const qn_matmul_args *o, uint32_t n_rows)
 {
+    if (!qn_dtype_is_plain(o->w.dtype)) return n_rows > 1 ? FOUR_BY_TWO : ONE_BY_TWO;
     if (o->x.dim[1] % EIGHTS != 0 || (uintptr_t)o->w.data % 8 != 0) return ANY;
     if (n_rows > 1) return FOUR_BY_TWO;
     return o->w.dim[0] >= MANY_ROWS_OF_W ? ONE_BY_FOUR : ONE_BY_ONE;
@@ -32,12 +32,15 @@ static qn_gpu_kernel kernel_of(form f, qn_dtype w)
         [QN_DTYPE_BF16] = {QN_GPU_matmul_any, QN_GPU_matmul_bf16_1x1, QN_GPU_matmul_bf16_1x4,
                            QN_GPU_matmul_bf16_4x2},
     };
-    return kernels[w][f];
+#define ROW(value, name) [value] = {QN_GPU_matmul_##name##_1x2, QN_GPU_matmul_##name##_4x2},
+    static const qn_gpu_kernel of_blocks[QN_DTYPE_COUNT][2] = {QN_GPU_BLOCK_FORMATS(ROW)};
+#undef ROW
+    return qn_dtype_is_plain(w) ? kernels[w][f] : of_blocks[w][f == FOUR_BY_TWO];
 }
 
 static void lower(qn_gpu_lowering *l, const void *args)
 {
-    static const int rows[] = {1, 1, 1, ROWS_AT_ONCE}, rows_of_w[] = {1, 1, 4, 2};
+    static const int rows[] = {1, 1, 1, ROWS_AT_ONCE, 1}, rows_of_w[] = {1, 1, 4, 2, 2};
     const qn_matmul_args *o = args;
     const qn_plan *p = l->plan;
     int outputs = o->n_rows == &p->batch.step.counts->n_outputs;

@@ -6,5 +6,20 @@
 extern const qn_format qn_format_f32;
 extern const qn_format qn_format_f16;
 extern const qn_format qn_format_bf16;
+extern const qn_format qn_format_q8_0;
+extern const qn_format qn_format_q4_0;
+extern const qn_format qn_format_q4_1;
+extern const qn_format qn_format_q5_0;
+extern const qn_format qn_format_q5_1;
+extern const qn_format qn_format_q2_k;
+extern const qn_format qn_format_q3_k;
+extern const qn_format qn_format_q4_k;
+extern const qn_format qn_format_q5_k;
+extern const qn_format qn_format_q6_k;
+extern const qn_format qn_format_iq4_nl;
+extern const qn_format qn_format_iq4_xs;
+
+// What the four bits of iq4_nl and iq4_xs stand for, ascending.
+extern const int8_t qn_iq4_values[16];
 
 #endif

@@ -3,11 +3,25 @@
 
 #include "tensor/quant/formats.h"
 
+// clang-format off
 static const qn_format *const formats[QN_DTYPE_COUNT] = {
     [QN_DTYPE_F32] = &qn_format_f32,
     [QN_DTYPE_F16] = &qn_format_f16,
     [QN_DTYPE_BF16] = &qn_format_bf16,
+    [QN_DTYPE_Q8_0] = &qn_format_q8_0,
+    [QN_DTYPE_Q4_0] = &qn_format_q4_0,
+    [QN_DTYPE_Q4_1] = &qn_format_q4_1,
+    [QN_DTYPE_Q5_0] = &qn_format_q5_0,
+    [QN_DTYPE_Q5_1] = &qn_format_q5_1,
+    [QN_DTYPE_Q2_K] = &qn_format_q2_k,
+    [QN_DTYPE_Q3_K] = &qn_format_q3_k,
+    [QN_DTYPE_Q4_K] = &qn_format_q4_k,
+    [QN_DTYPE_Q5_K] = &qn_format_q5_k,
+    [QN_DTYPE_Q6_K] = &qn_format_q6_k,
+    [QN_DTYPE_IQ4_NL] = &qn_format_iq4_nl,
+    [QN_DTYPE_IQ4_XS] = &qn_format_iq4_xs,
 };
+// clang-format on
 
 const qn_format *qn_format_of(qn_dtype dtype)
 {

@@ -13,11 +13,10 @@ int qn_ref_attention_supports(const void *args)
     for (int i = 0; i < QN_MAX_RANK; i++)
         if (k->dim[i] != v->dim[i] || k->dim[i] <= 0) return 0;
     return k->data && v->data && k->rank == 4 && v->rank == 4 && k->dtype == v->dtype &&
-           (unsigned)k->dtype < QN_DTYPE_COUNT && qn_format_of(k->dtype)->block_elements == 1 &&
-           a->head_dim > 0 && a->head_dim <= QN_CPU_MAX_HEAD_DIM && k->dim[3] == a->head_dim &&
-           k->dim[2] == QN_BLOCK_TOKENS && a->n_kv_heads > 0 && k->dim[1] == a->n_kv_heads &&
-           a->n_heads > 0 && a->n_heads % a->n_kv_heads == 0 && a->window >= 0 &&
-           qn_cpu_is_f32(&a->q) && qn_cpu_is_f32(&a->y) &&
+           qn_dtype_is_plain(k->dtype) && a->head_dim > 0 && a->head_dim <= QN_CPU_MAX_HEAD_DIM &&
+           k->dim[3] == a->head_dim && k->dim[2] == QN_BLOCK_TOKENS && a->n_kv_heads > 0 &&
+           k->dim[1] == a->n_kv_heads && a->n_heads > 0 && a->n_heads % a->n_kv_heads == 0 &&
+           a->window >= 0 && qn_cpu_is_f32(&a->q) && qn_cpu_is_f32(&a->y) &&
            a->q.dim[1] == (int64_t)a->n_heads * a->head_dim && a->y.dim[1] == a->q.dim[1];
 }
 

@@ -15,8 +15,7 @@ static void embed_row(const qn_embed_args *a, int row)
 {
     const qn_format *format = qn_format_of(a->table.dtype);
     qn_row r = a->rows[row];
-    size_t width = (size_t)a->y.dim[1];
-    size_t row_bytes = width / (size_t)format->block_elements * (size_t)format->block_bytes;
+    size_t width = (size_t)a->y.dim[1], row_bytes = qn_tensor_row_bytes(&a->table);
     int32_t token =
         a->slots.tokens[(size_t)r.slot * (size_t)a->slots.max_context + (size_t)r.position];
     float *y = qn_cpu_row(&a->y, row);

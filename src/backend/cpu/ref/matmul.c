@@ -17,7 +17,6 @@ int qn_ref_matmul_supports(const void *args)
     const qn_matmul_args *a = args;
     return qn_cpu_is_f32(&a->x) && qn_cpu_is_f32(&a->y) && qn_cpu_is_matrix(&a->w, a->x.dim[1]) &&
            a->w.dim[0] == a->y.dim[1] && a->n_rows &&
-           a->x.dim[1] % qn_format_of(a->w.dtype)->block_elements == 0 &&
            (!a->bias.data || qn_cpu_is_vector(&a->bias, a->y.dim[1]));
 }
 
@@ -36,7 +35,7 @@ static float dot(const float *x, const char *w, const qn_format *format, int64_t
 static void multiply(const qn_matmul_args *a, int64_t row, int64_t n)
 {
     const qn_format *format = qn_format_of(a->w.dtype);
-    int64_t n_k = a->x.dim[1], row_bytes = n_k / format->block_elements * format->block_bytes;
+    int64_t n_k = a->x.dim[1], row_bytes = (int64_t)qn_tensor_row_bytes(&a->w);
     float *y = qn_cpu_row(&a->y, row) + n;
     float sum = dot(qn_cpu_row(&a->x, row), (const char *)a->w.data + n * row_bytes, format, n_k);
     if (a->bias.data) {

@@ -1,6 +1,7 @@
 // embed, gather, swiglu, kv_append, rope: element by element. A group takes rows TG_Y, in pieces of 256 elements along TG_X.
 #ifndef QN_BACKEND_GPU_KERNELS_ELEMENTS_H
 #define QN_BACKEND_GPU_KERNELS_ELEMENTS_H
+#include "backend/gpu/kernels/blocks.h"
 
 KERNEL(embed, BUF(0, float, y), BUF(1, const void, table), BUF(2, const qn_step_counts, counts),
        BUF(3, const qn_row, rows), BUF(4, const int, tokens), ARGS(5, qn_gpu_embed_args, a))
@@ -10,7 +11,8 @@ KERNEL(embed, BUF(0, float, y), BUF(1, const void, table), BUF(2, const qn_step_
     int token = tokens[(ulong)rows[r].slot * (ulong)a.max_context + (ulong)rows[r].position];
     int inside = token >= 0 && token < a.n_vocab;
     float v = 0.0f;
-    if (inside) v = qn_load(table, a.type, (ulong)token * (ulong)a.width + (ulong)i);
+    ulong at = (ulong)token * (ulong)a.width + (ulong)i;
+    if (inside) v = a.type <= 2 ? qn_load(table, a.type, at) : qn_load_block(table, a.type, at);
     y[(ulong)r * (ulong)a.width + (ulong)i] = v;
 }
 

@@ -1,5 +1,5 @@
-// Products of few rows, y = x · wᵀ, over the formats of the weights: product_body.h once a format, with that format's load of
-// eight numbers. A further format is one load here and one inclusion.
+// Products of few rows, y = x · wᵀ, over the formats of the weights: product_body.h once a plain type, with that type's load of
+// eight numbers; formats in blocks have the products alone, over the loads of blocks.h.
 // Order of a sum, whatever the rows, groups and fusions: lane l takes the eights 8(l + 32 j), j ascending, by fused
 // multiply-add; then simd_sum; then + bias, then + y.
 #ifndef QN_BACKEND_GPU_KERNELS_PRODUCT_H
@@ -52,6 +52,44 @@ FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type,
 #define QN_JOIN_(a, b) a##b
 #define QN_JOIN(a, b) QN_JOIN_(a, b)
 
+// ROWS rows of x and N_A_SIMD rows of w a simdgroup: the more rows of w, the fewer reads of x.
+#define MATMUL(NAME, LOAD8, ROWS, N_A_SIMD)                                                        \
+    KERNEL(NAME, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),                  \
+           BUF(3, const void, bias), BUF(4, const qn_step_counts, counts),                         \
+           ARGS(5, qn_gpu_matmul_args, a))                                                         \
+    {                                                                                              \
+        int n_rows = a.over_outputs ? counts->n_outputs : counts->n_rows;                          \
+        int row0 = TG_Y * ROWS, n0 = (TG_X * QN_GPU_SIMDS + SG) * N_A_SIMD;                        \
+        if (row0 >= n_rows || n0 >= a.n_n) return;                                                 \
+        float sum[ROWS * N_A_SIMD];                                                                \
+        for (int i = 0; i < ROWS * N_A_SIMD; i++)                                                  \
+            sum[i] = 0.0f;                                                                         \
+        for (int k = 8 * LANE; k < a.n_k; k += 256) {                                              \
+            float4 wa[N_A_SIMD], wb[N_A_SIMD];                                                     \
+            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
+                int n = n0 + j < a.n_n ? n0 + j : a.n_n - 1;                                       \
+                LOAD8(w, (ulong)n *(ulong)a.n_k + (ulong)k, a.aligned, &wa[j], &wb[j]);            \
+            }                                                                                      \
+            for (int r = 0; r < ROWS; r++) {                                                       \
+                int row = row0 + r < n_rows ? row0 + r : n_rows - 1;                               \
+                GLOBAL const float *from = x + (ulong)row * (ulong)a.n_k;                          \
+                float4 xa = qn_row4(from, k), xb = qn_row4(from, k + 4);                           \
+                for (int j = 0; j < N_A_SIMD; j++) {                                               \
+                    float s = qn_dot4(xa, wa[j], sum[r * N_A_SIMD + j]);                           \
+                    sum[r * N_A_SIMD + j] = qn_dot4(xb, wb[j], s);                                 \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+        for (int r = 0; r < ROWS; r++)                                                             \
+            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
+                float s = SG_SUM(sum[r * N_A_SIMD + j]);                                           \
+                if (LANE != 0 || row0 + r >= n_rows || n0 + j >= a.n_n) continue;                  \
+                ulong at = (ulong)(row0 + r) * (ulong)a.n_n + (ulong)(n0 + j);                     \
+                if (a.bias_type >= 0) s += qn_load(bias, a.bias_type, (ulong)(n0 + j));            \
+                y[at] = a.accumulate ? s + y[at] : s;                                              \
+            }                                                                                      \
+    }
+
 #define FORMAT f32
 #include "backend/gpu/kernels/product_body.h"
 #undef FORMAT
@@ -61,6 +99,14 @@ FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type,
 #define FORMAT bf16
 #include "backend/gpu/kernels/product_body.h"
 #undef FORMAT
+
+// Weights in blocks: rows of whole eights, and two of w a simdgroup.
+#define BLOCKS(VALUE, FORMAT)                                                                      \
+    MATMUL(matmul_##FORMAT##_1x2, qn_load8_##FORMAT, 1, 2)                                         \
+    MATMUL(matmul_##FORMAT##_4x2, qn_load8_##FORMAT, 4, 2)
+QN_GPU_BLOCK_FORMATS(BLOCKS)
+#undef BLOCKS
+#undef MATMUL
 
 // Any K and any alignment of an element: a lane takes the elements l + 32 j.
 KERNEL(matmul_any, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),

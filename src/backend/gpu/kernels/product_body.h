@@ -1,47 +1,9 @@
 // The products over one format of weights (FORMAT); included by product.h once a format, so without a guard.
-// ROWS rows of x and N_A_SIMD rows of w a simdgroup: the more rows of w, the fewer reads of x.
 #define LOAD8 QN_JOIN(qn_load8_, FORMAT)
 
-#define MATMUL(NAME, ROWS, N_A_SIMD)                                                               \
-    KERNEL(NAME, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),                  \
-           BUF(3, const void, bias), BUF(4, const qn_step_counts, counts),                         \
-           ARGS(5, qn_gpu_matmul_args, a))                                                         \
-    {                                                                                              \
-        int n_rows = a.over_outputs ? counts->n_outputs : counts->n_rows;                          \
-        int row0 = TG_Y * ROWS, n0 = (TG_X * QN_GPU_SIMDS + SG) * N_A_SIMD;                        \
-        if (row0 >= n_rows || n0 >= a.n_n) return;                                                 \
-        float sum[ROWS * N_A_SIMD];                                                                \
-        for (int i = 0; i < ROWS * N_A_SIMD; i++)                                                  \
-            sum[i] = 0.0f;                                                                         \
-        for (int k = 8 * LANE; k < a.n_k; k += 256) {                                              \
-            float4 wa[N_A_SIMD], wb[N_A_SIMD];                                                     \
-            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
-                int n = n0 + j < a.n_n ? n0 + j : a.n_n - 1;                                       \
-                LOAD8(w, (ulong)n *(ulong)a.n_k + (ulong)k, a.aligned, &wa[j], &wb[j]);            \
-            }                                                                                      \
-            for (int r = 0; r < ROWS; r++) {                                                       \
-                int row = row0 + r < n_rows ? row0 + r : n_rows - 1;                               \
-                GLOBAL const float *from = x + (ulong)row * (ulong)a.n_k;                          \
-                float4 xa = qn_row4(from, k), xb = qn_row4(from, k + 4);                           \
-                for (int j = 0; j < N_A_SIMD; j++) {                                               \
-                    float s = qn_dot4(xa, wa[j], sum[r * N_A_SIMD + j]);                           \
-                    sum[r * N_A_SIMD + j] = qn_dot4(xb, wb[j], s);                                 \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-        for (int r = 0; r < ROWS; r++)                                                             \
-            for (int j = 0; j < N_A_SIMD; j++) {                                                   \
-                float s = SG_SUM(sum[r * N_A_SIMD + j]);                                           \
-                if (LANE != 0 || row0 + r >= n_rows || n0 + j >= a.n_n) continue;                  \
-                ulong at = (ulong)(row0 + r) * (ulong)a.n_n + (ulong)(n0 + j);                     \
-                if (a.bias_type >= 0) s += qn_load(bias, a.bias_type, (ulong)(n0 + j));            \
-                y[at] = a.accumulate ? s + y[at] : s;                                              \
-            }                                                                                      \
-    }
-
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x1), 1, 1)
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x4), 1, 4)
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _4x2), 4, 2)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x1), LOAD8, 1, 1)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x4), LOAD8, 1, 4)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _4x2), LOAD8, 4, 2)
 
 // One row: RMSNorm, then queries, keys and values with their biases. Two rows of the weights a simdgroup.
 KERNEL(QN_JOIN(norm_project_, FORMAT), BUF(0, float, q), BUF(1, float, k), BUF(2, float, v),
@@ -117,5 +79,4 @@ KERNEL(QN_JOIN(norm_gate_up_, FORMAT), BUF(0, float, y), BUF(1, const float, x),
     }
 }
 
-#undef MATMUL
 #undef LOAD8

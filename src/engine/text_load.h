@@ -1,0 +1,12 @@
+// A model's tokenizer and chat template, wherever they stand: in the text files of a Hugging Face directory or in the metadata
+// of a GGUF file. Any thread.
+#ifndef QN_ENGINE_TEXT_LOAD_H
+#define QN_ENGINE_TEXT_LOAD_H
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+// `path` as in model.h. QUERN_E_NOT_FOUND where the model has none.
+int qn_engine_load_tokenizer(const char *path, qn_tokenizer **out, quern_error *e);
+int qn_engine_load_template(const char *path, qn_chat_template **out, quern_error *e);
+
+#endif

@@ -1,0 +1,44 @@
+// Q5_1: 32 numbers in 24 bytes: halves d and m, the fifth bits of all 32, then 16 bytes as in Q4_0. Value d · q + m.
+#include "tensor/quant/blocks.h"
+#include "tensor/quant/formats.h"
+
+enum { ELEMENTS = 32, BYTES = 24 };
+
+static void block_to_f32(const uint8_t *b, float *y)
+{
+    float d = qn_block_f16(b), m = qn_block_f16(b + 2);
+    uint32_t high = qn_block_u32(b + 4);
+    for (int i = 0; i < ELEMENTS / 2; i++) {
+        int low = (b[8 + i] & 15) | (int)(high >> i & 1) << 4;
+        int upper = b[8 + i] >> 4 | (int)(high >> (i + 16) & 1) << 4;
+        y[i] = d * (float)low + m;
+        y[i + ELEMENTS / 2] = d * (float)upper + m;
+    }
+}
+
+static void to_f32(const void *from, float *to, size_t n)
+{
+    for (const uint8_t *b = from; n > 0; n -= ELEMENTS, b += BYTES, to += ELEMENTS)
+        block_to_f32(b, to);
+}
+
+static void block_from_f32(const float *x, uint8_t *b)
+{
+    float low, high;
+    uint8_t q[ELEMENTS];
+    qn_block_range(x, ELEMENTS, &low, &high);
+    float d = (high - low) / 31, inverse = d != 0 ? 1 / d : 0;
+    qn_block_put_f16(b, d);
+    qn_block_put_f16(b + 2, low);
+    for (int i = 0; i < ELEMENTS; i++)
+        q[i] = qn_block_whole((x[i] - low) * inverse + 0.5f, 31);
+    qn_block_put_fives(q, b + 4);
+}
+
+static void from_f32(const float *from, void *to, size_t n)
+{
+    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS)
+        block_from_f32(from, b);
+}
+
+const qn_format qn_format_q5_1 = {"q5_1", ELEMENTS, BYTES, to_f32, from_f32};
