@@ -178,10 +178,12 @@ static void matmul(const void *args, const qn_cpu_task *task)
     b.n_tile_rows = (rows + n_tiles - 1) / n_tiles;
     int64_t w_bytes = (int64_t)qn_tensor_row_bytes(&a->w);
     int64_t per_chunk = chunk_weights(a, w_bytes, task->n_workers), at_once = per_chunk;
-    if (b.unpacked && rows <= TILE_ROWS) at_once = TILE_WEIGHTS;
+    if (b.unpacked && rows <= TILE_ROWS)
+        at_once = rows == 1 ? TILE_ROWS * TILE_WEIGHTS : TILE_WEIGHTS; // what finish_tile takes
     while ((b.n = qn_cpu_take(task) * per_chunk) < n_weights)
-        for (end = b.n + per_chunk; b.n < end && b.n < n_weights; b.n += b.n_n) {
-            b.n_n = (int)(n_weights - b.n < at_once ? n_weights - b.n : at_once);
+        for (end = b.n + per_chunk < n_weights ? b.n + per_chunk : n_weights; b.n < end;
+             b.n += b.n_n) {
+            b.n_n = (int)(end - b.n < at_once ? end - b.n : at_once);
             if (rows == 1 && b.unpacked && blocks[a->w.dtype].dot)
                 multiply_one_row(&b, b.n, b.n_n);
             else
