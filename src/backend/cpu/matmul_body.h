@@ -2,7 +2,7 @@
 // With few rows of activations a tile (tile.h) runs through all of K and the weights stream past once. With many, K is cut into
 // pieces: a tile's piece of activations stays in the first cache while the block's weights pass, and the accumulators wait in
 // scratch, as lanes, for the next piece. Weights in blocks are made float32 a piece at a time, in scratch: once for up to 128 rows
-// of activations.
+// of activations. One row alone is multiplied as they are unpacked.
 #ifndef QN_BACKEND_CPU_MATMUL_BODY_H
 #define QN_BACKEND_CPU_MATMUL_BODY_H
 #include "backend/cpu/tile.h"
@@ -156,6 +156,18 @@ static void multiply_all_rows(matmul_block *b, int rows)
     }
 }
 
+// One row of activations by n_n rows of weights in blocks.
+static void multiply_one_row(const matmul_block *b, int64_t n, int n_n)
+{
+    const qn_tensor *w = &b->a->w;
+    int64_t row_bytes = (int64_t)qn_tensor_row_bytes(w);
+    const uint8_t *from = (const uint8_t *)w->data + n * row_bytes;
+    for (int j = 0; j < n_n; j++, from += row_bytes)
+        blocks[w->dtype].dot(from, qn_cpu_row(&b->a->x, 0), (int)w->dim[1],
+                             b->sums + j * QN_CPU_LANES);
+    finish_tile(b, &(tile){.sums = b->sums}, 0, 1, n, n_n);
+}
+
 static void matmul(const void *args, const qn_cpu_task *task)
 {
     const qn_matmul_args *a = args;
@@ -166,11 +178,16 @@ static void matmul(const void *args, const qn_cpu_task *task)
     b.n_tile_rows = (rows + n_tiles - 1) / n_tiles;
     int64_t w_bytes = (int64_t)qn_tensor_row_bytes(&a->w);
     int64_t per_chunk = chunk_weights(a, w_bytes, task->n_workers), at_once = per_chunk;
-    if (b.unpacked && rows <= TILE_ROWS) at_once = TILE_WEIGHTS;
+    if (b.unpacked && rows <= TILE_ROWS)
+        at_once = rows == 1 ? TILE_ROWS * TILE_WEIGHTS : TILE_WEIGHTS; // what finish_tile takes
     while ((b.n = qn_cpu_take(task) * per_chunk) < n_weights)
-        for (end = b.n + per_chunk; b.n < end && b.n < n_weights; b.n += b.n_n) {
-            b.n_n = (int)(n_weights - b.n < at_once ? n_weights - b.n : at_once);
-            multiply_all_rows(&b, rows);
+        for (end = b.n + per_chunk < n_weights ? b.n + per_chunk : n_weights; b.n < end;
+             b.n += b.n_n) {
+            b.n_n = (int)(end - b.n < at_once ? end - b.n : at_once);
+            if (rows == 1 && b.unpacked && blocks[a->w.dtype].dot)
+                multiply_one_row(&b, b.n, b.n_n);
+            else
+                multiply_all_rows(&b, rows);
         }
 }
 
