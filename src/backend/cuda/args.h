@@ -11,6 +11,7 @@ enum {
         96 * 1024, // bytes of shared memory of the product as a kernel of its own
     QN_CUDA_PRODUCT_UNITS = 64,
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
+    QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
@@ -46,6 +47,30 @@ typedef struct {
     int tile_rows;                  // product_tiles: rows of x of a group, 32, 64 or 128
     int n_split; // product_tiles: 1, or the parts, each by groups of its own; product_fold adds them
 } qn_cuda_product_args;
+
+// gemm_…: products of many rows on sm_90a (gemm.cuh). Buffers: y[3], x as tiles (gemm_rows.cuh), w[3], bias[3], counts, partials,
+// handed sums. gemm_fold: y[3], bias[3], counts, partials.
+typedef struct {
+    int padded_k;
+    int n_matrices;              // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
+    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
+    int type;                    // of the weights: 1 F16, 2 BF16
+    int accumulate, over_outputs;
+    int gated;      // two matrices, gate and up: y[0] = silu(gate) · up
+    int tiled;      // y[0] becomes tiles of the next product's x; gated only
+    int tile_rows;  // rows of x of a tile
+    int n_clusters; // of the grid
+    int cluster;    // groups a cluster
+} qn_cuda_gemm_args;
+
+// gemm_rows: buffers: tiles, x, norm weights, counts.
+typedef struct {
+    int n_k, padded_k, type, tile_rows, over_outputs;
+    int norm; // 1: x's RMSNorm
+    int norm_type;
+    float eps;
+} qn_cuda_gemm_rows_args;
 
 typedef struct {
     int n_n, n_k, padded_k;

@@ -1,0 +1,115 @@
+// Rows of x as the products of many rows read them: 16-bit, in tiles of n rows; of a tile, slabs of 64 along K; of a slab, a line of
+// 128 bytes a row, whose eight pieces of 16 bytes are swapped by the row's number: piece i lies at i ^ row % 8. K is padded with 0.
+// Also gemm_fold: the sums of parts that groups did on their own.
+#ifndef QN_BACKEND_CUDA_GEMM_ROWS_CUH
+#define QN_BACKEND_CUDA_GEMM_ROWS_CUH
+#include "backend/cuda/gemm.cuh"
+
+// Number k of a row, or of its norm as rms_norm has it.
+FN float qn_gemm_number(const qn_cuda_gemm_rows_args &a, const float *x, const void *norm, int k, float inverse)
+{
+    if (k >= a.n_k) return 0.0f;
+    float v = __ldcg(x + k);
+    return a.norm ? qn_load(norm, a.norm_type, (ulong)k) * (v * inverse) : v;
+}
+
+// Eight numbers from k on.
+FN void qn_gemm_eight(float v[8], const qn_cuda_gemm_rows_args &a, const float *x, const void *norm, int k, float inverse)
+{
+    if (a.n_k % 4 || k + 8 > a.n_k) {
+        for (int i = 0; i < 8; i++)
+            v[i] = qn_gemm_number(a, x, norm, k + i, inverse);
+        return;
+    }
+    float4 low = __ldcg((const float4 *)(x + k)), high = __ldcg((const float4 *)(x + k + 4));
+    qn_gemm_put(v, low);
+    qn_gemm_put(v + 4, high);
+    if (!a.norm) return;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        v[i] = qn_load(norm, a.norm_type, (ulong)(k + i)) * (v[i] * inverse);
+}
+
+// A warp a row, and a piece of K: group at.x of the pieces of 8 · 256 numbers where there is no norm.
+FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_step_counts *counts, const qn_cuda_gemm_rows_args &a,
+                         int3 at, int n_pieces)
+{
+    int n_rows = a.over_outputs ? counts->n_outputs : counts->n_rows, lane = threadIdx.x & 31;
+    int row = at.y * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
+    if (row >= n_rows) return;
+    const float *from = x + (ulong)row * (ulong)a.n_k;
+    float inverse = 0.0f;
+    if (a.norm && a.n_k % 4)
+        inverse = qn_inverse(SG_SUM(qn_squares(from, a.n_k, lane)), a.n_k, a.eps);
+    else if (a.norm)
+        inverse = qn_row_inverse(from, a.n_k, a.eps);
+    for (int k = (at.x * 32 + lane) * 8; k < a.padded_k; k += n_pieces * 256) {
+        float v[8];
+        uint4 u;
+        qn_gemm_eight(v, a, from, norm, k, inverse);
+        if (a.type == 1)
+            u = make_uint4(qn_pack_f16(v[0], v[1]), qn_pack_f16(v[2], v[3]), qn_pack_f16(v[4], v[5]), qn_pack_f16(v[6], v[7]));
+        else
+            u = make_uint4(qn_pack_bf16(v[0], v[1]), qn_pack_bf16(v[2], v[3]), qn_pack_bf16(v[4], v[5]), qn_pack_bf16(v[6], v[7]));
+        *(uint4 *)(to + qn_gemm_tiled(a.tile_rows, a.padded_k, row, k) * 2) = u;
+    }
+}
+
+// ---- the sums of parts ----
+
+// Columns c … c + 3 of row r: the parts' sums, added in order.
+FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+{
+    const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
+    ulong part = (ulong)p->n_rows * (ulong)n_columns;
+    float4 sum = __ldcg((const float4 *)at);
+    for (int i = 1; i < p->n_parts; i++) {
+        float4 v = __ldcg((const float4 *)(at + (ulong)i * part));
+        sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+    }
+    return sum;
+}
+
+FN void qn_gemm_fold_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 sum, int r, int c)
+{
+    int strip = c / 16, m = qn_gemm_matrix(a, &strip);
+    float v[4] = {sum.x, sum.y, sum.z, sum.w};
+    for (int i = 0; i < 4; i++) {
+        int n = strip * 16 + c % 16 + i;
+        if (n >= a.n_n[m]) return;
+        float s = v[i];
+        if (a.bias[m] >= 0) s += qn_load(qn_gemm_pick(b->bias, m), a.bias[m], (ulong)n);
+        float *y = qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)n;
+        *y = a.accumulate ? s + __ldcg(y) : s;
+    }
+}
+
+FN void qn_gemm_fold_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 gate, float4 up, int r, int c)
+{
+    float v[4] = {qn_silu(gate.x) * up.x, qn_silu(gate.y) * up.y, qn_silu(gate.z) * up.z, qn_silu(gate.w) * up.w};
+    if (a.tiled) {
+        uint2 u = a.type == 1 ? make_uint2(qn_pack_f16(v[0], v[1]), qn_pack_f16(v[2], v[3]))
+                              : make_uint2(qn_pack_bf16(v[0], v[1]), qn_pack_bf16(v[2], v[3]));
+        *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
+        return;
+    }
+    for (int i = 0; i < 4; i++)
+        if (c + i < a.n_n[0]) b->y[0][(ulong)r * (ulong)a.n_n[0] + (ulong)(c + i)] = v[i];
+}
+
+// Group `at` of a grid of: columns (gated: of gate) by 1,024, rows of x.
+FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int3 at)
+{
+    int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, r = at.y;
+    int n_gate = qn_gemm_all_strips(a) * 16, c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
+    qn_gemm_plan p;
+    qn_gemm_make_plan(&p, a, n_rows, a.tile_rows, a.cluster, a.n_clusters);
+    if (!p.split || r >= n_rows || c >= n_gate) return;
+    if (!a.gated)
+        qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_gate, r, c), r, c);
+    else
+        qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, c),
+                           qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, n_gate + c), r, c);
+}
+
+#endif
