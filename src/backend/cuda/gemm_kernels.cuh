@@ -20,18 +20,18 @@
                    qn_gemm_buffers b = {{y0, y1, y2}, x, {w0, w1, w2}, {b0, b1, b2}, counts, partials, handed};                    \
                    qn_gemm_run<type, rows, cluster>(&b, a, shared);)                                                               \
     }
-#ifndef QN_GEMM_ONLY
-QN_GEMM_KERNEL(gemm_f16_16, 1, 16, 1)
-QN_GEMM_KERNEL(gemm_f16_32, 1, 32, 1)
-QN_GEMM_KERNEL(gemm_f16_64, 1, 64, 1)
-QN_GEMM_KERNEL(gemm_f16_128, 1, 128, 2)
-QN_GEMM_KERNEL(gemm_f16_256, 1, 256, 2)
-QN_GEMM_KERNEL(gemm_bf16_16, 2, 16, 1)
-QN_GEMM_KERNEL(gemm_bf16_32, 2, 32, 1)
-QN_GEMM_KERNEL(gemm_bf16_64, 2, 64, 1)
-QN_GEMM_KERNEL(gemm_bf16_128, 2, 128, 2)
-#endif
-QN_GEMM_KERNEL(gemm_bf16_256, 2, 256, 2)
+#define QN_GEMM_KERNELS(n, cluster) QN_GEMM_KERNEL(gemm_f16_##n, 1, n, cluster) QN_GEMM_KERNEL(gemm_bf16_##n, 2, n, cluster)
+QN_GEMM_KERNELS(16, 1)
+QN_GEMM_KERNELS(32, 1)
+QN_GEMM_KERNELS(64, 1)
+QN_GEMM_KERNELS(128, 2)
+QN_GEMM_KERNELS(192, 2)
+QN_GEMM_KERNELS(256, 2)
+QN_GEMM_ON(
+    static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
+                      qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
+                      qn_gemm_form<192, 2>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED,
+                  "args.h");)
 
 // Grid: pieces of K, rows by 8.
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)

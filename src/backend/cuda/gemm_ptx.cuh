@@ -104,7 +104,7 @@ template <int N> FN void qn_mma_wait(void)
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
-// Rows of 64 numbers along K, in atoms of 8 rows with their 16-byte pieces swizzled over 128 bytes.
+// Rows of 64 numbers along K, in atoms of 8 rows with their pieces of 16 bytes swizzled over 128 bytes.
 FN ulong qn_mma_descriptor(uint at)
 {
     return (ulong)(at >> 4 & 0x3fff) | (ulong)1 << 16 | (ulong)(1024 >> 4) << 32 | (ulong)1 << 62;
@@ -114,13 +114,6 @@ FN uint4 qn_load_shared4(uint at)
     uint4 v;
     asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
     return v;
-}
-// 8 × 8 numbers of 16 bits, two a lane, transposed over the warp.
-FN uint qn_transpose(uint v)
-{
-    uint t;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
-    return t;
 }
 template <int N> FN void qn_more_registers(void)
 {

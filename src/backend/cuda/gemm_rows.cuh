@@ -47,10 +47,8 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
         float v[8];
         uint4 u;
         qn_gemm_eight(v, a, from, norm, k, inverse);
-        if (a.type == 1)
-            u = make_uint4(qn_pack_f16(v[0], v[1]), qn_pack_f16(v[2], v[3]), qn_pack_f16(v[4], v[5]), qn_pack_f16(v[6], v[7]));
-        else
-            u = make_uint4(qn_pack_bf16(v[0], v[1]), qn_pack_bf16(v[2], v[3]), qn_pack_bf16(v[4], v[5]), qn_pack_bf16(v[6], v[7]));
+        u = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
+                       qn_gemm_pack(a.type, v[6], v[7]));
         *(uint4 *)(to + qn_gemm_tiled(a.tile_rows, a.padded_k, row, k) * 2) = u;
     }
 }
@@ -88,8 +86,7 @@ FN void qn_gemm_fold_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a,
 {
     float v[4] = {qn_silu(gate.x) * up.x, qn_silu(gate.y) * up.y, qn_silu(gate.z) * up.z, qn_silu(gate.w) * up.w};
     if (a.tiled) {
-        uint2 u = a.type == 1 ? make_uint2(qn_pack_f16(v[0], v[1]), qn_pack_f16(v[2], v[3]))
-                              : make_uint2(qn_pack_bf16(v[0], v[1]), qn_pack_bf16(v[2], v[3]));
+        uint2 u = make_uint2(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]));
         *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
         return;
     }

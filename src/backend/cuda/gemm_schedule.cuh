@@ -7,7 +7,7 @@
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 
-#define QN_SLABS_A_PART (QN_CUDA_PART / 64)
+#define QN_SLABS_A_PART (QN_CUDA_PART / 64) // by which shares are measured
 
 typedef struct {
     int n_clusters, n_rows;

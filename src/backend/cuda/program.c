@@ -6,11 +6,12 @@
 #include <string.h>
 
 #include "backend/cuda/flash.h"
+#include "backend/cuda/gemm.h"
 #include "backend/cuda/wide.h"
 
 enum {
-    RESIDENT_ROWS = 8, // the rows that the resident kernel's products take
-    GROUP_THREADS = 256,
+    GEMM_CAPABILITY = 90, // of the matrix units that gemm.cuh is for
+    RESIDENT_ROWS = 8,    // the rows that the resident kernel's products take
     MAX_ROWS = 65535,       // a grid's y
     RESERVED_SHARED = 1024, // of a group's shared memory
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
@@ -58,8 +59,9 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     memcpy(args, t->args, t->args_bytes);
     parameters[t->n_buffers] = args;
     unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
+    unsigned threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
     return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
-                                 t->n_groups[1], t->n_groups[2], GROUP_THREADS, 1, 1, shared,
+                                 t->n_groups[1], t->n_groups[2], threads, 1, 1, shared,
                                  d->stream, parameters, NULL);
 }
 
@@ -164,6 +166,26 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
+// Products of many rows, by the units that the card has.
+static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_list *in,
+                 qn_gpu_list *out, quern_error *e)
+{
+    qn_cuda_gemm_room room;
+    int rc = 0;
+    if (d->capability != GEMM_CAPABILITY) {
+        size_t n_bytes = qn_cuda_wide_bytes(d, plan, in);
+        if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+        if (!rc) qn_cuda_wide_rewrite(d, plan, in, p->partials, out);
+        return rc;
+    }
+    qn_cuda_gemm_measure(d, plan, in, &room);
+    size_t n_bytes = qn_cuda_gemm_room_bytes(&room);
+    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+    room.at = p->partials;
+    if (!rc) qn_cuda_gemm_rewrite(d, plan, in, &room, out);
+    return rc;
+}
+
 // The plan as tasks in CUDA's forms.
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
@@ -177,9 +199,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
     if (!rc) qn_cuda_flash_rewrite(plan, &dialect, &own);
     if (!rc && !own.failed) qn_cuda_products_rewrite(d, p, plan, &own);
-    size_t n_bytes = rc || own.failed ? 0 : qn_cuda_wide_bytes(d, plan, &own);
-    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
-    if (!rc && !own.failed) qn_cuda_wide_rewrite(d, plan, &own, p->partials, out);
+    if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
     qn_gpu_list_free(&own);
