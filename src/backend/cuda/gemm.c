@@ -6,7 +6,7 @@
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
-enum { FEW_ROWS = 8, THREADS = 384, ALIGNMENT = 1024, PIECE = 2048, FOLD_COLUMNS = 1024, SIMDS = 8 };
+enum { FEW_ROWS = 8, THREADS = 384, ALIGNMENT = 1024, PIECE = 1024, FEW_PIECES = 512, FOLD_COLUMNS = 1024, SIMDS = 8 };
 
 // ---- kernels ----
 
@@ -286,7 +286,8 @@ static void write_rows(const rewriting *r, const bundle *b)
         a.norm_type = n.type;
         a.eps = n.eps;
     }
-    uint32_t n_pieces = norm ? 1 : qn_gpu_groups(a.padded_k, PIECE);
+    // Of many rows a warp has a whole one: their norms are computed once.
+    uint32_t n_pieces = norm && b->n_rows > FEW_PIECES ? 1 : qn_gpu_groups(a.padded_k, PIECE);
     uint32_t n_groups[3] = {n_pieces, qn_gpu_groups(b->n_rows, SIMDS), 1};
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_rows), n_groups, &a, sizeof a);
     x_access(r, t, 1);

@@ -1,5 +1,5 @@
 // Products of many rows on Hopper: products.h's order of a sum and product.cuh's results, bit for bit.
-// A group is two warpgroups that multiply and a warp that fetches. A stage of shared memory holds a slab of K: the strips' fragments
+// A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K: the strips' fragments
 // as they lie in memory, and the rows of x as gemm_rows.cuh writes them. A warp's A fragments of one strip come from shared memory into
 // registers, x goes to the units by descriptor. Two groups of a cluster do neighbouring strips with the same rows of x: each fetches
 // half of these for both. A part's chain of products has registers of its own; the sum of the parts before it has others, and, of
@@ -89,43 +89,43 @@ FN bool qn_gemm_strip(const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int til
 
 // ---- fetching ----
 
+// Warp `own` of the four that fetch brings two strips and a fourth of x (or of the group's share of it): starting a copy takes a warp
+// some hundred cycles.
 template <int NX, int CLUSTER>
-FN void qn_gemm_fetch_slab(qn_gemm_ring *r, const char *w, const char *x, int rank)
+FN void qn_gemm_fetch_slab(qn_gemm_ring *r, const char *w0, const char *w1, const char *x, int own, int rank)
 {
-    int lane = threadIdx.x & 31;
-    uint at = r->at + r->stage * qn_gemm_form<NX, CLUSTER>::stage_bytes, full = qn_gemm_full(r);
-    qn_bar_wait(qn_gemm_empty(r), r->parity ^ 1);
-    if (lane == 0) qn_bar_expect(full, qn_gemm_form<NX, CLUSTER>::stage_bytes);
-    __syncwarp();
     typedef qn_gemm_form<NX, CLUSTER> form;
-    if (lane < 8) qn_copy_in(at + lane * form::strip_bytes, w, form::strip_bytes, full);
-    if (lane == 8) {
-        const int n_bytes = form::x_bytes / CLUSTER;
-        uint to = at + form::w_bytes + rank * n_bytes;
-        if (CLUSTER == 1)
-            qn_copy_in(to, x, n_bytes, full);
-        else
-            qn_copy_in_all(to, x + rank * n_bytes, n_bytes, full, (1 << CLUSTER) - 1);
-    }
+    const uint n_bytes = form::x_bytes / CLUSTER / 4;
+    uint at = r->at + r->stage * form::stage_bytes, full = qn_gemm_full(r), place = (rank * 4 + own) * n_bytes;
+    qn_bar_wait(qn_gemm_empty(r), r->parity ^ 1);
+    qn_bar_expect(full, form::stage_bytes / 4);
+    qn_copy_in(at + own * 2 * form::strip_bytes, w0, form::strip_bytes, full);
+    qn_copy_in(at + (own * 2 + 1) * form::strip_bytes, w1, form::strip_bytes, full);
+    if (CLUSTER == 1)
+        qn_copy_in(at + form::w_bytes + place, x + place, n_bytes, full);
+    else
+        qn_copy_in_all(at + form::w_bytes + place, x + place, n_bytes, full, (1 << CLUSTER) - 1);
     qn_gemm_step<NX, CLUSTER>(r);
 }
 
+// By one lane of a warp.
 template <int NX, int CLUSTER>
-FN void qn_gemm_fetch(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, int cluster,
-                      int rank)
+FN void qn_gemm_fetch(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, int own,
+                      int cluster, int rank)
 {
-    int lane = threadIdx.x & 31;
+    typedef qn_gemm_form<NX, CLUSTER> form;
     qn_gemm_piece piece;
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
-        int m, s;
-        qn_gemm_strip(a, p, piece.tile, rank, lane & 7, &m, &s);
-        typedef qn_gemm_form<NX, CLUSTER> form;
-        int slab = piece.begin * QN_CUDA_PART / QN_GEMM_SLAB, end = piece.end * QN_CUDA_PART / QN_GEMM_SLAB, n_slabs = a.padded_k / QN_GEMM_SLAB;
+        int slab = piece.begin * QN_CUDA_PART / QN_GEMM_SLAB, end = piece.end * QN_CUDA_PART / QN_GEMM_SLAB;
+        int n_slabs = a.padded_k / QN_GEMM_SLAB, m, s;
         if (end > n_slabs) end = n_slabs;
-        const char *w = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)slab) * form::strip_bytes;
+        qn_gemm_strip(a, p, piece.tile, rank, own * 2, &m, &s);
+        const char *w0 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)slab) * form::strip_bytes;
+        qn_gemm_strip(a, p, piece.tile, rank, own * 2 + 1, &m, &s);
+        const char *w1 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)slab) * form::strip_bytes;
         const char *x = b->x + ((ulong)(piece.tile % p->n_across) * (ulong)n_slabs + (ulong)slab) * form::x_bytes;
-        for (; slab < end; slab++, w += form::strip_bytes, x += form::x_bytes)
-            qn_gemm_fetch_slab<NX, CLUSTER>(&r, w, x, rank);
+        for (; slab < end; slab++, w0 += form::strip_bytes, w1 += form::strip_bytes, x += form::x_bytes)
+            qn_gemm_fetch_slab<NX, CLUSTER>(&r, w0, w1, x, own, rank);
     }
 }
 
@@ -177,10 +177,6 @@ template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_chain(float c[NX / 2], 
 FN void qn_gemm_add(float *c, float4 before)
 {
     c[0] = before.x + c[0], c[1] = before.y + c[1], c[2] = before.z + c[2], c[3] = before.w + c[3];
-}
-FN void qn_gemm_put(float *c, float4 v)
-{
-    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
 }
 FN float4 qn_gemm_four(const float *c)
 {
@@ -276,11 +272,11 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     shared += (1024 - (qn_shared_address(shared) & 1023)) & 1023;
     qn_gemm_plan *p = (qn_gemm_plan *)(shared + form::plan_at);
     int cluster = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
-    qn_gemm_ring r = {qn_shared_address(shared), qn_shared_address(shared + form::bars_at), 0, 0};
+    qn_gemm_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)), 0, 0};
     if (threadIdx.x == 0) {
         qn_gemm_make_plan(p, a, a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, NX, CLUSTER, gridDim.x / CLUSTER);
         for (int i = 0; i < form::n_stages; i++) {
-            qn_bar_init(r.bars + i * 8, 1);
+            qn_bar_init(r.bars + i * 8, 4);
             qn_bar_init(r.bars + 128 + i * 8, 8 * CLUSTER);
         }
         qn_bar_made();
@@ -289,7 +285,7 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     if (CLUSTER > 1) qn_cluster_meet();
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<24>();
-        if (threadIdx.x < 288) qn_gemm_fetch<NX, CLUSTER>(b, a, p, r, cluster, rank);
+        if ((threadIdx.x & 31) == 0) qn_gemm_fetch<NX, CLUSTER>(b, a, p, r, (int)(threadIdx.x >> 5) - 8, cluster, rank);
         __syncwarp();
         if (CLUSTER > 1) qn_cluster_meet(); // nobody leaves while another may still write or arrive here
     } else {

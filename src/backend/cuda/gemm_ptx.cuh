@@ -12,6 +12,13 @@ FN void qn_give_up(void)
     asm volatile("st.global.u32 [%0], %1;" ::"l"(0ull), "r"(0) : "memory");
 }
 
+// The same number, computed here and not again at every use.
+FN uint qn_opaque(uint v)
+{
+    asm volatile("mov.u32 %0, %0;" : "+r"(v));
+    return v;
+}
+
 // ---- barriers ----
 
 FN void qn_bar_init(uint bar, uint n_arrivals)

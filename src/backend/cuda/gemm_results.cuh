@@ -11,6 +11,10 @@ FN ulong qn_gemm_tiled(int n, int padded_k, int r, int k)
     return line * QN_GEMM_SLAB + (ulong)(piece * 8 + k % 8);
 }
 
+FN void qn_gemm_put(float *c, float4 v)
+{
+    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
+}
 FN uint qn_gemm_pack(int type, float low, float high)
 {
     return type == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
@@ -68,6 +72,31 @@ FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
             __stcg((float4 *)(y + (ulong)(row0 + i) * (ulong)n_columns), *(const float4 *)(room + i * QN_GEMM_LINE + lane * 4));
 }
 
+// silu of eight numbers in step: qn_silu one by one waits for each division. The quotient is the one that IEEE's rounding gives while
+// nothing comes near the ends of the range; else it is computed as qn_silu does.
+FN void qn_gemm_silu8(float v[8])
+{
+    float x[8], d[8], r[8];
+    bool ordinary = true;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        x[i] = v[i];
+        d[i] = 1.0f + EXP(-x[i]);
+        ordinary = ordinary && d[i] < 0x1p60f && fabsf(x[i]) > 0x1p-60f && fabsf(x[i]) < 0x1p60f;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r[i]) : "f"(d[i]));
+        r[i] = fmaf(r[i], fmaf(-d[i], r[i], 1.0f), r[i]);
+        float q = x[i] * r[i];
+        v[i] = fmaf(r[i], fmaf(-d[i], q, x[i]), q);
+    }
+    if (ordinary) return;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        v[i] = qn_silu(x[i]);
+}
+
 // silu(gate) · up: rows 0 … 63 of w in the room are gate's, 64 … 127 up's. Eight neighbours a thread.
 FN void qn_gemm_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
                       const float *room, int rank, int row0, int n)
@@ -79,14 +108,19 @@ FN void qn_gemm_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
         const float *gate = room + i * QN_GEMM_LINE + (threadIdx.x & 7) * 8, *up = gate + 64;
         int row = row0 + i;
         if (row >= p->n_rows) return;
-        float v[8];
+        float v[8], u[8];
+        qn_gemm_put(v, *(const float4 *)gate);
+        qn_gemm_put(v + 4, *(const float4 *)(gate + 4));
+        qn_gemm_put(u, *(const float4 *)up);
+        qn_gemm_put(u + 4, *(const float4 *)(up + 4));
+        qn_gemm_silu8(v);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            v[j] = qn_silu(gate[j]) * up[j];
+            v[j] *= u[j];
         if (a.tiled) {
-            uint4 u = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
+            uint4 packed = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
                                  qn_gemm_pack(a.type, v[6], v[7]));
-            *(uint4 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, n_n, row, k)) = u;
+            *(uint4 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, n_n, row, k)) = packed;
             continue;
         }
 #pragma unroll

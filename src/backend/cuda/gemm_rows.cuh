@@ -5,32 +5,47 @@
 #define QN_BACKEND_CUDA_GEMM_ROWS_CUH
 #include "backend/cuda/gemm.cuh"
 
-// Number k of a row, or of its norm as rms_norm has it.
-FN float qn_gemm_number(const qn_cuda_gemm_rows_args &a, const float *x, const void *norm, int k, float inverse)
+// Eight of the norm's weights, from k on.
+FN void qn_gemm_weights(float v[8], const void *norm, int type, int k)
 {
-    if (k >= a.n_k) return 0.0f;
-    float v = __ldcg(x + k);
-    return a.norm ? qn_load(norm, a.norm_type, (ulong)k) * (v * inverse) : v;
+    const char *at = (const char *)norm + (ulong)k * (type ? 2 : 4);
+    if ((ulong)at % 16) {
+        for (int i = 0; i < 8; i++)
+            v[i] = qn_load(norm, type, (ulong)(k + i));
+        return;
+    }
+    float4 low, high;
+    if (!type)
+        low = ((const float4 *)at)[0], high = ((const float4 *)at)[1];
+    else if (type == 1)
+        qn_f16x8(*(const uint4 *)at, &low, &high);
+    else
+        qn_bf16x8(*(const uint4 *)at, &low, &high);
+    qn_gemm_put(v, low);
+    qn_gemm_put(v + 4, high);
 }
 
-// Eight numbers from k on.
+// Eight numbers of a row, or of its norm as rms_norm has it, from k on.
 FN void qn_gemm_eight(float v[8], const qn_cuda_gemm_rows_args &a, const float *x, const void *norm, int k, float inverse)
 {
     if (a.n_k % 4 || k + 8 > a.n_k) {
-        for (int i = 0; i < 8; i++)
-            v[i] = qn_gemm_number(a, x, norm, k + i, inverse);
+        for (int i = 0; i < 8; i++) {
+            v[i] = k + i < a.n_k ? __ldcg(x + k + i) : 0.0f;
+            if (a.norm && k + i < a.n_k) v[i] = qn_load(norm, a.norm_type, (ulong)(k + i)) * (v[i] * inverse);
+        }
         return;
     }
-    float4 low = __ldcg((const float4 *)(x + k)), high = __ldcg((const float4 *)(x + k + 4));
-    qn_gemm_put(v, low);
-    qn_gemm_put(v + 4, high);
+    float w[8];
+    qn_gemm_put(v, __ldcg((const float4 *)(x + k)));
+    qn_gemm_put(v + 4, __ldcg((const float4 *)(x + k + 4)));
     if (!a.norm) return;
+    qn_gemm_weights(w, norm, a.norm_type, k);
 #pragma unroll
     for (int i = 0; i < 8; i++)
-        v[i] = qn_load(norm, a.norm_type, (ulong)(k + i)) * (v[i] * inverse);
+        v[i] = w[i] * (v[i] * inverse);
 }
 
-// A warp a row, and a piece of K: group at.x of the pieces of 8 · 256 numbers where there is no norm.
+// A warp has a row, and of it every n-th 256 numbers.
 FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_step_counts *counts, const qn_cuda_gemm_rows_args &a,
                          int3 at, int n_pieces)
 {
@@ -43,12 +58,12 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
         inverse = qn_inverse(SG_SUM(qn_squares(from, a.n_k, lane)), a.n_k, a.eps);
     else if (a.norm)
         inverse = qn_row_inverse(from, a.n_k, a.eps);
+#pragma unroll 2
     for (int k = (at.x * 32 + lane) * 8; k < a.padded_k; k += n_pieces * 256) {
         float v[8];
-        uint4 u;
         qn_gemm_eight(v, a, from, norm, k, inverse);
-        u = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
-                       qn_gemm_pack(a.type, v[6], v[7]));
+        uint4 u = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
+                             qn_gemm_pack(a.type, v[6], v[7]));
         *(uint4 *)(to + qn_gemm_tiled(a.tile_rows, a.padded_k, row, k) * 2) = u;
     }
 }
@@ -60,10 +75,18 @@ FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_colu
 {
     const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
     ulong part = (ulong)p->n_rows * (ulong)n_columns;
-    float4 sum = __ldcg((const float4 *)at);
-    for (int i = 1; i < p->n_parts; i++) {
-        float4 v = __ldcg((const float4 *)(at + (ulong)i * part));
-        sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int i = 0; i < p->n_parts; i += 8) {
+        float4 v[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            if (i + j < p->n_parts) v[j] = __ldcg((const float4 *)(at + (ulong)(i + j) * part));
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            if (i + j == 0)
+                sum = v[0];
+            else if (i + j < p->n_parts)
+                sum = make_float4(sum.x + v[j].x, sum.y + v[j].y, sum.z + v[j].z, sum.w + v[j].w);
     }
     return sum;
 }
