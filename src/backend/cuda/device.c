@@ -11,7 +11,7 @@
 #include "backend/cuda/modules.h"
 #include "backend/selftest.h"
 
-enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90 };
+enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90, GEMM_CAPABILITY = 90, PREFILL_ROWS = 2048 };
 
 static int available(void)
 {
@@ -274,6 +274,7 @@ static void info(qn_device *d, qn_device_info *out)
 {
     size_t total = 0;
     *out = (qn_device_info){.n_threads = 1};
+    if (d->capability == GEMM_CAPABILITY) out->prefill_rows = PREFILL_ROWS;
     d->cu->cuDeviceTotalMem_v2(&total, d->device);
     out->memory_bytes = total;
     snprintf(out->text, sizeof out->text, "%.40s, sm_%d", d->name, d->capability);

@@ -135,7 +135,7 @@ static void gather(const rewriting *r, bundle *b)
     }
 }
 
-// Gate and up with what joins them, where nothing else wants them.
+// Gate and up with what joins them (in place or not), where nothing else wants them.
 static void find_swiglu(const rewriting *r, bundle *b)
 {
     const qn_gpu_list *l = r->in;
@@ -147,7 +147,10 @@ static void find_swiglu(const rewriting *r, bundle *b)
     if (a->n_matrices != 2 || a->n_n[0] != a->n_n[1] || a->bias[0] >= 0 || a->bias[1] >= 0 ||
         a->accumulate || a->over_outputs || t->buffers[1].from != gate->buffers[0].from ||
         t->buffers[2].from != up->buffers[0].from ||
-        read_later(l, b->end + 1, &gate->buffers[0]) || read_later(l, b->end + 1, &up->buffers[0]))
+        (t->buffers[0].from != gate->buffers[0].from &&
+         read_later(l, b->end + 1, &gate->buffers[0])) ||
+        (t->buffers[0].from != up->buffers[0].from &&
+         read_later(l, b->end + 1, &up->buffers[0])))
         return;
     b->swiglu = b->end;
     b->tiled = next && x_of(&l->tasks[b->end + 1])->from == t->buffers[0].from &&
@@ -166,6 +169,10 @@ static int find(const rewriting *r, int i, bundle *b)
     if (!a) return 0;
     b->n_rows = rows_of(r->plan, a->over_outputs);
     if (b->n_rows <= FEW_ROWS) return 0;
+    b->a.padded_k = a->padded_k;
+    b->a.type = a->type;
+    b->a.accumulate = a->accumulate;
+    b->a.over_outputs = a->over_outputs;
     gather(r, b);
     if (is_norm) {
         qn_gpu_rms_norm_args n;
@@ -177,10 +184,6 @@ static int find(const rewriting *r, int i, bundle *b)
     }
     find_swiglu(r, b);
     b->form = form_of(b->n_rows);
-    b->a.padded_k = a->padded_k;
-    b->a.type = a->type;
-    b->a.accumulate = a->accumulate;
-    b->a.over_outputs = a->over_outputs;
     b->a.gated = b->swiglu >= 0;
     b->a.tiled = b->tiled;
     b->a.tile_rows = forms[b->form].rows;
