@@ -1,5 +1,5 @@
 // Products of many rows on sm_90a: bits against a plain kernel of mma.sync in products.h's order, and rates of the 7B's shapes beside
-// cuBLAS, where its library is found. QN_WGMMA of gemm.cuh takes part as it is.
+// cuBLAS, where its library is found. TILE=192 (or another form) in the environment: that form for all.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_gemm bench/cuda_gemm.cu -ldl
 //   ./cuda_gemm [rows …]        LD_LIBRARY_PATH names the folder of libcublas.so
 #define QN_CUDA 1
@@ -27,6 +27,8 @@ FN int qn_first_seen(int, int)
 }
 #include "backend/cuda/gemm_kernels.cuh"
 #include "backend/cuda/product.cuh"
+
+QN_GEMM_KERNELS(192, 2) // a form that the backend does not use
 
 #define CHECK(call)                                                                                                                \
     do {                                                                                                                           \

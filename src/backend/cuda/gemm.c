@@ -6,15 +6,23 @@
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
-enum { FEW_ROWS = 8, THREADS = 384, ALIGNMENT = 1024, PIECE = 1024, FEW_PIECES = 512, FOLD_COLUMNS = 1024, SIMDS = 8 };
+enum {
+    FEW_ROWS = 8,
+    THREADS = 384,
+    ALIGNMENT = 1024,
+    PIECE = 1024,
+    FEW_PIECES = 512,
+    FOLD_COLUMNS = 1024,
+    SIMDS = 8
+};
 
 // ---- kernels ----
 
 // The forms: rows of x of a tile, groups a cluster.
 static const struct {
     int rows, cluster;
-} forms[] = {{16, 1}, {32, 1}, {64, 1}, {128, 2}, {192, 2}, {256, 2}};
-enum { N_FORMS = sizeof forms / sizeof *forms, LARGEST = N_FORMS - 1, MIDDLE = 3 };
+} forms[] = {{16, 1}, {32, 1}, {64, 1}, {128, 2}, {256, 2}};
+enum { LARGEST = sizeof forms / sizeof *forms - 1 };
 
 static qn_gpu_kernel own(int kernel)
 {
@@ -39,9 +47,10 @@ int qn_cuda_gemm_shared(int kernel)
 
 static int form_of(int n_rows)
 {
-    for (int i = 0; i <= MIDDLE; i++)
-        if (n_rows <= forms[i].rows) return i;
-    return LARGEST;
+    int i = 0;
+    while (i < LARGEST && n_rows > forms[i].rows)
+        i++;
+    return i;
 }
 
 // ---- what is rewritten together ----
@@ -149,8 +158,7 @@ static void find_swiglu(const rewriting *r, bundle *b)
         t->buffers[2].from != up->buffers[0].from ||
         (t->buffers[0].from != gate->buffers[0].from &&
          read_later(l, b->end + 1, &gate->buffers[0])) ||
-        (t->buffers[0].from != up->buffers[0].from &&
-         read_later(l, b->end + 1, &up->buffers[0])))
+        (t->buffers[0].from != up->buffers[0].from && read_later(l, b->end + 1, &up->buffers[0])))
         return;
     b->swiglu = b->end;
     b->tiled = next && x_of(&l->tasks[b->end + 1])->from == t->buffers[0].from &&
@@ -262,8 +270,8 @@ static void measure(const rewriting *r, const bundle *b, int tiled)
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
-    grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES +
-                                     n_groups * (size_t)b->a.tile_rows * 128 * sizeof(float));
+    grow(&r->room->handed_bytes,
+         QN_CUDA_GEMM_FLAG_BYTES + n_groups * (size_t)b->a.tile_rows * 128 * sizeof(float));
     grow(&r->room->partial_bytes, n_parts * (size_t)split_rows(b) * n_columns * sizeof(float));
     if (!tiled) grow(&r->room->x_bytes, tile_bytes(b->n_rows, b->a.tile_rows, b->a.padded_k));
     if (b->tiled)
@@ -349,8 +357,7 @@ static void write_fold(const rewriting *r, const bundle *b)
     uint32_t n_columns = (uint32_t)strips(b) * QN_CUDA_STEP;
     uint32_t n_groups[3] = {qn_gpu_groups(n_columns, FOLD_COLUMNS), (uint32_t)split_rows(b), 1};
     if (!n_groups[1]) return;
-    qn_gpu_task *t =
-        qn_gpu_task_add(r->out, own(QN_CUDA_gemm_fold), n_groups, &b->a, sizeof b->a);
+    qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_fold), n_groups, &b->a, sizeof b->a);
     results_access(r, b, t);
     copy_buffers(r, b, t, BIAS_AT);
     qn_gpu_task_counts(t, r->plan);

@@ -34,7 +34,7 @@ template <typename T> FN T qn_gemm_pick(const T list[QN_CUDA_MAX_PARTS], int i)
 template <int NX, int CLUSTER> struct qn_gemm_form {
     static const int strip_bytes = QN_GEMM_SLAB * 32, w_bytes = 8 * strip_bytes, x_bytes = NX * QN_GEMM_SLAB * 2;
     static const int n_kept = NX == 256 ? 64 : NX / 2; // sums of a thread in registers
-    static const int room_rows = NX == 256 ? 128 : NX == 192 ? 64 : NX >= 32 ? 32 : 16, room_bytes = room_rows * QN_GEMM_LINE * 4;
+    static const int room_rows = NX == 256 ? 128 : NX >= 32 ? 32 : 16, room_bytes = room_rows * QN_GEMM_LINE * 4;
     static const int stage_bytes = w_bytes + x_bytes, stages = (225 * 1024 - room_bytes) / stage_bytes;
     static const int n_stages = stages > 12 ? 12 : stages;
     static const int room_at = n_stages * stage_bytes, bars_at = room_at + room_bytes;

@@ -6,7 +6,8 @@
 
 // Device memory that a program's products share, zeroed once.
 typedef struct {
-    void *at; // qn_cuda_gemm_room_bytes, in this order: sums handed over; sums of parts; tiles of x; tiles of gate · up
+    void *
+        at; // qn_cuda_gemm_room_bytes, in this order: sums handed over; sums of parts; tiles of x; tiles of gate · up
     size_t handed_bytes, partial_bytes, x_bytes, gated_bytes;
 } qn_cuda_gemm_room;
 

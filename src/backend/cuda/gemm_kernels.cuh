@@ -25,12 +25,11 @@ QN_GEMM_KERNELS(16, 1)
 QN_GEMM_KERNELS(32, 1)
 QN_GEMM_KERNELS(64, 1)
 QN_GEMM_KERNELS(128, 2)
-QN_GEMM_KERNELS(192, 2)
 QN_GEMM_KERNELS(256, 2)
 QN_GEMM_ON(
     static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
                       qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
-                      qn_gemm_form<192, 2>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED,
+                      qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED,
                   "args.h");)
 
 // Grid: pieces of K, rows by 8.

@@ -10,8 +10,8 @@
 #include "backend/cuda/wide.h"
 
 enum {
-    GEMM_CAPABILITY = 90, // of the matrix units that gemm.cuh is for
-    RESIDENT_ROWS = 8,    // the rows that the resident kernel's products take
+    GEMM_CAPABILITY = 90,   // of the matrix units that gemm.cuh is for
+    RESIDENT_ROWS = 8,      // the rows that the resident kernel's products take
     MAX_ROWS = 65535,       // a grid's y
     RESERVED_SHARED = 1024, // of a group's shared memory
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
@@ -61,8 +61,8 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
     unsigned threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
     return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
-                                 t->n_groups[1], t->n_groups[2], threads, 1, 1, shared,
-                                 d->stream, parameters, NULL);
+                                 t->n_groups[1], t->n_groups[2], threads, 1, 1, shared, d->stream,
+                                 parameters, NULL);
 }
 
 static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *list, quern_error *e)
