@@ -1,5 +1,5 @@
 // clang-format off
-// wgmma m64nNk16, A from registers, B by its descriptor, float32 sums: written by hand nowhere, the lists of registers are long.
+// wgmma m64nNk16, A from registers, B by its descriptor, float32 sums: for each size and type the list of its registers.
 #ifndef QN_BACKEND_CUDA_GEMM_WGMMA_CUH
 #define QN_BACKEND_CUDA_GEMM_WGMMA_CUH
 
