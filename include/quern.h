@@ -97,7 +97,7 @@ int quern_runtime_measure_limits(quern_runtime *rt, quern_limits *out);
 typedef struct quern_model quern_model;
 
 typedef struct quern_model_options {
-    int prefill_chunk; /* most prompt rows a step; 0: 256 */
+    int prefill_chunk; /* most prompt rows a step; 0: what the device is best with, or 256 */
     int n_kv_blocks;   /* blocks of 16 tokens in the pool; 0: from memory and max_batch */
     int n_context;     /* most tokens of a sequence; 0: the model's own, as far as the pool goes */
     int max_batch;     /* most sequences running at once; 0: 32 */

@@ -20,7 +20,7 @@ void qn_engine_options_rows(qn_engine_options *o, qn_option *rows)
         {"--memory", QN_OPTION_BYTES, &o->runtime.memory_bytes, "BYTES",
          "budget for weights, cache and scratch, e.g. 12G (default: what there is)", 0, 0},
         {"--prefill-chunk", QN_OPTION_INT, &o->model.prefill_chunk, "N",
-         "most prompt tokens a step (default: 256)", 1, 65536},
+         "most prompt tokens a step (default: 256, or what the device is best with)", 1, 65536},
         {"--kv-blocks", QN_OPTION_INT, &o->model.n_kv_blocks, "N",
          "blocks of 16 tokens in the KV cache (default: from memory)", 1, 1 << 24},
         {"--context", QN_OPTION_INT, &o->model.n_context, "N",

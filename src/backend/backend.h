@@ -22,6 +22,7 @@ typedef struct {
     char text[64]; // "AMD EPYC, 2 threads, avx512"
     int n_threads;
     uint64_t memory_bytes; // what the device has in all
+    int prefill_rows;      // prompt rows of a step that it takes to be busy; 0: no wish
 } qn_device_info;
 
 // State of a launch.

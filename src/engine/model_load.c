@@ -67,6 +67,15 @@ static int load_text(quern_model *m, quern_error *e)
     return rc == QUERN_E_NOT_FOUND ? QUERN_OK : rc;
 }
 
+// The caller's options, or none; where they leave the chunk open, the device's wish.
+static quern_model_options complete(const quern_runtime *rt, const quern_model_options *options)
+{
+    quern_model_options o = options ? *options : (quern_model_options){0};
+    if (!o.prefill_chunk) o.prefill_chunk = rt->info.prefill_rows;
+    if (!o.prefill_chunk) o.prefill_chunk = QN_DEFAULT_CHUNK;
+    return o;
+}
+
 static int model_new(quern_runtime *rt, const char *name, const char *path,
                      const quern_model_options *o, quern_model **out, quern_error *e)
 {
@@ -75,7 +84,7 @@ static int model_new(quern_runtime *rt, const char *name, const char *path,
     m->runtime = rt;
     m->name = strdup(name);
     m->path = strdup(path);
-    m->prefill_chunk = o->prefill_chunk ? o->prefill_chunk : QN_DEFAULT_CHUNK;
+    m->prefill_chunk = o->prefill_chunk;
     m->max_batch = o->max_batch ? o->max_batch : QN_DEFAULT_BATCH;
     m->max_queue = o->max_queue ? o->max_queue : QN_DEFAULT_QUEUE;
     if (!m->name || !m->path) {
@@ -111,8 +120,8 @@ static int run_load(load *l, quern_model **out)
 int quern_model_load(quern_runtime *rt, const char *name, const char *path,
                      const quern_model_options *options, quern_model **out, quern_error *e)
 {
-    const quern_model_options defaults = {0};
-    load l = {.from = {.options = options ? options : &defaults}, .error = e};
+    const quern_model_options completed = complete(rt, options);
+    load l = {.from = {.options = &completed}, .error = e};
     qn_model_facts facts;
     int rc = qn_sizes_check(l.from.options, e);
     if (!rc) rc = qn_model_read_facts(path, &facts, e); // the plainest faults first
@@ -129,8 +138,8 @@ int quern_model_load(quern_runtime *rt, const char *name, const char *path,
 int quern_model_load_shape(quern_runtime *rt, const char *shape, const char *dtype,
                            const quern_model_options *options, quern_model **out, quern_error *e)
 {
-    const quern_model_options defaults = {0};
-    load l = {.from = {shape, qn_dtype_by_name(dtype), options ? options : &defaults}, .error = e};
+    const quern_model_options completed = complete(rt, options);
+    load l = {.from = {shape, qn_dtype_by_name(dtype), &completed}, .error = e};
     if (l.from.dtype == QN_DTYPE_COUNT)
         return qn_error_set(e, QUERN_E_ARGUMENT, "dtype: \"%s\" is unknown", dtype);
     int rc = qn_sizes_check(l.from.options, e);

@@ -20,13 +20,17 @@ enum {
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
     QN_CUDA_PROGRESS_WORDS = 32,  // between the counters of two epochs: a line each
     QN_CUDA_UNIT_FLOATS = 128,    // sums of a unit: 16 rows of w by 8 of x
+    QN_CUDA_GEMM_SHARED = 232448, // of gemm_…: all that a group of sm_90 may have
+    QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off
 #define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128)
+#define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
 #define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(embed_packed) X(read_all) X(resident) \
-    QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend)
+    QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) QN_CUDA_GEMM(X, 64) \
+    QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) X(gemm_rows) X(gemm_fold)
 // clang-format on
 typedef enum {
 #define QN_CUDA_VALUE(name) QN_CUDA_##name,
@@ -55,6 +59,30 @@ typedef struct {
     int tile_rows;                  // product_tiles: rows of x of a group, 32, 64 or 128
     int n_split; // product_tiles: 1, or the parts, each by groups of its own; product_fold adds them
 } qn_cuda_product_args;
+
+// gemm_…: products of many rows on sm_90a (gemm.cuh). Buffers: y[3], x as tiles (gemm_rows.cuh), w[3], bias[3], counts, partials,
+// handed sums. gemm_fold: y[3], bias[3], counts, partials.
+typedef struct {
+    int padded_k;
+    int n_matrices;              // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
+    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
+    int type;                    // of the weights: 1 F16, 2 BF16
+    int accumulate, over_outputs;
+    int gated;      // two matrices, gate and up: y[0] = silu(gate) · up
+    int tiled;      // y[0] becomes tiles of the next product's x; gated only
+    int tile_rows;  // rows of x of a tile
+    int n_clusters; // of the grid
+    int cluster;    // groups a cluster
+} qn_cuda_gemm_args;
+
+// gemm_rows: buffers: tiles, x, norm weights, counts.
+typedef struct {
+    int n_k, padded_k, type, tile_rows, over_outputs;
+    int norm; // 1: x's RMSNorm
+    int norm_type;
+    float eps;
+} qn_cuda_gemm_rows_args;
 
 typedef struct {
     int n_n, n_k, padded_k;

@@ -7,10 +7,11 @@
 
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/flash.h"
+#include "backend/cuda/gemm.h"
 #include "backend/cuda/modules.h"
 #include "backend/selftest.h"
 
-enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90 };
+enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90, GEMM_CAPABILITY = 90, PREFILL_ROWS = 2048 };
 
 static int available(void)
 {
@@ -153,7 +154,7 @@ static int load_kernels(qn_device *d, quern_error *e)
         if (i != QN_CUDA_resident) rc = get_function(d, d->modules[0], own[i], &d->own[i], e);
     for (int i = 0; i < QN_CUDA_N_KERNELS && !rc; i++) {
         int shared = qn_cuda_device_shared(QN_GPU_N_KERNELS + i);
-        if (shared)
+        if (shared && shared <= d->shared_bytes) // else nothing launches it
             rc = qn_cuda_driver_check(
                 d->cu->cuFuncSetAttribute(d->own[i],
                                           CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared),
@@ -174,7 +175,8 @@ int qn_cuda_device_shared(int kernel)
 {
     if (kernel == QN_GPU_N_KERNELS + QN_CUDA_product) return QN_CUDA_PRODUCT_SHARED;
     if (kernel == QN_GPU_N_KERNELS + QN_CUDA_product_tiles) return QN_CUDA_TILES_SHARED;
-    return qn_cuda_flash_shared(kernel);
+    int gemm = qn_cuda_gemm_shared(kernel);
+    return gemm ? gemm : qn_cuda_flash_shared(kernel);
 }
 
 CUfunction qn_cuda_device_kernel(const qn_device *d, int kernel)
@@ -272,6 +274,7 @@ static void info(qn_device *d, qn_device_info *out)
 {
     size_t total = 0;
     *out = (qn_device_info){.n_threads = 1};
+    if (d->capability == GEMM_CAPABILITY) out->prefill_rows = PREFILL_ROWS;
     d->cu->cuDeviceTotalMem_v2(&total, d->device);
     out->memory_bytes = total;
     snprintf(out->text, sizeof out->text, "%.40s, sm_%d", d->name, d->capability);

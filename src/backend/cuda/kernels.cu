@@ -5,6 +5,7 @@
 
 #include "backend/cuda/args.h"
 #include "backend/cuda/embed_packed.cuh"
+#include "backend/cuda/gemm_kernels.cuh"
 #include "backend/cuda/product.cuh"
 #include "backend/cuda/product_tiles.cuh"
 

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "backend/cuda/flash.h"
+#include "backend/cuda/gemm.h"
 #include "backend/cuda/resident.h"
 #include "backend/cuda/wide.h"
 
 enum {
-    GROUP_THREADS = 256,
-    MAX_ROWS = 65535, // a grid's y
+    GEMM_CAPABILITY = 90, // of the matrix units that gemm.cuh is for
+    MAX_ROWS = 65535,     // a grid's y
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
 };
 
@@ -56,9 +57,10 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     memcpy(args, t->args, t->args_bytes);
     parameters[t->n_buffers] = args;
     unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
+    unsigned threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
     return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
-                                 t->n_groups[1], t->n_groups[2], GROUP_THREADS, 1, 1, shared,
-                                 d->stream, parameters, NULL);
+                                 t->n_groups[1], t->n_groups[2], threads, 1, 1, shared, d->stream,
+                                 parameters, NULL);
 }
 
 static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *list, quern_error *e)
@@ -96,6 +98,26 @@ static int fuse_rows(const qn_device *d, const qn_plan *plan, const qn_program *
     return own ? QN_CUDA_RESIDENT_ROWS : 1;
 }
 
+// Products of many rows, by the units that the card has.
+static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_list *in,
+                 qn_gpu_list *out, quern_error *e)
+{
+    qn_cuda_gemm_room room;
+    int rc = 0;
+    if (d->capability != GEMM_CAPABILITY) {
+        size_t n_bytes = qn_cuda_wide_bytes(d, plan, in);
+        if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+        if (!rc) qn_cuda_wide_rewrite(d, plan, in, p->partials, out);
+        return rc;
+    }
+    qn_cuda_gemm_measure(d, plan, in, &room);
+    size_t n_bytes = qn_cuda_gemm_room_bytes(&room);
+    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+    room.at = p->partials;
+    if (!rc) qn_cuda_gemm_rewrite(d, plan, in, &room, out);
+    return rc;
+}
+
 // The plan as tasks in CUDA's forms.
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
@@ -109,9 +131,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
     if (!rc) qn_cuda_flash_rewrite(plan, &dialect, &own);
     if (!rc && !own.failed) qn_cuda_products_rewrite(d, p, plan, &own);
-    size_t n_bytes = rc || own.failed ? 0 : qn_cuda_wide_bytes(d, plan, &own);
-    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
-    if (!rc && !own.failed) qn_cuda_wide_rewrite(d, plan, &own, p->partials, out);
+    if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
     qn_gpu_list_free(&own);

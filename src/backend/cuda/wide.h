@@ -1,4 +1,4 @@
-// Products of many rows (product_tiles.cuh): takes over the product tasks of plans with more rows than the few that product.cuh is for.
+// Products of many rows on cards that gemm.h is not for (product_tiles.cuh): takes over the product tasks of plans with more rows than the few that product.cuh is for.
 #ifndef QN_BACKEND_CUDA_WIDE_H
 #define QN_BACKEND_CUDA_WIDE_H
 #include "backend/cuda/device.h"

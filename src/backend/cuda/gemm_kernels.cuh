@@ -1,0 +1,50 @@
+// The entries of the products of many rows: gemm_<type>_<rows of x of a tile>, gemm_rows, gemm_fold. Empty but on sm_90a.
+#ifndef QN_BACKEND_CUDA_GEMM_KERNELS_CUH
+#define QN_BACKEND_CUDA_GEMM_KERNELS_CUH
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#include "backend/cuda/gemm_rows.cuh"
+#define QN_GEMM_ON(...) __VA_ARGS__
+#define QN_GEMM_CLUSTER(n) __cluster_dims__(n, 1, 1)
+#else
+#define QN_GEMM_ON(...)
+#define QN_GEMM_CLUSTER(n)
+#endif
+
+#define QN_GEMM_KERNEL(name, type, rows, cluster)                                                                                  \
+    extern "C" __global__ void QN_GEMM_CLUSTER(cluster) __launch_bounds__(384, 1)                                                  \
+        name(float *y0, float *y1, float *y2, const char *x, const char *w0, const char *w1, const char *w2, const void *b0,       \
+             const void *b1, const void *b2, const qn_step_counts *counts, float *partials, char *handed,                          \
+             const __grid_constant__ qn_cuda_gemm_args a)                                                                          \
+    {                                                                                                                              \
+        QN_GEMM_ON(extern __shared__ __align__(16) char shared[];                                                                  \
+                   qn_gemm_buffers b = {{y0, y1, y2}, x, {w0, w1, w2}, {b0, b1, b2}, counts, partials, handed};                    \
+                   qn_gemm_run<type, rows, cluster>(&b, a, shared);)                                                               \
+    }
+#define QN_GEMM_KERNELS(n, cluster) QN_GEMM_KERNEL(gemm_f16_##n, 1, n, cluster) QN_GEMM_KERNEL(gemm_bf16_##n, 2, n, cluster)
+QN_GEMM_KERNELS(16, 1)
+QN_GEMM_KERNELS(32, 1)
+QN_GEMM_KERNELS(64, 1)
+QN_GEMM_KERNELS(128, 2)
+QN_GEMM_KERNELS(256, 2)
+QN_GEMM_ON(
+    static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
+                      qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
+                      qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED,
+                  "args.h");)
+
+// Grid: pieces of K, rows by 8.
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    gemm_rows(char *to, const float *x, const void *norm, const qn_step_counts *counts, const qn_cuda_gemm_rows_args a)
+{
+    QN_GEMM_ON(qn_gemm_rows_run(to, x, norm, counts, a, make_int3(blockIdx.x, blockIdx.y, 0), gridDim.x);)
+}
+
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    gemm_fold(float *y0, float *y1, float *y2, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts,
+              const float *partials, const qn_cuda_gemm_args a)
+{
+    QN_GEMM_ON(qn_gemm_buffers b = {{y0, y1, y2}, NULL, {}, {b0, b1, b2}, counts, (float *)partials, NULL};
+               qn_gemm_fold_run(&b, a, make_int3(blockIdx.x, blockIdx.y, 0));)
+}
+
+#endif

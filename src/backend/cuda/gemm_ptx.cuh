@@ -1,0 +1,152 @@
+// Hopper's instructions that the products of many rows are made of, one function each: barriers in shared memory, bulk copies,
+// matrix units fed from registers and shared memory. Addresses of shared memory are the 32-bit numbers of qn_shared_address.
+#ifndef QN_BACKEND_CUDA_GEMM_PTX_CUH
+#define QN_BACKEND_CUDA_GEMM_PTX_CUH
+#include "backend/cuda/gemm_wgmma.cuh"
+
+#define QN_WAIT_CYCLES (1ll << 34) // some seconds: past it a wait traps, and the device counts as dead
+
+// Ends the launch with an error: a write where nothing is. (Beside a trap ptxas leaves setmaxnreg's registers unused.)
+FN void qn_give_up(void)
+{
+    asm volatile("st.global.u32 [%0], %1;" ::"l"(0ull), "r"(0) : "memory");
+}
+
+// The same number, computed here and not again at every use.
+FN uint qn_opaque(uint v)
+{
+    asm volatile("mov.u32 %0, %0;" : "+r"(v));
+    return v;
+}
+
+// ---- barriers ----
+
+FN void qn_bar_init(uint bar, uint n_arrivals)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(n_arrivals) : "memory");
+}
+// Barriers made by this thread are seen by the cluster and by the copies.
+FN void qn_bar_made(void)
+{
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+FN void qn_bar_expect(uint bar, uint n_bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(n_bytes) : "memory");
+}
+FN void qn_bar_arrive(uint bar)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+// At the same barrier of a group of the cluster.
+FN void qn_bar_arrive_at(uint bar, int rank)
+{
+    asm volatile("{.reg .b32 at; mapa.shared::cluster.u32 at, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [at];}" ::"r"(bar),
+                 "r"(rank)
+                 : "memory");
+}
+FN bool qn_bar_try(uint bar, uint parity)
+{
+    uint over;
+    asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                 : "=r"(over)
+                 : "r"(bar), "r"(parity)
+                 : "memory");
+    return over != 0;
+}
+FN void qn_bar_wait(uint bar, uint parity)
+{
+    if (qn_bar_try(bar, parity)) return;
+    for (long long from = clock64(); !qn_bar_try(bar, parity);)
+        if (clock64() - from > QN_WAIT_CYCLES) qn_give_up();
+}
+// All threads of the cluster meet.
+FN void qn_cluster_meet(void)
+{
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+// The threads of one of the two warpgroups that multiply meet; and both.
+FN void qn_warpgroup_meet(void)
+{
+    if (threadIdx.x < 128)
+        asm volatile("bar.sync 3, 128;" ::: "memory");
+    else
+        asm volatile("bar.sync 4, 128;" ::: "memory");
+}
+FN void qn_warpgroups_meet(void)
+{
+    asm volatile("bar.sync 2, 256;" ::: "memory");
+}
+
+// ---- copies ----
+
+// n_bytes (a multiple of 16) to shared memory; the barrier hears of them.
+FN void qn_copy_in(uint to, const void *from, uint n_bytes, uint bar)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
+                 "r"(n_bytes), "r"(bar)
+                 : "memory");
+}
+// The same to the same place of every group of the cluster that `mask` names.
+FN void qn_copy_in_all(uint to, const void *from, uint n_bytes, uint bar, ushort mask)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(
+                     to),
+                 "l"(from), "r"(n_bytes), "r"(bar), "h"(mask)
+                 : "memory");
+}
+
+// ---- matrix units ----
+
+FN void qn_mma_fence(void)
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+FN void qn_mma_commit(void)
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int N> FN void qn_mma_wait(void)
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+// Rows of 64 numbers along K, in atoms of 8 rows with their pieces of 16 bytes swizzled over 128 bytes.
+FN ulong qn_mma_descriptor(uint at)
+{
+    return (ulong)(at >> 4 & 0x3fff) | (ulong)1 << 16 | (ulong)(1024 >> 4) << 32 | (ulong)1 << 62;
+}
+FN uint4 qn_load_shared4(uint at)
+{
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+    return v;
+}
+template <int N> FN void qn_more_registers(void)
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
+template <int N> FN void qn_fewer_registers(void)
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
+
+// ---- flags between groups, in memory ----
+
+FN void qn_flag_set(uint *flag, uint value)
+{
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
+}
+FN uint qn_flag_get(const uint *flag)
+{
+    uint v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(flag) : "memory");
+    return v;
+}
+FN void qn_flag_wait(const uint *flag)
+{
+    for (long long from = clock64(); !qn_flag_get(flag);)
+        if (clock64() - from > QN_WAIT_CYCLES) qn_give_up();
+}
+
+#endif

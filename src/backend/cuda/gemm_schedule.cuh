@@ -1,0 +1,108 @@
+// Who does what of a product of many rows (gemm.cuh). A tile is 8 strips of w (of a gated product 4 of gate and the same 4 of up) a
+// group of the cluster, by n rows of x. The clusters are few and stay: each takes every n-th tile. What would be left for a last
+// round is cut instead, together with the round before it, between the parts of K, into even shares: a share begins with the last
+// parts of one tile and ends with the first of another. The first parts are done first of all and their sums handed over; the last
+// parts are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
+// Fewer tiles than half the clusters: each part is somebody's own, its sums go to memory, and gemm_fold adds them in order.
+#ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
+#define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
+
+#define QN_SLABS_A_PART (QN_CUDA_PART / 64) // by which shares are measured
+
+typedef struct {
+    int n_clusters, n_rows;
+    int n_across, n_tiles; // tiles of x beside each other; all
+    int n_slabs, n_parts;  // of K: 64, and 1,024 numbers
+    int n_rounds;          // of whole tiles
+    int split;             // 1: parts are work of their own
+} qn_gemm_plan;
+
+// Parts begin … end of a tile.
+typedef struct {
+    int tile, begin, end;
+    int taken;  // 1: begins with what the neighbour handed over
+    int handed; // 1: ends by handing over
+} qn_gemm_piece;
+
+// Strips of a tile of the whole cluster; of a gated product, pairs of strips.
+FN int qn_gemm_strips(const qn_cuda_gemm_args &a, int cluster)
+{
+    return (a.gated ? 4 : 8) * cluster;
+}
+FN int qn_gemm_all_strips(const qn_cuda_gemm_args &a)
+{
+    int n = 0;
+    for (int m = 0; m < (a.gated ? 1 : a.n_matrices); m++)
+        n += (a.n_n[m] + 15) / 16;
+    return n;
+}
+
+FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_rows, int tile_rows, int cluster, int n_clusters)
+{
+    int strips = qn_gemm_strips(a, cluster);
+    p->n_clusters = n_clusters;
+    p->n_rows = n_rows;
+    p->n_across = (n_rows + tile_rows - 1) / tile_rows;
+    p->n_tiles = p->n_across * ((qn_gemm_all_strips(a) + strips - 1) / strips);
+    p->n_slabs = a.padded_k / 64;
+    p->n_parts = (p->n_slabs + QN_SLABS_A_PART - 1) / QN_SLABS_A_PART;
+    p->split = p->n_parts > 1 && 2 * p->n_tiles <= n_clusters;
+    p->n_rounds = p->n_tiles / n_clusters;
+    if (p->n_tiles < n_clusters)
+        p->n_rounds = 1;
+    else if (p->n_tiles % n_clusters && p->n_parts > 1)
+        p->n_rounds--;
+    else if (p->n_tiles % n_clusters)
+        p->n_rounds++;
+}
+
+// Where cluster c's share of the cut tiles begins, in parts.
+FN int qn_gemm_share(const qn_gemm_plan *p, int c)
+{
+    int n_cut = p->n_tiles - p->n_rounds * p->n_clusters;
+    if (n_cut <= 0) return 0;
+    long long at = (long long)n_cut * p->n_slabs * c / p->n_clusters;
+    int tile = (int)(at / p->n_slabs), slab = (int)(at % p->n_slabs), part = (slab + QN_SLABS_A_PART / 2) / QN_SLABS_A_PART;
+    return tile * p->n_parts + (part < p->n_parts ? part : p->n_parts);
+}
+
+// Piece i of cluster c; false past its last.
+FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out)
+{
+    out->begin = out->taken = out->handed = 0;
+    out->end = p->n_parts;
+    if (p->split) {
+        int unit = c + i * p->n_clusters;
+        out->begin = unit / p->n_tiles;
+        out->end = out->begin + 1;
+        out->tile = unit % p->n_tiles;
+        return unit < p->n_tiles * p->n_parts;
+    }
+    int from = qn_gemm_share(p, c), to = qn_gemm_share(p, c + 1), base = p->n_rounds * p->n_clusters;
+    int first = from / p->n_parts, last = to / p->n_parts, begin = from % p->n_parts, end = to % p->n_parts;
+    if (end && i-- == 0) {
+        out->tile = base + last;
+        out->begin = first == last ? begin : 0;
+        out->end = end;
+        out->taken = out->begin > 0;
+        out->handed = 1;
+        return true;
+    }
+    int whole = first + (begin > 0), n_whole = last > whole ? last - whole : 0;
+    if (i < n_whole) {
+        out->tile = base + whole + i;
+        return true;
+    }
+    i -= n_whole;
+    if (i < p->n_rounds && c + i * p->n_clusters < p->n_tiles) {
+        out->tile = c + i * p->n_clusters;
+        return true;
+    }
+    i -= p->n_rounds;
+    out->tile = base + first;
+    out->begin = begin;
+    out->taken = 1;
+    return i == 0 && begin && first < last;
+}
+
+#endif

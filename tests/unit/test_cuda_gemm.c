@@ -1,0 +1,226 @@
+// The task list of a plan of many rows on sm_90: which products become one, what is done on the way to them and behind them, and what
+// stays where somebody else wants a result. No card is needed.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "backend/cuda/gemm.h"
+#include "backend/gpu/args.h"
+#include "backend/gpu/lower.h"
+
+enum { ROWS = 300, WIDTH = 1024, INNER = 2048, HEADS = 512, PLACE = 1 << 24 };
+
+// Buffers of a layer: addresses that nobody follows.
+typedef enum { X = 1, H, Q, K, V, GATE, UP, PART, W, NORM, COUNTS } place;
+
+typedef struct {
+    qn_step_counts counts;
+    qn_plan plan;
+    qn_device device;
+    qn_gpu_list in, out;
+    qn_cuda_gemm_room room;
+} state;
+
+static qn_access at(place p, int write)
+{
+    return (qn_access){(const void *)((uintptr_t)p * PLACE), (size_t)ROWS * INNER * 4, write};
+}
+
+static qn_gpu_task *add(state *s, int kernel, const void *args, size_t n_bytes)
+{
+    return qn_gpu_task_add(&s->in, (qn_gpu_kernel)kernel, (uint32_t[]){1, 1, 1}, args, n_bytes);
+}
+
+static void buffer(qn_gpu_task *t, place p, int write)
+{
+    t->buffers[t->n_buffers++] = at(p, write);
+}
+
+static void norm(state *s, place y, place x)
+{
+    qn_gpu_rms_norm_args a = {.width = WIDTH, .n_groups = 1, .eps = 1e-6f};
+    qn_gpu_task *t = add(s, QN_GPU_rms_norm, &a, sizeof a);
+    buffer(t, y, 1);
+    buffer(t, x, 0);
+    buffer(t, NORM, 0);
+    buffer(t, COUNTS, 0);
+}
+
+static void product(state *s, place y, place x, int n, int k, int accumulate)
+{
+    qn_cuda_product_args a = {.n_k = k,
+                              .padded_k = k,
+                              .n_matrices = 1,
+                              .n_n = {n},
+                              .bias = {-1, -1, -1},
+                              .type = QN_DTYPE_F16,
+                              .accumulate = accumulate};
+    qn_gpu_task *t = add(s, QN_GPU_N_KERNELS + QN_CUDA_product, &a, sizeof a);
+    static const place rest[] = {COUNTS, COUNTS};
+    buffer(t, y, accumulate ? 2 : 1);
+    buffer(t, rest[0], 0);
+    buffer(t, rest[1], 0);
+    buffer(t, x, 0);
+    buffer(t, COUNTS, 0);
+    for (int i = 0; i < 7; i++) // weights, biases, counts
+        buffer(t, i == 0 ? W : COUNTS, 0);
+}
+
+static void swiglu(state *s, place y)
+{
+    qn_gpu_swiglu_args a = {INNER};
+    qn_gpu_task *t = add(s, QN_GPU_swiglu, &a, sizeof a);
+    buffer(t, y, 1);
+    buffer(t, GATE, 0);
+    buffer(t, UP, 0);
+    buffer(t, COUNTS, 0);
+}
+
+static void reader(state *s, place p)
+{
+    qn_gpu_rope_args a = {0};
+    qn_gpu_task *t = add(s, QN_GPU_rope, &a, sizeof a);
+    buffer(t, p, 2);
+}
+
+static void begin(state *s)
+{
+    memset(s, 0, sizeof *s);
+    s->plan.max_rows = ROWS;
+    s->plan.batch.limits.max_outputs = ROWS;
+    s->plan.batch.step.counts = &s->counts;
+    s->device.n_processors = 132;
+    s->device.capability = 90;
+}
+
+static void rewrite(state *s)
+{
+    qn_cuda_gemm_measure(&s->device, &s->plan, &s->in, &s->room);
+    s->room.at = (void *)((uintptr_t)100 * PLACE);
+    qn_cuda_gemm_rewrite(&s->device, &s->plan, &s->in, &s->room, &s->out);
+    assert_false(s->out.failed);
+}
+
+static void end(state *s)
+{
+    qn_gpu_list_free(&s->in);
+    qn_gpu_list_free(&s->out);
+}
+
+static int own(int kernel)
+{
+    return QN_GPU_N_KERNELS + kernel;
+}
+
+static void expect(const state *s, const int *kernels, int n)
+{
+    assert_int_equal(s->out.n_tasks, n);
+    for (int i = 0; i < n; i++)
+        assert_int_equal(s->out.tasks[i].kernel, kernels[i]);
+}
+
+static const qn_cuda_gemm_args *args_of(const state *s, int i)
+{
+    return (const qn_cuda_gemm_args *)(const void *)s->out.tasks[i].args;
+}
+
+static void mlp(state *s, place joined)
+{
+    norm(s, H, X);
+    product(s, GATE, H, INNER, WIDTH, 0);
+    product(s, UP, H, INNER, WIDTH, 0);
+    swiglu(s, joined);
+    product(s, X, joined, WIDTH, INNER, 1);
+}
+
+// Norm, gate, up, what joins them and down: x's rows once, two products; in place or not.
+static void test_mlp(void **unused)
+{
+    static const place joins[] = {GATE, PART};
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        state s;
+        begin(&s);
+        mlp(&s, joins[i]);
+        mlp(&s, joins[i]); // the next layer writes the same places
+        rewrite(&s);
+        const int layer[] = {own(QN_CUDA_gemm_rows), own(QN_CUDA_gemm_f16_256),
+                             own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_fold)};
+        int both[8];
+        memcpy(both, layer, sizeof layer);
+        memcpy(both + 4, layer, sizeof layer);
+        expect(&s, both, 8);
+        const qn_cuda_gemm_rows_args *rows =
+            (const qn_cuda_gemm_rows_args *)(const void *)s.out.tasks[0].args;
+        assert_int_equal(rows->norm, 1);
+        assert_ptr_equal(s.out.tasks[0].buffers[1].from, at(X, 0).from);
+        assert_int_equal(args_of(&s, 1)->gated, 1);
+        assert_int_equal(args_of(&s, 1)->tiled, 1);
+        assert_ptr_equal(s.out.tasks[1].buffers[0].from, s.out.tasks[2].buffers[3].from);
+        assert_int_equal(args_of(&s, 2)->accumulate, 1);
+        assert_ptr_equal(s.out.tasks[2].buffers[0].from, at(X, 0).from);
+        const qn_access *last = &s.out.tasks[2].buffers[3];
+        assert_true((const char *)last->from + last->n_bytes <=
+                    (const char *)s.room.at + qn_cuda_gemm_room_bytes(&s.room));
+        end(&s);
+    }
+}
+
+// Products of one x side by side; the norm stays where its result is read again.
+static void test_attention(void **unused)
+{
+    (void)unused;
+    for (int read = 0; read < 2; read++) {
+        state s;
+        begin(&s);
+        norm(&s, H, X);
+        product(&s, Q, H, WIDTH, WIDTH, 0);
+        product(&s, K, H, HEADS, WIDTH, 0);
+        product(&s, V, H, HEADS, WIDTH, 0);
+        if (read) reader(&s, H);
+        rewrite(&s);
+        int first = read; // rms_norm itself
+        assert_int_equal(s.out.n_tasks, 2 + 2 * read);
+        if (read) assert_int_equal(s.out.tasks[0].kernel, QN_GPU_rms_norm);
+        assert_int_equal(s.out.tasks[first].kernel, own(QN_CUDA_gemm_rows));
+        assert_int_equal(args_of(&s, first + 1)->n_matrices, 3);
+        assert_int_equal(args_of(&s, first + 1)->n_n[2], HEADS);
+        assert_ptr_equal(s.out.tasks[first + 1].buffers[2].from, at(V, 0).from);
+        end(&s);
+    }
+}
+
+// Gate's sums are wanted: nothing is joined. Few rows: nothing is rewritten.
+static void test_left(void **unused)
+{
+    state s;
+    (void)unused;
+    begin(&s);
+    mlp(&s, PART);
+    reader(&s, GATE);
+    rewrite(&s);
+    assert_int_equal(args_of(&s, 1)->gated, 0);
+    assert_int_equal(s.out.tasks[2].kernel, QN_GPU_swiglu);
+    end(&s);
+    begin(&s);
+    s.plan.max_rows = 8;
+    mlp(&s, GATE);
+    rewrite(&s);
+    assert_int_equal(s.out.n_tasks, s.in.n_tasks);
+    assert_int_equal(qn_cuda_gemm_room_bytes(&s.room), 0);
+    end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mlp),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
