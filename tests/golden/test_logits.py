@@ -13,6 +13,15 @@ def logits(quern, model, ids, out, *options):
     return numpy.load(out, allow_pickle=False)
 
 
+def own_error(model, case, on_gpu):
+    """What transformers' own run in the weights' type is off. GPUs round activations to that type as it does, so of a few tokens either may be
+    the luckier: there, for our own models, what it is off over all cases (the root of the mean square)."""
+    if not on_gpu or golden_roots.OWN.golden not in model.path.parents:
+        return case["own_relative_error"]
+    errors = [c["own_relative_error"] for c in model.golden["cases"]]
+    return numpy.sqrt(numpy.mean(numpy.square(errors)))
+
+
 @pytest.mark.parametrize("model_case", golden_roots.over_roots(golden_roots.model_cases))
 def test_logits(quern, model_case, tmp_path):
     model, case = model_case
@@ -22,7 +31,7 @@ def test_logits(quern, model_case, tmp_path):
     on_gpu = conftest.BACKEND != "cpu"
     error = numpy.linalg.norm(out.astype(float) - ref) / numpy.linalg.norm(ref.astype(float))
     if not model.is_f32:
-        assert error < case["own_relative_error"]
+        assert error < own_error(model, case, on_gpu)
         return
     assert error <= (MAX_F32_ERROR_ON_A_GPU if on_gpu else MAX_F32_ERROR)
     if on_gpu:

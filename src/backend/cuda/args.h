@@ -16,11 +16,11 @@ enum {
     QN_CUDA_RING_BYTES = 8 * 4 * 4096,
     QN_CUDA_RESIDENT_SIDE = 2048,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
-    QN_CUDA_RESIDENT_ROWS = 8,    // of x, at most
+    QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
-    QN_CUDA_PROGRESS_WORDS = 32,  // between the counters of two epochs: a line each
-    QN_CUDA_UNIT_FLOATS = 128,    // sums of a unit: 16 rows of w by 8 of x
-    QN_CUDA_GEMM_SHARED = 232448, // of gemm_…: all that a group of sm_90 may have
+    QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
+    QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
+    QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 

@@ -217,15 +217,16 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
         int row = TG_Y, n_rows = counts->n_rows;                                                   \
-        if (row >= n_rows) return;                                                                 \
         qn_view c;                                                                                 \
         qn_look(&c, a, rows + row, table, TG_X);                                                   \
+        if (row >= n_rows) return;                                                                 \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
         int last = c.position / QN_PIECE, head = qn_head_of(a, TG_X);                              \
         if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_PIECE) > last) return;       \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
-        for (uint left = qn_entering(rows, row, n_rows, a, TG_Z); left; left &= left - 1) {        \
+        uint left = n_rows == 1 ? 1u : qn_entering(rows, row, n_rows, a, TG_Z);                     \
+        for (; left; left &= left - 1) {                                                           \
             int r = __ffs(left) - 1;                                                               \
             qn_view w = c;                                                                         \
             if (r != row) w.n_heads = 0, w.position = rows[r].position;                            \

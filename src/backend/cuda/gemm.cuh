@@ -146,7 +146,7 @@ template <int NX, int CLUSTER> FN void qn_gemm_release(uint empty)
 // Two steps of K, at `w` and `x` of shared memory: one group of products.
 template <int TYPE, int NX> FN void qn_gemm_pair(float c[NX / 2], uint w, ulong x, int more)
 {
-    uint4 w0 = qn_load_shared4(w), w1 = qn_load_shared4(w + 512);
+    uint4 w0 = qn_load_fragment(w), w1 = qn_load_fragment(w + 512);
     qn_mma_fence();
     qn_wgmma<TYPE, NX>::run(c, w0, x, more);
     qn_wgmma<TYPE, NX>::run(c, w1, x + 2, 1);

@@ -116,7 +116,7 @@ FN ulong qn_mma_descriptor(uint at)
 {
     return (ulong)(at >> 4 & 0x3fff) | (ulong)1 << 16 | (ulong)(1024 >> 4) << 32 | (ulong)1 << 62;
 }
-FN uint4 qn_load_shared4(uint at)
+FN uint4 qn_load_fragment(uint at)
 {
     uint4 v;
     asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));

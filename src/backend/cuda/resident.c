@@ -108,7 +108,7 @@ typedef struct {
     qn_cuda_stream *streams;
     int n_streams, epoch;
     size_t sums, most_sums; // in units: of this epoch so far, and the most of one
-    int arrivals, before; // of this epoch, and of the one before
+    int arrivals, before;   // of this epoch, and of the one before
 } maker;
 
 static void begin_epoch(maker *m)
@@ -125,8 +125,8 @@ static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
     for (int i = 0; i < 3; i++)
         out->n_groups[i] = (int)t->n_groups[i];
     for (int i = 0; i < t->n_buffers; i++)
-        out->buffers[i] = (unsigned long long)(uintptr_t)qn_cuda_program_place(
-            p, flight, t->buffers[i].from);
+        out->buffers[i] =
+            (unsigned long long)(uintptr_t)qn_cuda_program_place(p, flight, t->buffers[i].from);
     memcpy(out->args, t->args, t->args_bytes);
 }
 
@@ -159,10 +159,8 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             first = i;
         }
         if (out) {
-            *out = (qn_cuda_resident_task){.kernel = (int)t->kernel,
-                                           .epoch = m->epoch,
-                                           .waits = waits,
-                                           .expected = m->before};
+            *out = (qn_cuda_resident_task){
+                .kernel = (int)t->kernel, .epoch = m->epoch, .waits = waits, .expected = m->before};
             write_task(p, flight, t, out);
         }
         qn_cuda_product_args a = product_args(t);
@@ -170,7 +168,8 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
         m->arrivals += is_product(t) ? n_finished(&a)
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }
-    if (m->streams) m->streams[m->n_streams] = m->streams[m->n_streams + 1] = (qn_cuda_stream){.end = 1};
+    if (m->streams)
+        m->streams[m->n_streams] = m->streams[m->n_streams + 1] = (qn_cuda_stream){.end = 1};
 }
 
 // In the stream, behind the zeroing of the memory.
@@ -235,8 +234,7 @@ CUresult qn_cuda_resident_start(qn_device *d, qn_program *p, int flight)
     uint32_t launch = ++p->n_launches;
     int n_tasks = p->n_tasks;
     void *parameters[] = {&tasks, &n_tasks, &streams, &progress, &launch, &counts};
-    return d->cu->cuLaunchCooperativeKernel(
-        d->own[QN_CUDA_resident], (unsigned)d->n_processors, 1, 1,
-        QN_CUDA_RESIDENT_THREADS, 1, 1,
-        QN_CUDA_RESIDENT_SHARED, d->stream, parameters);
+    return d->cu->cuLaunchCooperativeKernel(d->own[QN_CUDA_resident], (unsigned)d->n_processors, 1,
+                                            1, QN_CUDA_RESIDENT_THREADS, 1, 1,
+                                            QN_CUDA_RESIDENT_SHARED, d->stream, parameters);
 }
