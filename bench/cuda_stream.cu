@@ -1,5 +1,6 @@
 // How fast bulk copies into shared memory stream a matrix of packed weights (backend/cuda/ring.cuh), by the order of the copies, their
-// size and how many are in flight; and what a load, a store with a fence, and an atomic addition cost meanwhile: nvcc -arch=sm_90a -O3 -o cuda_stream bench/cuda_stream.cu && ./cuda_stream
+// size and how many are in flight; and what a load, a store with a fence, and an atomic addition cost meanwhile: nvcc -arch=sm_90a -O3 -o cuda_stream bench/cuda_stream.cu && ./cuda_stream [SLOTS]
+// SLOTS: how many slots ahead L2 is asked for, 0 if absent.
 #include <cstdio>
 #include <cstdlib>
 
@@ -35,8 +36,8 @@ static __device__ void ping(u32 *at, u64 *cycles)
         at[512] = i;
         __threadfence();
         u64 t2 = clock64();
-        u64 t3 = clock64() + atomicAdd(at + 768, 0);
-        t3 = clock64();
+        next += atomicAdd(at + 768, 0);
+        u64 t3 = clock64() + next;
         load += t1 - t0, fence += t2 - t1, add += t3 - t2;
         __nanosleep(4000);
     }
@@ -85,9 +86,10 @@ static __global__ void __launch_bounds__((WARPS + 1) * 32, 1)
     }
 }
 
-int main(void)
+int main(int n_args, char **args)
 {
-    int groups = 132, rounds = 7;
+    int ahead = n_args > 1 ? atoi(args[1]) : 0;
+    int groups, rounds = 7;
     u64 bytes = 4104ull * 19 * UNIT, strip = 19 * UNIT;
     char *from;
     cudaDeviceProp prop;
@@ -105,7 +107,6 @@ int main(void)
         for (int slot = 2048; slot <= 8192; slot *= 2)
             for (int slots = 1; slots * slot <= RING / WARPS; slots++) {
                 if (slots > 4 && slots % 4) continue;
-                int ahead = 0;
                 cudaEvent_t a, b;
                 cudaEventCreate(&a), cudaEventCreate(&b);
                 for (int i = 0; i < 4; i++)

@@ -1,7 +1,7 @@
-// Where the resident kernel's time goes: nvcc -DQN_PROFILE -Ibench … src/backend/cuda/resident.cu. The 50th launch of a list of
-// more than 100 tasks prints, by kind of task, how long the first group waited in front of it and worked on it. Products are told
-// apart: 90 plain, 91 with a norm, 92 with a merge, 95 gated.
-enum { PROFILE_KINDS = 100 };
+// Where the resident kernel's time goes: nvcc -DQN_PROFILE -Ibench … src/backend/cuda/resident.cu. The 51st launch of a list of
+// more than 100 tasks prints, by kind of task, how long the first group waited in front of it and worked on it, and a product's
+// phases. Kinds are the kernels' numbers; products stand behind them: plain, with a norm, with a merge; + 4: gated.
+enum { PROFILE_PRODUCTS = QN_GPU_N_KERNELS + QN_CUDA_N_KERNELS, PROFILE_KINDS = PROFILE_PRODUCTS + 8 };
 static __device__ int profile_launches;
 static __device__ long long profile_waits[PROFILE_KINDS], profile_works[PROFILE_KINDS];
 static __device__ int profile_counts[PROFILE_KINDS];
@@ -12,7 +12,7 @@ static __device__ long long profile_phases[PROFILE_KINDS][PROFILE_PHASES], profi
 #define PROFILE_PHASE(a, n)                                                                                            \
     if (blockIdx.x == 0 && threadIdx.x == 0) {                                                                         \
         long long now = clock64();                                                                                     \
-        profile_phases[90 + (a).source + 4 * (a).gated][n] += now - profile_phase_from;                                \
+        profile_phases[PROFILE_PRODUCTS + (a).source + 4 * (a).gated][n] += now - profile_phase_from;                                \
         profile_phase_from = now;                                                                                      \
     }
 #define PROFILE_PHASES_FROM()                                                                                          \
@@ -28,7 +28,7 @@ static __device__ long long profile_phases[PROFILE_KINDS][PROFILE_PHASES], profi
 #define PROFILE_START(t)                                                                                               \
     profile_kind = (t)->kernel;                                                                                        \
     if (profile_kind == QN_GPU_N_KERNELS + QN_CUDA_product)                                                            \
-        profile_kind = 90 + ((const qn_cuda_product_args *)(t)->args)->source +                                        \
+        profile_kind = PROFILE_PRODUCTS + ((const qn_cuda_product_args *)(t)->args)->source +                          \
                        4 * ((const qn_cuda_product_args *)(t)->args)->gated;                                           \
     if (profile_on) profile_waits[profile_kind] += clock64() - profile_from, profile_counts[profile_kind]++;           \
     profile_from = clock64()

@@ -71,8 +71,8 @@ void qn_step_copy(const qn_step_limits *l, void *to, const void *from)
 int qn_step_fits(const qn_step_limits *l, int max_rows, const qn_step_counts *n)
 {
     return n->n_rows >= 0 && n->n_rows <= max_rows && n->n_rows <= l->max_rows &&
-           n->n_outputs >= 0 && n->n_outputs <= l->max_outputs && n->n_slot_copies >= 0 &&
-           n->n_slot_copies <= l->max_slots && n->n_params_edits >= 0 &&
+           n->n_outputs >= 0 && n->n_outputs <= max_rows && n->n_outputs <= l->max_outputs &&
+           n->n_slot_copies >= 0 && n->n_slot_copies <= l->max_slots && n->n_params_edits >= 0 &&
            n->n_params_edits <= l->max_slots && n->n_token_edits >= 0 &&
            n->n_token_edits <= l->max_edits && n->n_block_edits >= 0 &&
            n->n_block_edits <= l->max_edits && n->n_block_copies >= 0 &&

@@ -118,6 +118,23 @@ static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_
     return rc;
 }
 
+// The dialect's fused kernels take one row: none may be left where there are more.
+static int is_for_one_row(int kernel)
+{
+    return (kernel >= QN_GPU_attend_f32_64 && kernel <= QN_GPU_attend_bf16_256) ||
+           (kernel >= QN_GPU_norm_project_f32 && kernel <= QN_GPU_norm_gate_up_bf16) ||
+           (kernel >= QN_GPU_merge_project_f32_2048 && kernel <= QN_GPU_merge_project_bf16_6144);
+}
+
+static int check_rows(const qn_plan *plan, const qn_gpu_list *list, quern_error *e)
+{
+    for (int i = 0; i < list->n_tasks && plan->max_rows > 1; i++)
+        if (is_for_one_row((int)list->tasks[i].kernel))
+            return qn_error_set(e, QUERN_E_INTERNAL, "cuda: %s for %d rows",
+                                qn_gpu_kernel_name(list->tasks[i].kernel), plan->max_rows);
+    return 0;
+}
+
 // The plan as tasks in CUDA's forms.
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
@@ -134,6 +151,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
+    if (!rc) rc = check_rows(plan, out, e);
     qn_gpu_list_free(&own);
     qn_gpu_list_free(&dialect);
     return rc;

@@ -15,8 +15,9 @@ struct qn_program {
     int n_tasks;                           // of the resident list
     void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device
     void *streams;                         // qn_cuda_stream[], on the device
-    void *progress, *sums;                 // of the resident kernel: resident.h
-    uint32_t n_launches;                   // of the resident kernel
+    void *progress,
+        *sums;           // of the resident kernel: a counter an epoch; parts of its products' sums
+    uint32_t n_launches; // of the resident kernel
 };
 
 // Where a task's buffer is in a launch: what differs from launch to launch has a place of its own for each in flight.

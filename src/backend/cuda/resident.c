@@ -5,7 +5,6 @@
 #include <string.h>
 
 enum {
-    RESERVED_SHARED = 1024, // of a group's shared memory, by the driver
     UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
     SUMS = 12, // buffer of a product's task
 };
@@ -53,13 +52,31 @@ static int has_room(const qn_device *d, int n_rows, const qn_cuda_product_args *
     return parts * QN_CUDA_PART * 2 * n_rows <= QN_CUDA_RESIDENT_WORK - BESIDE;
 }
 
+// What run_body of resident.cu has: all of the dialect's kernels, and of CUDA's own these.
+static int has_body(int kernel)
+{
+    switch (kernel - QN_GPU_N_KERNELS) {
+    case QN_CUDA_product:
+    case QN_CUDA_embed_packed:
+#define CASE(name) case QN_CUDA_##name:
+        QN_CUDA_FLASH(CASE, rows)
+        QN_CUDA_FLASH(CASE, attend)
+#undef CASE
+        return 1;
+    default:
+        return kernel < QN_GPU_N_KERNELS;
+    }
+}
+
 int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
 {
     if (!d->resident || plan->max_rows > QN_CUDA_RESIDENT_ROWS) return 0;
-    if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED + RESERVED_SHARED) return 0;
+    if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED) return 0;
     for (int i = 0; i < list->n_tasks; i++) {
-        qn_cuda_product_args a = product_args(&list->tasks[i]);
-        if (is_product(&list->tasks[i]) && !has_room(d, plan->max_rows, &a)) return 0;
+        const qn_gpu_task *t = &list->tasks[i];
+        if (!has_body((int)t->kernel)) return 0;
+        qn_cuda_product_args a = product_args(t);
+        if (is_product(t) && !has_room(d, plan->max_rows, &a)) return 0;
     }
     return 1;
 }
@@ -168,8 +185,7 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
         m->arrivals += is_product(t) ? n_finished(&a)
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }
-    if (m->streams)
-        m->streams[m->n_streams] = m->streams[m->n_streams + 1] = (qn_cuda_stream){.end = 1};
+    if (m->streams) m->streams[m->n_streams] = (qn_cuda_stream){.end = 1};
 }
 
 // In the stream, behind the zeroing of the memory.
@@ -206,10 +222,9 @@ static int write_lists(qn_device *d, qn_program *p, const qn_gpu_list *list, int
 
 int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
 {
-    enum { ENDS = 2 }; // the kernel looks one further than the end
     maker m = {0};
     make_list(&m, d, p, 0, list);
-    int n_streams = m.n_streams + ENDS, rc = make_room(d, p, &m, e);
+    int n_streams = m.n_streams + 1, rc = make_room(d, p, &m, e);
     m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
     m.streams = malloc((size_t)n_streams * sizeof *m.streams);
     if (!rc && (!m.tasks || !m.streams))

@@ -1,7 +1,8 @@
 // The resident kernel: one launch a step of few rows. A group a multiprocessor walks the step's task list; the weights of its products
 // come by a ring of shared memory that runs on over all waits (ring.cuh).
 // Tasks are parted into epochs; a task may touch what an earlier epoch's wrote, never what its own wrote. Who has done its share of a
-// task says so in the epoch's counter, and the next epoch begins where the counter is complete. Counters run on from launch to launch.
+// task says so in the epoch's counter, and the next epoch begins where the counter is complete. Counters run on from launch to launch, and
+// wrap; so do the marks of sums, of which none is old enough then to be met again.
 // Only one such kernel is in flight on a device (they share its stream), all its groups are resident at once (a cooperative
 // launch), and every wait is bounded.
 // Compiled with -dlcm=cg: what other groups wrote is read from L2, never from a stale line of L1.
@@ -95,7 +96,7 @@ FN void run_body(const qn_cuda_resident_task *t, int3 at, char *shared)
         QN_CUDA_FLASH(CASE, attend)
 #undef CASE
     default:
-        break;
+        __trap(); // resident.c lets none through that has no case
     }
 }
 
@@ -125,6 +126,7 @@ FN void put_task_word(qn_cuda_resident_task *t, uint word)
 static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thread");
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
+static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(2 * sizeof(qn_cuda_resident_task) + 2 * QN_SLOTS * QN_GPU_SIMDS * 8 + 16 <= QN_CUDA_RESIDENT_SIDE, "args.h");
 
 // progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.

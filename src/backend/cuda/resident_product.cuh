@@ -1,13 +1,15 @@
 // Products in the resident kernel: the order of a sum is that of products.h, the weights come by the ring (ring.cuh).
 // A warp writes the sums of its units to the device's memory, each number with the mark of this product; then it adds up, in
 // order, those of the strips that are its own to finish, as they come. So a strip's parts may be done by any warps of the grid.
+// A group that finishes no strip tells nobody that it has read x: whoever writes x later waits for strips, and every strip for all
+// parts of x, so a load of x must end up in a sum.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #include "backend/cuda/ring.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
 
-// Buffer 12 of a product's task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS].
+// sums: buffer 12 of a product's task, the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS].
 typedef struct {
     qn_product_buffers b;
     const qn_cuda_product_args *a;

@@ -9,15 +9,13 @@
 #define QN_BACKEND_CUDA_RING_CUH
 #include "backend/cuda/product.cuh"
 
-#ifndef QN_SLOTS_ON_WAY // bench/ tries others
-#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most
-#endif
+#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most; 3 and 6 were slower
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
 #define QN_SLOT_BYTES (QN_SLOT_STEPS * 512)
-#define QN_SPINS_MOST 0x4000000 // some seconds; then the device counts as dead
+#define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
 // ---- which units ----
 

@@ -1,4 +1,4 @@
-// Plans of one row: sequences of records that become one task, with the bits of the plain tasks. Looked at by the first record:
+// Plans of few rows: sequences of records that become one task, with the bits of the plain tasks. Looked at by the first record:
 //   rms_norm, matmul ×3                                   norm_project    queries, keys and values
 //   (rms_norm) rope ×2, kv_append, attention              attend
 //   attention's merge, matmul                             merge_project
@@ -331,7 +331,7 @@ static int fuse_attend(qn_gpu_lowering *l, int i)
     if (!kv || !o || !can_attend(p, &q, &k, kv, o)) return 0;
     at += 2;
     qn_gpu_attention_args shape = qn_gpu_attention_shape(l, o);
-    if (shape.n_parts != 1) return 0; // two groups would append one position
+    if (shape.n_parts != 1) return 0; // a group of the grid is a key head
     if (!unread(p, at, &o->q) || !unread(p, at, &kv->k) || !unread(p, at, &kv->v)) return 0;
     lower_attend(l, &q, &k, kv, o, shape);
     return at - i + finish_attention(l, o, &shape, at);

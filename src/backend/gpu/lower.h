@@ -37,7 +37,7 @@ void qn_gpu_task_tokens(qn_gpu_task *t, const qn_plan *p,
 void qn_gpu_task_table(qn_gpu_task *t, const qn_plan *p, int write); // int [max_slots][max_blocks]
 void qn_gpu_task_params(qn_gpu_task *t, const qn_plan *p, int write); // qn_slot_params [max_slots]
 
-// Plans of one row: lowers a sequence of records that begins at i as fewer tasks (fuse.c); how many records those were, 0: none.
+// Plans of few rows (fuse_rows): lowers a sequence of records that begins at i as fewer tasks (fuse.c); how many records those were, 0: none.
 int qn_gpu_fuse(qn_gpu_lowering *l, int i);
 
 // Checks of shapes that several operations share.
