@@ -4,5 +4,10 @@
 #define isfinite(x) __builtin_isfinite(x)
 #define isnan(x) __builtin_isnan(x)
 double fabs(double);
+float fabsf(float);
+float fmaxf(float, float);
+float fminf(float, float);
+float roundf(float);
+long lrintf(float);
 float sqrtf(float);
 float powf(float, float);
