@@ -2,6 +2,7 @@
 // matrix units fed from registers and shared memory. Addresses of shared memory are the 32-bit numbers of qn_shared_address.
 #ifndef QN_BACKEND_CUDA_GEMM_PTX_CUH
 #define QN_BACKEND_CUDA_GEMM_PTX_CUH
+#include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/gemm_wgmma.cuh"
 
 #define QN_WAIT_CYCLES (1ll << 34) // some seconds: past it a wait traps, and the device counts as dead
@@ -21,23 +22,11 @@ FN uint qn_opaque(uint v)
 
 // ---- barriers ----
 
-FN void qn_bar_init(uint bar, uint n_arrivals)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(n_arrivals) : "memory");
-}
 // Barriers made by this thread are seen by the cluster and by the copies.
 FN void qn_bar_made(void)
 {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-FN void qn_bar_expect(uint bar, uint n_bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(n_bytes) : "memory");
-}
-FN void qn_bar_arrive(uint bar)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+    qn_bar_made_for_copies();
 }
 // At the same barrier of a group of the cluster.
 FN void qn_bar_arrive_at(uint bar, int rank)
@@ -45,15 +34,6 @@ FN void qn_bar_arrive_at(uint bar, int rank)
     asm volatile("{.reg .b32 at; mapa.shared::cluster.u32 at, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [at];}" ::"r"(bar),
                  "r"(rank)
                  : "memory");
-}
-FN bool qn_bar_try(uint bar, uint parity)
-{
-    uint over;
-    asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
-                 : "=r"(over)
-                 : "r"(bar), "r"(parity)
-                 : "memory");
-    return over != 0;
 }
 FN void qn_bar_wait(uint bar, uint parity)
 {
@@ -81,13 +61,6 @@ FN void qn_warpgroups_meet(void)
 
 // ---- copies ----
 
-// n_bytes (a multiple of 16) to shared memory; the barrier hears of them.
-FN void qn_copy_in(uint to, const void *from, uint n_bytes, uint bar)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
-                 "r"(n_bytes), "r"(bar)
-                 : "memory");
-}
 // The same to the same place of every group of the cluster that `mask` names.
 FN void qn_copy_in_all(uint to, const void *from, uint n_bytes, uint bar, ushort mask)
 {

@@ -10,7 +10,6 @@
 #define QN_TILE_ROWS 8
 #define QN_STEPS_A_PART (QN_CUDA_PART / 16)
 #define QN_STEPS_AT_ONCE 8 // loads of a buffer; a warp has three
-#define QN_UNIT_FLOATS 128 // 16 rows of w × 8 rows of x
 
 typedef struct {
     float *y[QN_CUDA_MAX_PARTS];
@@ -320,11 +319,11 @@ FN void qn_multiply_units(const qn_product_buffers *b, const qn_cuda_product_arg
 // Row i of a strip and row r of x: the parts' sums, added in order.
 FN float qn_add_parts(const qn_product_room *room, int which, int n_parts, int i, int r)
 {
-    const float *from = room->sums + (ulong)which * n_parts * QN_UNIT_FLOATS + ((i & 7) * 4 + (r >> 1)) * 4 +
+    const float *from = room->sums + (ulong)which * n_parts * QN_CUDA_UNIT_FLOATS + ((i & 7) * 4 + (r >> 1)) * 4 +
                         (i >= 8 ? 2 : 0) + (r & 1);
     float sum = from[0];
     for (int p = 1; p < n_parts; p++)
-        sum += from[p * QN_UNIT_FLOATS];
+        sum += from[p * QN_CUDA_UNIT_FLOATS];
     return sum;
 }
 
@@ -400,8 +399,8 @@ FN qn_product_room qn_product_make_room(char *shared, int n_bytes, int max_units
     if (threadIdx.x == 0) *room.zeros = make_uint2(0, 0); // a barrier follows before it is read
     room.sums = (float *)(shared + 64);
     room.max_units = max_units;
-    room.xs = (uint2 *)(shared + 64 + max_units * QN_UNIT_FLOATS * 4);
-    room.window_parts = (n_bytes - 64 - max_units * QN_UNIT_FLOATS * 4) / (n_rows * QN_CUDA_PART * 2);
+    room.xs = (uint2 *)(shared + 64 + max_units * QN_CUDA_UNIT_FLOATS * 4);
+    room.window_parts = (n_bytes - 64 - max_units * QN_CUDA_UNIT_FLOATS * 4) / (n_rows * QN_CUDA_PART * 2);
     return room;
 }
 

@@ -54,57 +54,6 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 #endif
 }
 
-// ---- bulk copies, and the mbarriers that tell their end (sm_90) ----
-
-#if __CUDA_ARCH__ >= 900
-// One arrival a phase: of the thread that starts a copy, or of one for its warp.
-FN void qn_barrier_init(uint barrier)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
-}
-// What was initialised is seen by the copies.
-FN void qn_barrier_init_fence(void)
-{
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-// n_bytes from global memory to shared memory, both at multiples of 16; one thread asks.
-FN void qn_copy_bulk(uint to, ulong from, int n_bytes, uint barrier)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(n_bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(n_bytes), "r"(barrier)
-                 : "memory");
-}
-FN void qn_barrier_arrive(uint barrier)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-// Whether a phase is over.
-FN bool qn_barrier_over(uint barrier, uint phase)
-{
-    uint over;
-    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(over)
-                 : "r"(barrier), "r"(phase)
-                 : "memory");
-    return over;
-}
-// Waits for the end of a phase; never for one more than one ahead, which would look as if it were over.
-FN void qn_barrier_wait(uint barrier, uint phase, uint spins_most)
-{
-#pragma unroll 1
-    for (uint spins = 0; spins < spins_most; spins++) {
-        uint over;
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                     : "=r"(over)
-                     : "r"(barrier), "r"(phase)
-                     : "memory");
-        if (over) return;
-    }
-    __trap();
-}
-#endif
-
 // ---- counters that groups meet at ----
 
 FN uint qn_load_acquire(const uint *at)

@@ -7,9 +7,10 @@
 // has a run of them of nearly the same number of steps.
 #ifndef QN_BACKEND_CUDA_RING_CUH
 #define QN_BACKEND_CUDA_RING_CUH
+#include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most; 3 and 6 were slower
+#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most; 2 and 3 were slower, more brought nothing
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
@@ -145,20 +146,28 @@ FN qn_ring qn_ring_of(char *slots, ulong *barriers, int warp)
 FN void qn_ring_init(ulong *barriers)
 {
     for (int i = threadIdx.x & 31; i < 2 * QN_SLOTS * QN_GPU_SIMDS; i += 32)
-        qn_barrier_init(qn_shared_address(barriers + i));
-    qn_barrier_init_fence();
+        qn_bar_init(qn_shared_address(barriers + i), 1); // the thread that starts a copy, or one for its warp
+    qn_bar_made_for_copies();
+}
+
+FN void qn_slot_wait(uint bar, uint phase)
+{
+#pragma unroll 1
+    for (uint spins = 0; spins < QN_SPINS_MOST; spins++)
+        if (qn_bar_try(bar, phase)) return;
+    __trap();
 }
 
 // This lane's fragments of the ring's next steps.
 FN void qn_ring_read(qn_ring *r, uint4 to[QN_SLOT_STEPS])
 {
-    qn_barrier_wait(r->full + r->slot * 8, r->phase, QN_SPINS_MOST);
+    qn_slot_wait(r->full + r->slot * 8, r->phase);
     uint at = r->slots + r->slot * QN_SLOT_BYTES + (threadIdx.x & 31) * 16;
 #pragma unroll
     for (int i = 0; i < QN_SLOT_STEPS; i++)
         to[i] = qn_load_shared4(at + i * 512);
     __syncwarp();
-    if ((threadIdx.x & 31) == 0) qn_barrier_arrive(r->empty + r->slot * 8);
+    if ((threadIdx.x & 31) == 0) qn_bar_arrive(r->empty + r->slot * 8);
     qn_ring_advance(r);
 }
 
@@ -174,12 +183,13 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
     qn_walker_begin(&w, streams, (int)blockIdx.x * QN_GPU_SIMDS + warp, rows);
     if (lane >= QN_RINGS_EACH) w.units = -1;
     for (;;) {
-        if (on_way && qn_barrier_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
-        bool may = w.units >= 0 && (n < QN_SLOTS || qn_barrier_over(r.empty + r.slot * 8, r.phase ^ 1));
+        if (on_way && qn_bar_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
+        bool may = w.units >= 0 && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         uint one = __ballot_sync(~0u, on_way > 0), more = __ballot_sync(~0u, on_way > 1), want = __ballot_sync(~0u, may);
         int all = __popc(one) + __popc(more) + __popc(want & ((1u << lane) - 1));
         if (may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY))) {
-            qn_copy_bulk(r.slots + r.slot * QN_SLOT_BYTES, qn_walker_next(&w), QN_SLOT_BYTES, r.full + r.slot * 8);
+            qn_bar_expect(r.full + r.slot * 8, QN_SLOT_BYTES);
+            qn_copy_in(r.slots + r.slot * QN_SLOT_BYTES, (const void *)qn_walker_next(&w), QN_SLOT_BYTES, r.full + r.slot * 8);
             qn_ring_advance(&r);
             on_way++;
             n++;
