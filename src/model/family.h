@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "formats/gguf.h"
 #include "formats/hf_config.h"
+#include "formats/hf_quantization.h"
 #include "model/model.h"
 
 // The family's meaning of a configuration: nothing absent, everything checked.
@@ -95,8 +96,9 @@ struct qn_model {
     qn_gguf gguf;         // where the model is a GGUF file
     qn_tensor_set folder; // where it is a directory: the mappings that the weights are views of
     qn_tensor_set *files; // the one of the two, NULL until it is open
-    qn_mapping random;    // or the memory that a shape's weights fill
-    void **device_memory; // what was allocated on the device for this model
+    qn_hf_quantization quantization; // what a directory's config.json says of packed weights
+    qn_mapping random;               // or the memory that a shape's weights fill
+    void **device_memory;            // what was allocated on the device for this model
     int n_device_memory;
 };
 
@@ -109,6 +111,7 @@ const qn_family *qn_model_family(const char *name); // NULL where unknown
 // What is read from a directory, or stands in the table of shapes.
 typedef struct {
     qn_hf_config hf;
+    bool packed; // weights are in a quantiser's layout; hf.dtype is what most will be once repacked
     const qn_family *family;
     qn_model_config config;
     qn_generation_config generation;
@@ -167,9 +170,10 @@ void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 int qn_loader_check(qn_model *m, const char *path, quern_error *e);
 // Then maps the files and places every tensor's data.
 int qn_loader_place_all(qn_model *m, quern_error *e);
-// The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
-int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
-                    quern_error *e);
+// The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be and the data outlives the model
+// (`lasting`), else a copy.
+int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, bool lasting,
+                    qn_tensor *out, quern_error *e);
 // Fills the views with seeded random numbers; matrices are of `dtype`.
 int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e);
 // Device memory that ends with the model, holding n bytes copied from `from`.
