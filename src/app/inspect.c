@@ -117,6 +117,7 @@ static void print_json(const char *name, const inspection *in)
                                 json_integer((json_int_t)f->type_bytes[i]));
     if (in->has_files) json_object_set(j, "dtypes", types);
     json_decref(types);
+    if (f->repack.scheme) json_object_set_new(j, "packing", json_string(f->repack.scheme));
     if (in->has_tokenizer) json_object_set_new(j, "tokenizer_ids", json_integer(in->n_ids));
     json_t *eos = json_array(), *tensors = json_array();
     for (int i = 0; i < f->generation.n_eos; i++)
@@ -145,6 +146,9 @@ static void print_text(const char *name, const inspection *in, bool all)
     types_text(f, types, sizeof types);
     if (in->has_files)
         printf(", %.1f MiB of weights%s", (double)f->weight_bytes / (1 << 20), types);
+    if (f->repack.n_matrices)
+        printf("\n%-18s %d %s matrices, to be repacked at load", "packing", f->repack.n_matrices,
+               f->repack.scheme);
     printf("\n%-18s %d, hidden %d, intermediate %d\n", "layers", f->n_layers, f->hidden_size,
            f->intermediate_size);
     printf("%-18s %d query, %d key-value, of %d\n", "heads", f->n_heads, f->n_kv_heads,
