@@ -14,7 +14,8 @@ static const char *const SHARDS[] = {"a.safetensors", "b.safetensors"};
 // One tensor, x0 or x1, of four bytes.
 static void write_shard(int i)
 {
-    char text[96] = "\0\0\0\0\0\0\0\0{\"x0\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    char text[96] =
+        "\0\0\0\0\0\0\0\0{\"x0\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
     size_t n = strlen(text + 8);
     text[0] = (char)n;
     text[11] = (char)('0' + i);

@@ -22,8 +22,8 @@ static void write_tokenizer(void)
         bool printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
         char c[5] = {0};
         qn_utf8_encode(printable ? (uint32_t)b : next++, c);
-        qn_buffer_printf(&json, "%s\"%s%s\":%d", b ? "," : "",
-                         b == '"' || b == '\\' ? "\\" : "", c, b);
+        qn_buffer_printf(&json, "%s\"%s%s\":%d", b ? "," : "", b == '"' || b == '\\' ? "\\" : "", c,
+                         b);
     }
     qn_buffer_text(&json, "},\"merges\":[]},\"added_tokens\":[{\"id\":256,\"content\":\"<|x|>\","
                           "\"special\":true}],\"normalizer\":{\"type\":\"NFC\"},\"decoder\":{"
@@ -59,8 +59,8 @@ static void use_tokenizer(const qn_tokenizer *t)
 static void use_template(const qn_chat_template *t)
 {
     qn_buffer text = QN_BUFFER_INIT, trusted = QN_BUFFER_INIT;
-    json_t *variables = json_pack("{s:[{s:s,s:s}],s:b}", "messages", "role", "user", "content",
-                                  "x", "add_generation_prompt", 1);
+    json_t *variables = json_pack("{s:[{s:s,s:s}],s:b}", "messages", "role", "user", "content", "x",
+                                  "add_generation_prompt", 1);
     quern_error e = {0};
     int rc = qn_chat_template_render(t, variables, 1.7e9, &text, &trusted, &e);
     if (text.length != trusted.length || (rc && (text.length || rc != e.code))) abort();

@@ -26,7 +26,7 @@ for name, make in (("comments", lambda text: "// ours\n" + text), ("block-commen
                    ("1e999", infinity("rope_theta", "1e999")), ("trailing-comma", lambda text: text.rstrip().rstrip("}").rstrip() + ",}"), ("single-quotes", lambda text: text.replace('"', "'")), ("bom", lambda text: "\ufeff" + text),
                    ("nul", lambda text: text + "\0"), ("string-root", lambda text: '"x"'), ("null-root", lambda text: "null"), ("true-root", lambda text: "true"), ("5-MB", lambda text: text + " " * 5000000)):
     text_is(f"C01-{name}", make)
-for name, value in (("case", "Qwen2"), ("space", "qwen2 "), ("vl", "qwen2_vl"), ("moe", "qwen3_moe"), ("long", "q" * 100000), ("null", None), ("object", {}), ("true", True), ("control", "qwen2\n")):
+for name, value in (("case", "Qwen2"), ("space", "qwen2 "), ("vl", "qwen2_vl"), ("moe", "qwen3_moe"), ("long", "q" * 100000), ("null", None), ("object", {}), ("true", True), ("control", "qwen2\n"), ("list", ["qwen3", "qwen2"])):
     config(f"C02-{name}", "model_type", value)
 
 # ---- C03 to C08: sizes ----
@@ -42,7 +42,7 @@ for name, value in (("1", 1), ("2", 2), ("17", 17), ("513", 513), ("514", 514), 
     config(f"C06-{name}", "head_dim", value, "head_dim|_proj|_norm", base=QWEN3)
 for name, value in (("319", 319), ("1", 1), ("322", 322), ("640", 640), ("2^23", 1 << 23), ("2^23-and-1", (1 << 23) + 1), ("2^31", 1 << 31), ("null", None), ("true", True), ("list", [320])):
     config(f"C07-{name}", "vocab_size", value, f"vocab_size|{EMBED}|eos_token_id")
-for name, value in (("2^24-and-1", (1 << 24) + 1), ("2^31", 1 << 31), ("2^40", 1 << 40), ("2^63-1", (1 << 63) - 1), ("null", None), ("true", True), ("list", [512]), ("exact-fraction", 512.0), ("minus-2^40", -(1 << 40))):
+for name, value in (("2^24-and-1", (1 << 24) + 1), ("2^31", 1 << 31), ("2^40", 1 << 40), ("2^63-1", (1 << 63) - 1), ("null", None), ("true", True), ("list", [512]), ("exact-fraction", 512.0), ("minus-2^40", -(1 << 40)), ("string", "2^40")):
     config(f"C08-{name}", "max_position_embeddings", value)
 
 # ---- C09, C10: RoPE and norms ----
@@ -102,7 +102,7 @@ text_is("C15-escaped", lambda text: text.rstrip().rstrip("}").rstrip() + ', "\\u
 
 # ---- C16: generation_config.json ----
 
-for name, value in (("million", list(range(1000000))), ("17", list(range(17))), ("beyond", 320), ("beyond-in-list", [1, 2, 320]), ("negative", -1), ("2^31", 1 << 31), ("2^63-1", (1 << 63) - 1), ("string", "5"), ("nested", [[5]]), ("fraction", 5.0),
+for name, value in (("300000", list(range(300000))), ("17", list(range(17))), ("beyond", 320), ("beyond-in-list", [1, 2, 320]), ("negative", -1), ("2^31", 1 << 31), ("2^63-1", (1 << 63) - 1), ("string", "5"), ("nested", [[5]]), ("fraction", 5.0),
                     ("null-in-list", [None]), ("object", {}), ("true", True)):
     changed(f"C16-eos-{name}", GENERATION, lambda data, value=value: data.update(eos_token_id=value), "eos_token_id", only=("inspect", "run"))
 for field, value in (("temperature", -1), ("temperature", "hot"), ("top_p", 1.5), ("top_p", -0.1), ("top_k", -1), ("top_k", 1.5), ("top_k", 1 << 40), ("repetition_penalty", 0), ("repetition_penalty", -1.0), ("do_sample", "yes"), ("min_p", 2)):

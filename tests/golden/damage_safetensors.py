@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 
-from damage import DOWN, EMBED, INDEX, NORM, QWEN3, SHARDED, WEIGHTS, add, edit_json, entry, index, join, split, tensors_of, write
+from damage import DOWN, EMBED, INDEX, NORM, SHARDED, WEIGHTS, add, entry, in_map, index, join, rebuild, split, tensors_of, write
 
 SHARDS = [f"model-0000{i}-of-00004.safetensors" for i in range(1, 5)]
 UP, QUERY, BIAS = "model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight", "model.layers.0.self_attn.q_proj.bias"
@@ -40,26 +40,16 @@ def length(name, value, file=WEIGHTS, grow=0):
         write(folder / file, struct.pack("<Q", told % (1 << 64)) + data[8:])
         if grow:
             os.truncate(folder / file, grow)
-    add(name, apply, file, "header", **({"base": SHARDED} if file in SHARDS else {}))
+    add(name, apply, file, "header|model.", **({"base": SHARDED} if file in SHARDS else {}))
 
 
-def tensors(name, change, *names, base=None):
+def tensors(name, change, *names, **more):
     """The header's entries, as JSON, changed; the data as `change` returns it, or as it was."""
     def apply(folder):
         entries, data = split(folder / WEIGHTS)
         new = change(entries, data)
         join(folder / WEIGHTS, entries, data if new is None else new)
-    add(name, apply, WEIGHTS, *names, **({"base": base} if base else {}))
-
-
-def sound(name, change, base=None):
-    tensors(name, change, **({"base": base} if base else {}))
-    mark_sound()
-
-
-def mark_sound():
-    from damage import ALL
-    ALL[-1].sound = True
+    add(name, apply, WEIGHTS, *names, **more)
 
 
 # ---- S01, S02: nothing, or less than a length ----
@@ -244,7 +234,7 @@ for name, value in (("null", "null"), ("string", '"pt"'), ("nested", '{"a": {"b"
 
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 for name, shape in (("0", [0]), ("0-by-77", [0, 77]), ("77-by-0", [77, 0]), ("0-four-times", [0] * 4)):
-    sound(f"S24-beside-{name}", lambda entries, _, shape=shape: entries.update(beside={**EMPTY, "shape": shape}))
+    tensors(f"S24-beside-{name}", lambda entries, _, shape=shape: entries.update(beside={**EMPTY, "shape": shape}), sound=True)
 
 
 def scalar(entries, data):
@@ -252,7 +242,7 @@ def scalar(entries, data):
     return data + b"\0" * 4
 
 
-sound("S24-scalar-beside", scalar)
+tensors("S24-scalar-beside", scalar, sound=True)
 for name in SOME[:4]:
     entry(f"S24-no-dimensions-{name}", name, lambda e: e.update(shape=[]), name)
 entry("S24-nine-dimensions", DOWN, lambda e: e.update(shape=[1] * 7 + e["shape"]), DOWN)
@@ -278,11 +268,6 @@ for name, text in (("mebibyte", "x" * (1 << 20)), ("1025", "x" * 1025), ("nul", 
 
 # ---- S26: the index ----
 
-
-def in_map(value, tensor=NORM):
-    return lambda data: data["weight_map"].update({tensor: value})
-
-
 for name, value in (("nul", "model-00001-of-00004.safetensors\0x"), ("other-suffix", "pytorch_model.bin"), ("hidden", ".model.safetensors"), ("long", "x" * 300 + ".safetensors"), ("object", {}),
                     ("list", [SHARDS[0]]), ("true", True), ("backslash", "..\\x.safetensors"), ("suffix-alone", ".safetensors"), ("inside-up", "a/../" + SHARDS[0])):
     index(f"S26-{name}", in_map(value), "index.json|" + str(value), "weight_map|JSON|cannot open")
@@ -298,7 +283,6 @@ def in_two(tensor):
         other = next(s for s in SHARDS if s != first)
         entries = tensors_of(*split(folder / other))
         entries[tensor] = tensors_of(*split(folder / first))[tensor]
-        from damage import rebuild
         rebuild(folder / other, entries)
     return apply
 

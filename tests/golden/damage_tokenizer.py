@@ -58,7 +58,7 @@ for at in (0, 1, 20, 39):
     tokenizer(f"T05-left-{at}", merge(["\u0120nope", "a"], at), f"merges[{at}]")
     tokenizer(f"T05-right-{at}", merge(["a", "\u0120nope"], at), f"merges[{at}]")
     tokenizer(f"T05-string-{at}", merge("nope a", at), f"merges[{at}]")
-for at, (left, right) in enumerate((("z", "q"), ("q", "z"), ("x", "x"), ("0", "0"), ("\u0120", "\u0120"), ("!", "z"), ("A", "Z"), ("9", "a"), ("~", "~"), ("\u00ff", "\u00ff"))):
+for at, (left, right) in enumerate((("z", "q"), ("q", "z"), ("x", "x"), ("0", "0"), ("\u0120", "q"), ("!", "z"), ("A", "Z"), ("9", "a"), ("~", "~"), ("\u00ff", "\u00ff"))):
     tokenizer(f"T06-{at}", merge([left, right], at), f"merges[{at}]")
 for name, value in (("none", []), ("none-string", ""), ("space", " "), ("spaces", "   "), ("leading", " a"), ("trailing", "a "), ("two-spaces", "a  b"), ("tab", "a\tb"), ("four", ["a", "b", "c", "d"]),
                     ("object", {"a": "b"}), ("nested", [["a"], ["b"]]), ("nulls", [None, None]), ("true", True)):
@@ -75,7 +75,7 @@ for name, line in (("strings", '"a b"'), ("pairs", '["a","b"]'), ("numbers", "0"
                    ("trues", "true"), ("empty-strings", '""')):
     text_is(f"T08-{name}", many(line), "values")
 # A merge of a piece with itself, or in a circle, makes a piece that must be in the vocabulary: it is not.
-for at, piece in enumerate(("a", "e", "\u0120t", "he", "in", "\u0120", "1", ".", "er", "z", "\u0120a")):
+for at, piece in enumerate(("a", "e", "\u0120t", "he", "in", "\u0120h", "1", ".", "er", "z", "\u0120a")):
     tokenizer(f"T09-itself-{at}", lambda data, piece=piece, at=at: data["model"]["merges"].insert(at, [piece, piece]), "merges[")
 tokenizer("T09-empty-left", merge(["", "a"], 0), "merges[0]")
 
@@ -121,8 +121,8 @@ def more_added(contents):
 tokenizer("T12-100000-beyond-the-model", more_added(f"<{i}>" for i in range(100000)), "tokenizer", inspect=False)
 tokenizer("T12-same-when-normalized", lambda data: data["added_tokens"].extend(
     {"id": FIRST_ADDED + 7 + i, "content": c, "normalized": True, "special": False} for i, c in enumerate(("\u00e9", "e\u0301"))), "added")
-tokenizer("T12-prefixes", more_added("<" * n for n in range(1, 17)), sound=True)
-tokenizer("T12-one-in-another", more_added(["<t", "<th", "th>", "<th>", "h"]), sound=True)
+tokenizer("T12-prefixes", more_added("<" * n for n in range(2, 18)), sound=True)
+tokenizer("T12-one-in-another", more_added(["<t", "<th", "th>", "<th>", "h>"]), sound=True)
 tokenizer("T12-none", lambda data: data.update(added_tokens=[]), sound=True, only=("inspect",))
 
 # ---- T13 to T16: the steps around, patterns, and strings ----
@@ -136,8 +136,15 @@ for kind in ("WordPiece", "Metaspace", "Sequence", "", None):
 tokenizer("T13-no-pre_tokenizer", lambda data: data.pop("pre_tokenizer"), "pre_tokenizer")
 tokenizer("T13-three-steps", lambda data: data["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"}), "pre_tokenizer")
 tokenizer("T13-removed", lambda data: data["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "pre_tokenizer")
-for name, pattern in (("a+", "(a+)+$"), ("a-or-a", "(a|a)*$"), ("nested", "((a*)*)*b"), ("words", "(\\w+\\s?)*!"), ("a-a", "(a|aa)+$"), ("back", "(a*)*\\1b")):
-    tokenizer(f"T14-catastrophe-{name}", split_pattern({"Regex": pattern}), "tokenizer", only=("tokenize-as",))
+
+
+def catastrophe(name, pattern):
+    """It loads; a text that would take forever is refused soon."""
+    add(f"T14-catastrophe-{name}", lambda folder: edit_json(folder / TOKENIZER, split_pattern({"Regex": pattern})), "pattern", only=("tokenize-as",))
+
+
+for name, pattern in (("a+", "(a+)+$"), ("a-or-a", "(a|a)*$"), ("nested", "((a+)+)+[bc]$"), ("words", "(\\w+\\s?)*!"), ("a-a", "(a|aa)+$"), ("back", "(a*)*\\1b")):
+    catastrophe(name, pattern)
 for name, pattern in (("unbalanced", "(a"), ("unbalanced-close", "a)"), ("deep", "(" * 1000 + ")" * 1000), ("mebibyte", "a" * (1 << 20)), ("byte", "\\C"), ("repeat-of-repeats", "((a{1000}){1000}){1000}"),
                       ("recursion", "(?R)"), ("class", "[[:nope:]]"), ("name", "(?P<"), ("reversed", "[z-a]"), ("conditional", "(?(1")):
     tokenizer(f"T14-{name}", split_pattern({"Regex": pattern}), "pre_tokenizer|pattern", only=("tokenize",))
@@ -178,7 +185,7 @@ for name, source in (("open-tag", "{% if x %}"), ("open-expression", "{{ x"), ("
     template(name, source, only=("inspect", "template"))
 for name, source in (("self-recursive", "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}"), ("mutual", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}"),
                      ("range", "{% for i in range(10**12) %}x{% endfor %}"), ("class", "{{ ''.__class__.__mro__ }}"), ("subclasses", "{{ ().__class__.__base__.__subclasses__() }}"), ("globals", "{{ self.__init__.__globals__ }}"),
-                     ("doubling", "{% set ns = namespace(s='x') %}{% for a in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"), ("repeat", "{{ 'x' * 10**10 }}"), ("raise", "{{ raise_exception('no') }}")):
+                     ("doubling", "{% set ns = namespace(s='x') %}{% for a in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"), ("repeat", "{{ 'x' * 10**10 }}")):
     template(name, source)
 template("list", [{"name": "default", "template": "{{ messages[0].content }}"}], sound=True)
 template("named-otherwise", [{"name": "rag", "template": "x"}], "chat_template")

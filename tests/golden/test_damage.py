@@ -4,6 +4,7 @@ import collections
 import contextlib
 import json
 import math
+import re
 import resource
 import shutil
 
@@ -42,7 +43,7 @@ def within(seconds):
 
 def commands(spoiled, folder):
     """The command lines that must refuse it, or must not."""
-    text = "a" * 4000  # for patterns that would take forever
+    text = "a" * 4000 + "-"  # for patterns that would take forever
     lines = {"run": (["run", folder, "--tokens", "1 2 3", "-n", 1], b""), "inspect": (["inspect", folder], b""), "tokenize": (["tokenize", folder], b"x"),
              "tokenize-as": (["tokenize", folder], text.encode()), "template": (["template", folder, folder / "chat.json"], b"")}
     (folder / "chat.json").write_text(json.dumps({"messages": [{"role": "user", "content": "x"}]}))
@@ -59,8 +60,26 @@ def test_every_class_has_its_variants():
     assert len(set(names)) == len(names)
     assert all(len(damage_classes.class_of(name)) <= 1 for name in names)
     assert dict(sorted(counts.items())) == {c: row[1] for c, row in damage_classes.CLASSES.items()}
-    assert min(counts.values()) >= 10
+    in_c = len(re.findall(r'^ *\{"S28 ', (conftest.REPO / damage_classes.IN_C).read_text(), re.M))
+    assert min(*counts.values(), in_c) >= 10
     assert set(counts) == {f"S{i:02}" for i in range(1, 28)} | {f"{c}{i:02}" for c in "TC" for i in range(1, 19)}
+
+
+# The largest files, the longest headers and the most values of them all.
+LARGEST = ("S23-50-MB", "S23-million-keys", "S07-2^32-there", "safetensors-100000-tensors-on-one-span", "index-S26-million-shards", "S25-mebibyte", "T01-gibibyte", "T01-2-million-values", "T08-strings",
+           "T08-pairs", "T18-10-MB", "C01-5-MB", "C16-eos-300000", "tokenizer-T12-100000-beyond-the-model")
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_memory(quern, name, tmp_path):
+    """What they cost stays bounded: 64 MiB, and 16 bytes for each of a JSON file, which becomes a tree."""
+    if conftest.SANITIZED or len(quern.command) > 1:
+        pytest.skip("a sanitizer's or an emulator's memory is not ours")
+    spoiled = next(d for d in damage.ALL if d.name == name)
+    folder = copy_of(spoiled.base, tmp_path)
+    spoiled.apply(folder)
+    largest = max(path.stat().st_size for path in folder.iterdir() if path.suffix == ".json")
+    assert quern.peak_kib("inspect", folder) < (64 << 10) + (16 * largest >> 10) * (largest < 64 << 20)
 
 
 @pytest.mark.parametrize("spoiled", [pytest.param(d, id=d.name) for d in damage.ALL if not d.sound])
