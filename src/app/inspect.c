@@ -43,6 +43,7 @@ static int check_text(const char *path, inspection *out, quern_error *e)
     int rc = qn_engine_load_tokenizer(path, &t, &why);
     out->has_tokenizer = !rc;
     if (!rc) out->n_ids = qn_tokenizer_n_ids(t);
+    if (!rc) rc = qn_engine_check_tokenizer(t, path, out->facts.n_vocab, &why);
     qn_tokenizer_free(t);
     if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_engine_load_template(path, &c, &why);
     out->has_template = !rc;

@@ -68,7 +68,8 @@ typedef struct {
 } qn_pass;
 
 typedef struct {
-    const char *name; // = config.json's model_type
+    const char *name;  // = config.json's model_type
+    const char *about; // the models that are of it, as their makers call them
     // The family's meaning of a configuration; refuses what it cannot run.
     int (*configure)(const qn_hf_config *hf, const char *file, qn_model_config *out,
                      quern_error *e);
@@ -161,6 +162,8 @@ void qn_weights_measure(qn_model *m);
 
 // The family that runs an architecture of GGUF's, as model_type names it; NULL: none.
 const char *qn_gguf_family(const char *architecture, size_t n);
+// The i'th architecture of GGUF's that the family runs, from 0 on; NULL past the last.
+const char *qn_gguf_architecture(const char *family, int i);
 // A weight's name in GGUF files: "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight".
 void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 

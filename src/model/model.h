@@ -68,6 +68,11 @@ const qn_model_facts *qn_model_get_facts(const qn_model *m);
 int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e);
 int qn_model_check(const char *path, qn_model_facts *out, quern_error *e);
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
+// Family i of the registry, from 0 on: its model_type, the models that are of it, and its j'th architecture in GGUF files. NULL
+// past the last.
+const char *qn_model_family_name(int i);
+const char *qn_model_family_about(int i);
+const char *qn_model_family_gguf(int i, int j);
 // The name of built-in shape i, from 0 on; NULL past the last.
 const char *qn_model_shape_name(int i);
 

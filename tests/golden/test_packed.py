@@ -141,7 +141,7 @@ def test_texts(quern, tmp_path):
 
 
 def test_cost_of_expanding(quern, tmp_path):
-    path, _, _ = packed_files.write(EMBEDDED, tmp_path, linears(gptq, 4, 32, reorder=True), gptq_config(4, 32, desc_act=True))
+    path, _, _ = packed_files.write(EMBEDDED, tmp_path, linears(gptq, 4, 32, reorder=True), gptq_config(4, 32, desc_act=True), "BF16")
     n_bytes = quern.json("inspect", path, "--json")["dtypes"]["f16"]
     line = quern.run("run", path, *GREEDY).stderr.decode()
     assert f"{n_bytes} bytes of its weights are f16" in line and "desc_act" in line and line.count("\n") == 1, line
