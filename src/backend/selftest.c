@@ -379,7 +379,10 @@ static const kind kinds[] = {
     {"row alone, matmul", PLAIN, product, MANY, 1, 1},
     {"row alone, layer", PLAIN, layer, SOME, 1, 1},
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds };
+enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 3 };
+_Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + (N_KINDS - OF_ALL_TYPES) * (PLAIN + 1) <=
+                   QN_SELFTEST_MAX_ROWS,
+               "a row a kind and type");
 
 // ---- a case ----
 
@@ -627,12 +630,24 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
     r->report->n_failed += failed;
 }
 
-static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
+typedef enum { ALL, EACH_KERNEL, PRODUCTS } scope;
+
+static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
+{
+    if (what == PRODUCTS && !k->is_product) return 0;
+    if (k->alone && !r->device.backend->use_form) return 0; // of those with a choice
+    // Affine blocks with as many bits have kernels in common, whatever their groups.
+    int group = type >= QN_DTYPE_AFFINE3_32 && type <= QN_DTYPE_AFFINE8_128
+                    ? qn_format_of(type)->block_elements
+                    : 64;
+    return what == ALL || group == 64;
+}
+
+static void run_all(run *r, uint64_t seed, int n_rounds, scope what)
 {
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
-            if (just_products && !kinds[i].is_product) continue;
-            if (kinds[i].alone && !r->device.backend->use_form) continue; // of those with a choice
+            if (!is_wanted(r, &kinds[i], (qn_dtype)type, what)) continue;
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
             qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
@@ -642,7 +657,7 @@ static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
         }
 }
 
-static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, int just_products,
+static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, scope what,
                   qn_selftest_report *out, quern_error *e)
 {
     const qn_backend *cpu = qn_backend_by_name("cpu");
@@ -658,7 +673,7 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);
     if (!rc) rc = b->alloc(d, MEMORY_BYTES, &r.device.memory, e);
-    if (!rc) run_all(&r, seed, n_rounds, just_products);
+    if (!rc) run_all(&r, seed, n_rounds, what);
     b->free(d, r.device.memory);
     cpu->close(r.cpu.device); // and all its memory
     return rc;
@@ -667,19 +682,19 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
 int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                     qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 0, out, e);
+    return run_on(b, d, seed, n_rounds, ALL, out, e);
 }
 
 int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                              qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 1, out, e);
+    return run_on(b, d, seed, n_rounds, PRODUCTS, out, e);
 }
 
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e)
 {
     qn_selftest_report report;
-    int rc = qn_selftest_run(b, d, 1, 1, &report, e);
+    int rc = run_on(b, d, 1, 1, EACH_KERNEL, &report, e);
     for (int i = 0; i < report.n_rows && !rc; i++) {
         const qn_selftest_row *row = &report.rows[i];
         if (row->code)

@@ -141,6 +141,30 @@ static void test_matmul_blocks(void **state)
         }
 }
 
+// Every byte of 8-bit numbers, alone in its row; those of NaN give NaN.
+static void test_matmul_fp8_bytes(void **state)
+{
+    enum { N_BYTES = 256, K = 128, BLOCK = 132 };
+    for (int rows = 1; rows <= 2; rows++) {
+        world *w = *state;
+        world_begin(w, (uint64_t)rows + 1400);
+        matmul_case c = {rows, N_BYTES, K, QN_DTYPE_FP8_128, QN_DTYPE_F32, 0, 0};
+        qn_matmul_args a = make_matmul(w, &c);
+        uint8_t *blocks = a.w.data;
+        for (int i = 0; i < N_BYTES; i++) {
+            memset(blocks + i * BLOCK + 4, 0, K);
+            if ((i & 0x7f) != 0x7f) blocks[i * BLOCK + 4 + i % K] = (uint8_t)i;
+        }
+        world_check_near(w, QN_OP_MATMUL, &a, &a.y, 5e-6);
+        check_matmul_formula(w, &a, rows);
+        for (int i = 0x7f; i < N_BYTES; i += 0x80)
+            blocks[i * BLOCK + 4 + i % K] = (uint8_t)i;
+        world_run_best(w, QN_OP_MATMUL, &a);
+        for (int i = 0; i < rows * N_BYTES; i++)
+            assert_int_equal(isnan(world_at(&a.y, i)), (i & 0x7f) == 0x7f);
+    }
+}
+
 // ---- norms and rotations ----
 
 static void check_norm_formula(const qn_rms_norm_args *a, const float *x, int64_t rows)
@@ -383,11 +407,17 @@ static void test_copy_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),       cmocka_unit_test(test_matmul_blocks),
-        cmocka_unit_test(test_rms_norm),     cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_qk_norm_rope), cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_embed_gather), cmocka_unit_test(test_kv_append),
-        cmocka_unit_test(test_step_begin),   cmocka_unit_test(test_copy_blocks),
+        cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_matmul_blocks),
+        cmocka_unit_test(test_matmul_fp8_bytes),
+        cmocka_unit_test(test_rms_norm),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_qk_norm_rope),
+        cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_embed_gather),
+        cmocka_unit_test(test_kv_append),
+        cmocka_unit_test(test_step_begin),
+        cmocka_unit_test(test_copy_blocks),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

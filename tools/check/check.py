@@ -130,7 +130,7 @@ def registries():
         if f"QN_OP_{op.upper()}" not in tests and f"qn_{op}" not in tests:
             yield f"src/backend/plan.h: operation {op} has no test"
     rows = [("model/registry.c", r"qn_(qwen\w+)_family", "model/{}.c"),
-            ("tensor/quant/registry.c", r"qn_format_([a-z0-9_]*\d\w*)", "tensor/quant/{}.c"),
+            ("tensor/quant/registry.c", r"&qn_format_(\w+)", "tensor/quant/{}.c"),
             ("backend/registry.c", r"qn_(\w+)_backend\b", "backend/{}")]
     for registry, pattern, file in rows:
         names = set(re.findall(pattern, (SRC / registry).read_text()))

@@ -18,6 +18,10 @@ extern const qn_format qn_format_q5_k;
 extern const qn_format qn_format_q6_k;
 extern const qn_format qn_format_iq4_nl;
 extern const qn_format qn_format_iq4_xs;
+extern const qn_format qn_format_fp8_128;
+
+enum { QN_AFFINE_N = 15 };                            // 5 numbers of bits by 3 sizes of groups
+extern const qn_format qn_format_affine[QN_AFFINE_N]; // from QN_DTYPE_AFFINE3_32 on
 
 // What the four bits of iq4_nl and iq4_xs stand for, ascending.
 extern const int8_t qn_iq4_values[16];
