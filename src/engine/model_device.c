@@ -1,5 +1,6 @@
 // A model's part of the device: weights, state arena, slot table, step buffers, and a program for each class of step. Everything
 // is entered in the ledger first. Owner thread, between two steps.
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,24 @@ static int take_weights(quern_model *m, const qn_engine_source *from, quern_erro
     return take(m, QN_LEDGER_WEIGHTS, bytes, "the model's weights", e);
 }
 
+// A loader that only maps says nothing.
+static void log_repack(const quern_model *m)
+{
+    const qn_model_repack *r = &m->facts->repack;
+    const qn_log *log = &m->runtime->log;
+    if (!r->n_matrices) return;
+    qn_log_write(log, QUERN_LOG_INFO,
+                 "repacked %s: %d %s matrices into %" PRIu64 " bytes of %s in %.2f s", m->name,
+                 r->n_matrices, r->scheme, r->n_bytes, qn_format_of(m->facts->dtype)->name,
+                 r->seconds);
+    if (r->expanded_bytes)
+        qn_log_write(log, QUERN_LOG_WARN,
+                     "expanded %s: %" PRIu64
+                     " bytes of its weights are f16, since their columns are "
+                     "in another order than their groups (desc_act)",
+                     m->name, r->expanded_bytes);
+}
+
 static int open_weights(quern_model *m, const qn_engine_source *from, quern_error *e)
 {
     const qn_executor *x = &m->runtime->executor;
@@ -42,6 +61,7 @@ static int open_weights(quern_model *m, const qn_engine_source *from, quern_erro
                      : qn_model_open(m->path, &options, &m->weights, e);
     if (rc) return rc;
     m->facts = qn_model_get_facts(m->weights);
+    log_repack(m);
     // The files may hold another type than the configuration says.
     give(m, QN_LEDGER_WEIGHTS, m->ledger_bytes[QN_LEDGER_WEIGHTS]);
     return take(m, QN_LEDGER_WEIGHTS, m->facts->weight_bytes, "the model's weights", e);

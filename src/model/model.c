@@ -90,6 +90,7 @@ void qn_model_free(qn_model *m)
     qn_memory_free(m);
     qn_gguf_close(&m->gguf);
     qn_tensor_set_close(&m->folder);
+    qn_hf_quantization_close(&m->quantization);
     qn_file_unmap(&m->random);
     free(m->layers);
     free(m);
@@ -126,8 +127,11 @@ int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e)
     free(file);
     if (gguf) return qn_model_check(path, out, e); // the types of weights stand in their file only
     rc = qn_config_read(path, &d, e);
-    if (!rc) qn_config_facts(&d, out);
-    return rc;
+    if (rc) return rc;
+    qn_config_facts(&d, out);
+    // What is packed, and how large it will be, the files say; a configuration may be there without them.
+    if (d.packed) rc = qn_model_check(path, out, e);
+    return rc == QUERN_E_NOT_FOUND ? 0 : rc;
 }
 
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e)

@@ -115,7 +115,7 @@ static int fill_one(void *context, const qn_weight_spec *spec, int layer)
            f->phase, f->at, qn_tensor_bytes(&t));
     f->at += aligned_bytes(f, spec);
     f->phase = (f->phase + 65537) % TILE_ELEMENTS;
-    return qn_loader_place(f->model, spec, &t, qn_weights_slot(f->model, spec, layer), f->e);
+    return qn_loader_place(f->model, spec, &t, true, qn_weights_slot(f->model, spec, layer), f->e);
 }
 
 // What the device does not have is refused here: the system would lend it and kill us while we fill it.
