@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/ops/kv_append.h"
 #include "base/units.h"
 
 static uint64_t sum(const quern_memory_need *n)

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "backend/ops/kv_append.h"
 #include "base/checked.h"
 
 enum {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/ops/kv_append.h"
 #include "backend/ops/sample.h"
 #include "backend/ops/step_begin.h"
 #include "model/family.h"

@@ -1,6 +1,5 @@
 // Attention over the dialect's kernels; see kernels/attention.h.
 #include "backend/gpu/lower_attention.h"
-#include "backend/ops/kv_append.h"
 
 enum {
     PIECE = 256,     // positions

@@ -12,13 +12,6 @@ typedef struct {
     qn_slot_table slots;
 } qn_kv_append_args;
 
-// What caches of keys and values can be: plain numbers, or Q8_0 where heads are of whole blocks.
-static inline bool qn_kv_cache_supports(qn_dtype dtype, int64_t head_dim)
-{
-    if (qn_dtype_is_plain(dtype)) return true;
-    return dtype == QN_DTYPE_Q8_0 && head_dim % qn_format_of(dtype)->block_elements == 0;
-}
-
 int qn_kv_append_accesses(const void *args, qn_access *out);
 
 static inline void qn_kv_append(qn_plan *p, qn_tensor k, qn_tensor v, qn_tensor k_cache,

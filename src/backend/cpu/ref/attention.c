@@ -5,7 +5,6 @@
 
 #include "backend/cpu/ref/ref.h"
 #include "backend/cpu/scalar.h"
-#include "backend/ops/kv_append.h"
 
 int qn_ref_attention_supports(const void *args)
 {
