@@ -5,19 +5,9 @@
 
 #include "app/pull.h"
 #include "base/clock.h"
+#include "base/units.h"
 
 enum { BAR_MS = 100, LINE_MS = 30000, RATE_MS = 250, BAR_CELLS = 24 };
-
-static const char *size_text(char text[16], uint64_t n)
-{
-    static const char *const UNITS[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double v = (double)n;
-    int unit = 0;
-    for (; v >= 1024 && unit < 4; unit++)
-        v /= 1024;
-    snprintf(text, 16, unit ? "%.1f %s" : "%.0f %s", v, UNITS[unit]);
-    return text;
-}
 
 void qn_pull_progress_begin(qn_pull_progress *p, const char *repository, bool quiet)
 {
@@ -59,9 +49,9 @@ static void show_bytes(qn_pull_progress *p, const qn_hub_event *v)
     memset(bar, '.', BAR_CELLS);
     memset(bar, '#', (size_t)(part * BAR_CELLS));
     bar[BAR_CELLS] = 0;
-    size_text(there, v->bytes);
-    size_text(all, v->total_bytes);
-    size_text(rate, (uint64_t)p->bytes_per_second);
+    qn_units_bytes(v->bytes, there);
+    qn_units_bytes(v->total_bytes, all);
+    qn_units_bytes((uint64_t)p->bytes_per_second, rate);
     double seconds = (double)(v->total_bytes - v->bytes) / p->bytes_per_second;
     if (p->bytes_per_second > 0 && seconds < 1e6)
         snprintf(left, sizeof left, ", %d:%02d left", (int)seconds / 60, (int)seconds % 60);
@@ -87,9 +77,9 @@ void qn_pull_progress_event(void *progress, const qn_hub_event *v)
     qn_pull_progress_end(p);
     if (v->kind == QN_HUB_LISTED)
         fprintf(stderr, "%s at %.12s: %d file%s, %s\n", p->repository, v->commit, v->n_files,
-                v->n_files == 1 ? "" : "s", size_text(size, v->total_bytes));
+                v->n_files == 1 ? "" : "s", qn_units_bytes(v->total_bytes, size));
     else if (v->kind == QN_HUB_FILE)
-        fprintf(stderr, "  %s  %s%s\n", v->file, size_text(size, v->file_size),
+        fprintf(stderr, "  %s  %s%s\n", v->file, qn_units_bytes(v->file_size, size),
                 v->was_there ? " (was there)" : "");
     else if (v->kind == QN_HUB_WAITS)
         fprintf(stderr, "  %s: another process is downloading it: waiting\n", v->file);

@@ -141,9 +141,9 @@ static int reserve(filler *f)
     return 0;
 }
 
-int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e)
+int qn_random_fill(qn_model *m, quern_error *e)
 {
-    filler f = {.model = m, .dtype = dtype, .e = e};
+    filler f = {.model = m, .dtype = m->ends.embed.dtype, .e = e};
     int rc = draw_tiles(&f);
     if (!rc) {
         qn_weights_each(&m->config, m->family, add_size, &f);

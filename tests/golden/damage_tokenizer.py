@@ -118,7 +118,7 @@ def more_added(contents):
     return change
 
 
-tokenizer("T12-100000-beyond-the-model", more_added(f"<{i}>" for i in range(100000)), "tokenizer", inspect=False)
+tokenizer("T12-100000-beyond-the-model", more_added(f"<{i}>" for i in range(100000)), "vocab_size", only=("inspect", "run"))
 tokenizer("T12-same-when-normalized", lambda data: data["added_tokens"].extend(
     {"id": FIRST_ADDED + 7 + i, "content": c, "normalized": True, "special": False} for i, c in enumerate(("\u00e9", "e\u0301"))), "added")
 tokenizer("T12-prefixes", more_added("<" * n for n in range(2, 18)), sound=True)
@@ -166,7 +166,7 @@ for name, value in (("one-less-than-ids", 302), ("100", 100), ("1", 1), ("260", 
         edit_json(folder / "config.json", lambda data: data.update(vocab_size=value))
     add(f"T17-vocab_size-{name}", smaller, "embed_tokens|vocab_size|tokenizer")
 for n in (18, 19, 50, 1000, 5000):
-    tokenizer(f"T17-{n}-more-added", more_added(f"<{i}>" for i in range(n)), "tokenizer", "320", inspect=False)
+    tokenizer(f"T17-{n}-more-added", more_added(f"<{i}>" for i in range(n)), "vocab_size (320)", only=("inspect", "run"))
 
 # ---- T18: chat templates and what stands beside them ----
 

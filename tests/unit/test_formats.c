@@ -1,5 +1,5 @@
 // Block formats: those of GGUF files against the gguf package, bit for bit (tests/golden/data/formats, made by
-// tools/goldens_formats.py); affine and fp8_128 against their definitions.
+// tools/goldens_formats.py), affine ones against MLX; fp8_128 against its definition.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -147,6 +147,18 @@ static void check_affine(qn_dtype dtype, int bits, int group)
     assert_memory_equal(found, expected, sizeof expected);
 }
 
+// Blocks of mlx.core.quantize, byte for byte.
+static void check_affine_of_mlx(const qn_format *f)
+{
+    static float numbers[N];
+    static char expected[N * 2], found[N * 2];
+    size_t n_bytes = qn_format_bytes(f, N);
+    read_file("quantise", "f32", numbers, sizeof numbers);
+    read_file(f->name, "quantised", expected, n_bytes);
+    f->from_f32(numbers, found, N);
+    assert_memory_equal(found, expected, n_bytes);
+}
+
 // Half a step off at most; the end of the range that is larger in size, and 0, are met.
 static void check_affine_written(qn_dtype dtype, int bits, int group)
 {
@@ -189,6 +201,7 @@ static void test_affine(void **state)
             assert_int_equal(dtype, qn_dtype_by_name(name));
             if (dtype == QN_DTYPE_COUNT) continue;
             check_affine(dtype, bits, group);
+            check_affine_of_mlx(qn_format_of(dtype));
             check_affine_written(dtype, bits, group);
             n++;
         }

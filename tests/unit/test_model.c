@@ -433,8 +433,10 @@ static void random_weights_are_seeded_and_small(void **state)
     (void)state;
     quern_error e = {0};
     qn_model *m = bare_model(1), *again = bare_model(1);
-    assert_int_equal(qn_random_fill(m, QN_DTYPE_F32, &e), 0);
-    assert_int_equal(qn_random_fill(again, QN_DTYPE_F32, &e), 0);
+    qn_weights_describe(m, QN_DTYPE_F32);
+    assert_int_equal(qn_random_fill(m, &e), 0);
+    qn_weights_describe(again, QN_DTYPE_F32);
+    assert_int_equal(qn_random_fill(again, &e), 0);
     assert_int_equal(m->random.n_bytes, again->random.n_bytes);
     assert_memory_equal(m->random.data, again->random.data, m->random.n_bytes);
     const float *embed = m->ends.embed.data, *norm = qn_blocks_layer(m, 1)->attention.q_norm.data;
@@ -541,7 +543,8 @@ static void shapes_have_block_formats(void **state)
     qn_model *m = bare_model(1);
     qn_state_part parts[QN_MAX_PARTS];
     m->config = d.config;
-    assert_int_equal(qn_random_fill(m, QN_DTYPE_Q4_1, &e), 0);
+    qn_weights_describe(m, QN_DTYPE_Q4_1);
+    assert_int_equal(qn_random_fill(m, &e), 0);
     qn_weights_measure(m);
     qn_weights_bytes(&m->config, m->family, QN_DTYPE_Q4_1, &all, &active);
     assert_true(m->facts.weight_bytes == all && m->facts.active_bytes == active);

@@ -14,7 +14,9 @@ enum {
     // The resident kernel's shared memory: the tasks' own, the ring of weights (ring.cuh), and what is beside them.
     QN_CUDA_RESIDENT_WORK = 73728,
     QN_CUDA_RING_BYTES = 8 * 4 * 4096,
-    QN_CUDA_RESIDENT_SIDE = 2048,
+    QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
+    QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
+    QN_CUDA_RESIDENT_SIDE = 2048 + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
@@ -112,6 +114,7 @@ typedef struct {
     int waits;    // 1: the first task of an epoch
     int expected; // arrivals of the epoch before
     int arrivals; // of a product, where it has nothing to do
+    int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
     unsigned long long buffers[16];
     unsigned args[32];
     qn_cuda_stream stream; // of a product

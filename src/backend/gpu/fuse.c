@@ -226,6 +226,7 @@ static heads heads_at(const qn_plan *p, int i)
 static int can_attend(const qn_plan *p, const heads *q, const heads *k, const qn_kv_append_args *kv,
                       const qn_attention_args *o)
 {
+    if (!qn_dtype_is_plain(o->k_cache.dtype)) return 0; // attend writes numbers one by one
     if (q->rope->x.data != o->q.data || k->rope->x.data != kv->k.data) return 0;
     if (kv->k_cache.data != o->k_cache.data || kv->v_cache.data != o->v_cache.data) return 0;
     if (q->rope->n_heads != o->n_heads || k->rope->n_heads != o->n_kv_heads) return 0;

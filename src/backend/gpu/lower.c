@@ -295,7 +295,8 @@ static int supports_kv_append(const void *args)
 {
     const qn_kv_append_args *o = args;
     return qn_gpu_is_f32(&o->k) && qn_gpu_is_f32(&o->v) && o->k_cache.rank == 4 &&
-           o->k_cache.dtype == o->v_cache.dtype && o->k_cache.dtype <= QN_DTYPE_BF16;
+           o->k_cache.dtype == o->v_cache.dtype &&
+           qn_kv_cache_supports(o->k_cache.dtype, o->k_cache.dim[3]);
 }
 
 static void lower_kv_append(qn_gpu_lowering *l, const void *args)
