@@ -46,10 +46,7 @@ typedef struct {
     double tolerance;
 } layout;
 
-enum {
-    PLAIN = QN_DTYPE_BF16 + 1,
-    TO_Q6_K = QN_DTYPE_Q6_K + 1
-};
+enum { PLAIN = QN_DTYPE_BF16 + 1, TO_Q6_K = QN_DTYPE_Q6_K + 1 };
 
 typedef struct {
     const char *name;
@@ -633,18 +630,21 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
     r->report->n_failed += failed;
 }
 
-// Where a row may meet more than one kernel of an operation.
-static int has_choice(const qn_backend *b)
+typedef enum { ALL, PRODUCTS, QUICK } extent;
+
+static int is_run(const qn_backend *b, extent of, const kind *k, int type)
 {
-    return b->use_form || b->rounds_activations;
+    if (of == PRODUCTS && !k->is_product) return 0;
+    if (of == QUICK && k->make == layer && type > QN_DTYPE_Q8_0) return 0;
+    // Rows alone: where they may meet more than one kernel, which takes its time.
+    return !k->alone || b->use_form || (of != QUICK && b->rounds_activations);
 }
 
-static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
+static void run_all(run *r, uint64_t seed, int n_rounds, extent of)
 {
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
-            if (just_products && !kinds[i].is_product) continue;
-            if (kinds[i].alone && !has_choice(r->device.backend)) continue;
+            if (!is_run(r->device.backend, of, &kinds[i], type)) continue;
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
             qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
@@ -654,7 +654,7 @@ static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
         }
 }
 
-static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, int just_products,
+static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, extent of,
                   qn_selftest_report *out, quern_error *e)
 {
     const qn_backend *cpu = qn_backend_by_name("cpu");
@@ -670,7 +670,7 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);
     if (!rc) rc = b->alloc(d, MEMORY_BYTES, &r.device.memory, e);
-    if (!rc) run_all(&r, seed, n_rounds, just_products);
+    if (!rc) run_all(&r, seed, n_rounds, of);
     b->free(d, r.device.memory);
     cpu->close(r.cpu.device); // and all its memory
     return rc;
@@ -679,19 +679,19 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
 int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                     qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 0, out, e);
+    return run_on(b, d, seed, n_rounds, ALL, out, e);
 }
 
 int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                              qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 1, out, e);
+    return run_on(b, d, seed, n_rounds, PRODUCTS, out, e);
 }
 
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e)
 {
     qn_selftest_report report;
-    int rc = qn_selftest_run(b, d, 1, 1, &report, e);
+    int rc = run_on(b, d, 1, 1, QUICK, &report, e);
     for (int i = 0; i < report.n_rows && !rc; i++) {
         const qn_selftest_row *row = &report.rows[i];
         if (row->code)

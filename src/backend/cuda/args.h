@@ -24,11 +24,23 @@ enum {
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 
-// Bytes of a step of a packed strip by the weights' type: Q8_0, Q4_K, Q6_K (blocks_packed.cuh), 16-bit. And the steps that come at once
-// into the ring (ring.cuh) by these bytes.
-#define QN_CUDA_STEP_BYTES(type) ((type) == 3 ? 272 : (type) == 10 ? 144 : (type) == 12 ? 210 : 512)
-#define QN_CUDA_GROUP_STEPS(type) ((type) == 3 ? 8 : 16) // of blocks: what is decoded together
-#define QN_CUDA_SLOT_STEPS(step_bytes) ((step_bytes) == 512 ? 8 : (step_bytes) == 144 ? 32 : 16)
+// Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
+// and the steps that come at once into the ring (ring.cuh), by these bytes.
+#define QN_CUDA_STEP_BYTES(type)                                                                   \
+    ((type) == 3                   ? 272                                                           \
+     : (type) == 4 || (type) == 10 ? 144                                                           \
+     : (type) == 5                 ? 160                                                           \
+     : (type) == 6 || (type) == 11 ? 176                                                           \
+     : (type) == 7                 ? 192                                                           \
+     : (type) == 12                ? 210                                                           \
+                                   : 512)
+#define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
+#define QN_CUDA_GROUP_STEPS(type) ((type) < 8 ? 8 : 16)
+#define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
+    ((step_bytes) == 512                          ? 8                                              \
+     : (step_bytes) == 144                        ? 32                                             \
+     : (step_bytes) == 160 || (step_bytes) == 192 ? 24                                             \
+                                                  : 16)
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off
@@ -52,11 +64,11 @@ enum { QN_CUDA_PLAIN, QN_CUDA_NORM, QN_CUDA_MERGE };
 // partials; of product_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int n_k, padded_k;
-    int n_matrices;              // those that follow
-    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
+    int n_matrices;                // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];    // rows of each
     int w_type[QN_CUDA_MAX_PARTS]; // of each: as `type`, or blocks (all, or none)
-    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
-    int type; // of what is multiplied: 1 F16, 2 BF16; blocks become F16
+    int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1
+    int type;                      // of what is multiplied: 1 F16, 2 BF16; blocks become F16
     int accumulate, over_outputs;
     int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
     int source; // QN_CUDA_PLAIN, …
@@ -109,11 +121,11 @@ typedef struct {
 // The weights of a product of the resident kernel, and how its warps share them (ring.cuh). A unit: a part of K of a strip.
 typedef struct {
     unsigned long long w[QN_CUDA_MAX_PARTS];
-    int strips[QN_CUDA_MAX_PARTS]; // of each matrix
-    int n_strips;                  // of all
-    int n_full, rest_steps;        // full parts of K, and steps of one more (0: none)
+    int strips[QN_CUDA_MAX_PARTS];     // of each matrix
+    int n_strips;                      // of all
+    int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
     int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
-    int share, share_rest; // all steps over all warps of the grid, and the remainder
+    int share, share_rest;             // all steps over all warps of the grid, and the remainder
     int over_outputs;
     int end; // 1: there are no more products
 } qn_cuda_stream;

@@ -9,20 +9,48 @@ FN uint qn_file_half(const uchar *p)
 {
     return (uint)p[0] | (uint)p[1] << 8;
 }
+// The lower four bits of number e, whose upper 16 (of 32, or as K formats have them) are upper halves of bytes; bit number i of a field.
+FN uint qn_file_nibble(const uchar *q, int e, bool k)
+{
+    return k ? (uint)q[(e >> 6) * 32 + (e & 31)] >> (e >> 5 & 1) * 4 & 15u : (uint)q[e & 15] >> (e & 16) / 4 & 15u;
+}
+FN uint qn_file_bit(const uchar *bits, int i)
+{
+    return (uint)bits[i / 8] >> i % 8 & 1u;
+}
 // Quants as they are packed: of Q8_0 and with 128 added.
 FN uint qn_file_quant(int type, const uchar *block, int e)
 {
-    if (type == QN_Q8_0) return (uint)block[2 + e] ^ 128u;
-    if (type == QN_Q4_K) return (uint)block[16 + (e >> 6) * 32 + (e & 31)] >> (e >> 5 & 1) * 4 & 15u;
+    switch (type) {
+    case QN_Q8_0:
+        return (uint)block[2 + e] ^ 128u;
+    case QN_Q4_0:
+        return qn_file_nibble(block + 2, e, false);
+    case QN_Q4_1:
+        return qn_file_nibble(block + 4, e, false);
+    case QN_Q5_0:
+        return qn_file_nibble(block + 6, e, false) | qn_file_bit(block + 2, e) << 4;
+    case QN_Q5_1:
+        return qn_file_nibble(block + 8, e, false) | qn_file_bit(block + 4, e) << 4;
+    case QN_Q4_K:
+        return qn_file_nibble(block + 16, e, true);
+    case QN_Q5_K:
+        return qn_file_nibble(block + 48, e, true) | ((uint)block[16 + (e & 31)] >> (e >> 5) & 1u) << 4;
+    }
     uint low = (uint)block[(e >> 7) * 64 + (e & 63)] >> (e >> 6 & 1) * 4 & 15u;
     return low | ((uint)block[128 + (e >> 7) * 32 + (e & 31)] >> (e >> 5 & 3) * 2 & 3u) << 4;
 }
-// Scale and minimum j of a block of Q4_K.
+// Scale and minimum j of a block of Q4_K and Q5_K.
 FN uint2 qn_file_q4_k_scale(const uchar *block, int j)
 {
     const uchar *p = block + 4;
     if (j < 4) return make_uint2((uint)p[j] & 63u, (uint)p[j + 4] & 63u);
     return make_uint2(((uint)p[j + 4] & 15u) | (uint)p[j - 4] >> 6 << 4, (uint)p[j + 4] >> 4 | (uint)p[j] >> 6 << 4);
+}
+
+FN int qn_file_elements(int type)
+{
+    return QN_CUDA_GROUP_STEPS(type) == 8 ? 32 : 256;
 }
 
 // A group of a strip in the making.
@@ -36,7 +64,7 @@ typedef struct {
 // The block with row `row` of the strip and number k of the group; NULL beyond the matrix.
 FN const uchar *qn_file_block(const qn_group_place *p, int row, int k)
 {
-    int n = p->row0 + row, elements = p->type == QN_Q8_0 ? 32 : 256, bytes = p->type == QN_Q8_0 ? 34 : p->type == QN_Q4_K ? 144 : 210;
+    int n = p->row0 + row, elements = qn_file_elements(p->type), bytes = QN_CUDA_STEP_BYTES(p->type) * elements / 256;
     if (n >= p->n_n || p->k0 + k >= p->n_k) return NULL;
     return p->from + ((ulong)n * (ulong)(p->n_k / elements) + (ulong)((p->k0 + k) / elements)) * (ulong)bytes;
 }
@@ -47,7 +75,19 @@ FN uint qn_group_quant(const qn_group_place *p, int lane, int step, int i)
     int reg = i / 2, row = (lane >> 2) + (reg & 1) * 8, k = step * 16 + (lane & 3) * 2 + (reg >> 1) * 8 + i % 2;
     const uchar *block = qn_file_block(p, row, k);
     if (!block) return p->type == QN_Q8_0 ? 128u : 0u;
-    return qn_file_quant(p->type, block, (p->k0 + k) & (p->type == QN_Q8_0 ? 31 : 255));
+    return qn_file_quant(p->type, block, (p->k0 + k) % qn_file_elements(p->type));
+}
+
+// [row][4] d, or d and m.
+FN void qn_pack_scales(const qn_group_place *p, int lane, uchar *to, bool sum)
+{
+    for (int i = lane; i < 64; i += 32) {
+        const uchar *block = qn_file_block(p, i / 4, i % 4 * 32);
+        if (sum)
+            ((uint *)to)[i] = block ? qn_file_half(block) | qn_file_half(block + 2) << 16 : 0;
+        else
+            ((ushort *)to)[i] = block ? (ushort)qn_file_half(block) : 0;
+    }
 }
 
 FN void qn_pack_q8_0(const qn_group_place *p, int lane)
@@ -55,26 +95,31 @@ FN void qn_pack_q8_0(const qn_group_place *p, int lane)
     for (int step = 0; step < 8; step++)
         for (int i = 0; i < 8; i++)
             p->to[step / 2 * 512 + lane * 16 + step % 2 * 8 + i] = (uchar)qn_group_quant(p, lane, step, i);
-    for (int i = lane; i < 64; i += 32) {
-        const uchar *block = qn_file_block(p, i / 4, i % 4 * 32);
-        ((ushort *)(p->to + 2048))[i] = block ? (ushort)qn_file_half(block) : 0;
-    }
+    qn_pack_scales(p, lane, p->to + qn_group_form<QN_Q8_0>::scales, false);
 }
 
 // Lower four bits: number i of 8 at bits 4 · (register) + 16 · (which of two).
 FN void qn_pack_lower(const qn_group_place *p, int lane)
 {
-    for (int step = 0; step < 16; step++) {
+    for (int step = 0; step < QN_CUDA_GROUP_STEPS(p->type); step++) {
         uint word = 0;
         for (int i = 0; i < 8; i++)
             word |= (qn_group_quant(p, lane, step, i) & 15u) << (i / 2 * 4 + i % 2 * 16);
         ((uint *)p->to)[step / 4 * 128 + lane * 4 + step % 4] = word;
     }
 }
-
-FN void qn_pack_q4_k(const qn_group_place *p, int lane)
+FN void qn_pack_fifth(const qn_group_place *p, int lane, uchar *to)
 {
-    qn_pack_lower(p, lane);
+    for (int four = 0; four < QN_CUDA_GROUP_STEPS(p->type) / 4; four++) {
+        uint word = 0;
+        for (int i = 0; i < 32; i++)
+            word |= (qn_group_quant(p, lane, 4 * four + i / 8, i % 8) >> 4) << qn_fifth_at(i / 8, i % 8);
+        ((uint *)to)[four * 32 + lane] = word;
+    }
+}
+
+FN void qn_pack_headers(const qn_group_place *p, int lane, uchar *to)
+{
     if (lane >= 16) return;
     const uchar *block = qn_file_block(p, lane, 0);
     uint4 header = make_uint4(0, 0, 0, 0);
@@ -86,7 +131,18 @@ FN void qn_pack_q4_k(const qn_group_place *p, int lane)
         header.w |= s.x >> 4 << two | s.y >> 4 << (8 + two);
     }
     if (block) header.x = qn_file_half(block) | qn_file_half(block + 2) << 16;
-    ((uint4 *)(p->to + 2048))[lane] = header;
+    ((uint4 *)to)[lane] = header;
+}
+
+template <int TYPE> FN void qn_pack_nibbles(const qn_group_place *p, int lane)
+{
+    typedef qn_group_form<TYPE> form;
+    qn_pack_lower(p, lane);
+    if (form::fifth) qn_pack_fifth(p, lane, p->to + form::fifth);
+    if (form::steps == 16)
+        qn_pack_headers(p, lane, p->to + form::scales);
+    else
+        qn_pack_scales(p, lane, p->to + form::scales, form::sum);
 }
 
 FN void qn_pack_q6_k(const qn_group_place *p, int lane)
@@ -103,6 +159,16 @@ FN void qn_pack_q6_k(const qn_group_place *p, int lane)
     for (int j = 0; j < 16; j++)
         p->to[3072 + lane * 16 + j] = block ? (uchar)(block[192 + j] ^ 128) : 128;
     ((ushort *)(p->to + 3328))[lane] = block ? (ushort)qn_file_half(block + 208) : 0;
+}
+
+template <int TYPE> FN void qn_pack_group(const qn_group_place *p, int lane)
+{
+    if constexpr (TYPE == QN_Q8_0)
+        qn_pack_q8_0(p, lane);
+    else if constexpr (TYPE == QN_Q6_K)
+        qn_pack_q6_k(p, lane);
+    else
+        qn_pack_nibbles<TYPE>(p, lane);
 }
 
 // ---- kernels ----
@@ -123,12 +189,14 @@ FN ulong qn_group_offset(const qn_cuda_blocks_args &a, ulong strip, int group)
 }
 template <typename TAKE> FN void qn_steps_of_type(int type, const char *at, TAKE take)
 {
-    if (type == QN_Q8_0)
-        qn_group_steps<QN_Q8_0>(qn_in_memory{at}, take);
-    else if (type == QN_Q4_K)
-        qn_group_steps<QN_Q4_K>(qn_in_memory{at}, take);
-    else
-        qn_group_steps<QN_Q6_K>(qn_in_memory{at}, take);
+    switch (type) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        qn_group_steps<value>(qn_in_memory{at}, take);                                                                 \
+        break;
+        QN_PACKED_FORMATS(CASE)
+#undef CASE
+    }
 }
 
 FN bool qn_pair_is_finite(uint u)
@@ -145,12 +213,14 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     if (!qn_group_of_warp(a, &strip, &group)) return;
     uchar *at = to + qn_group_offset(a, strip, group);
     qn_group_place p = {from, at, a.type, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(a.type) * 16};
-    if (a.type == QN_Q8_0)
-        qn_pack_q8_0(&p, lane);
-    else if (a.type == QN_Q4_K)
-        qn_pack_q4_k(&p, lane);
-    else
-        qn_pack_q6_k(&p, lane);
+    switch (a.type) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        qn_pack_group<value>(&p, lane);                                                                                \
+        break;
+        QN_PACKED_FORMATS(CASE)
+#undef CASE
+    }
     __syncwarp();
     bool fine = true;
     qn_steps_of_type(a.type, (const char *)at, [&](int, uint4 w) {

@@ -46,7 +46,7 @@ struct qn_device {
     qn_cuda_allocation *allocations;
     qn_cuda_weights weights; // the products' own form
     qn_cuda_shared *shared;
-    char *staging[2];        // pinned, for uploads
+    char *staging[2]; // pinned, for uploads
     CUevent staged[2];
     qn_cuda_flight flights[QN_CUDA_IN_FLIGHT];
     qn_ticket last;

@@ -10,7 +10,7 @@ KERNEL(embed_packed, BUF(0, float, y), BUF(1, const ushort, table), BUF(2, const
     if (r >= counts->n_rows || k >= a.width) return;
     int token = tokens[(ulong)rows[r].slot * (ulong)a.max_context + (ulong)rows[r].position];
     float v = 0.0f;
-    if (token >= 0 && token < a.n_vocab && a.type > 2)
+    if (token >= 0 && token < a.n_vocab && QN_CUDA_IN_BLOCKS(a.type))
         v = qn_packed_block_value((const uchar *)table, a.type, a.padded_k, token, k);
     else if (token >= 0 && token < a.n_vocab) {
         int in_step = k % 16, lane = (token % 8) * 4 + in_step % 8 / 2, reg = (token % 16) / 8 + in_step / 8 * 2;

@@ -246,7 +246,7 @@ static void gated_access(const rewriting *r, qn_gpu_task *t, int write)
 
 static int in_blocks(const bundle *b, int i)
 {
-    return b->w_type[i] != b->a.type;
+    return QN_CUDA_IN_BLOCKS(b->w_type[i]);
 }
 
 // Matrix i as F16, behind those before it.

@@ -415,7 +415,7 @@ static __device__ __noinline__ void qn_product_rows(const qn_product_buffers *b,
                 qn_stage_rows(b, a, room, row0, n_rows, u.begin * QN_STEPS_A_PART, last);
                 BARRIER();
             }
-            if (a.w_type[0] > 2)
+            if (QN_CUDA_IN_BLOCKS(a.w_type[0]))
                 qn_multiply_block_units(b, a, room, &u, n_rows);
             else
                 qn_multiply_units(b, a, room, &u, n_rows);

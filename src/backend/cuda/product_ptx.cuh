@@ -46,6 +46,12 @@ FN uint4 qn_load_shared4(uint at)
     return v;
 }
 
+FN uint qn_load_shared1(uint at)
+{
+    uint v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
+    return v;
+}
 FN uint qn_load_shared_half(uint at)
 {
     ushort v;

@@ -22,7 +22,7 @@ static int64_t padded(int64_t n)
 
 static int in_blocks(qn_dtype t)
 {
-    return t == QN_DTYPE_Q8_0 || t == QN_DTYPE_Q4_K || t == QN_DTYPE_Q6_K;
+    return (t >= QN_DTYPE_Q8_0 && t <= QN_DTYPE_Q5_1) || (t >= QN_DTYPE_Q4_K && t <= QN_DTYPE_Q6_K);
 }
 
 static int is_packed(qn_dtype t)
@@ -32,7 +32,7 @@ static int is_packed(qn_dtype t)
 
 size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k)
 {
-    _Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_Q4_K == 10 && QN_DTYPE_Q6_K == 12, "args.h");
+    _Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_Q5_1 == 7 && QN_DTYPE_Q6_K == 12, "args.h");
     size_t n_steps = (size_t)(padded(n) / QN_CUDA_STEP) * (size_t)(padded_k(k) / QN_CUDA_STEP);
     return n_steps * QN_CUDA_STEP_BYTES(dtype);
 }
@@ -90,8 +90,7 @@ static int pack_blocks(qn_device *d, const qn_cuda_weight *w, const void *to, co
                 overflow_at = qn_cuda_address(r->overflow);
     void *parameters[] = {&from_at, &to_at, &overflow_at, &a};
     uint32_t found = 0;
-    CUresult cleared =
-        d->cu->cuMemsetD8Async(overflow_at, 0, sizeof found, d->stream);
+    CUresult cleared = d->cu->cuMemsetD8Async(overflow_at, 0, sizeof found, d->stream);
     int rc = qn_cuda_driver_check(cleared, "packing of weights", e);
     if (!rc) rc = start_pack(d, QN_CUDA_pack_blocks, n_steps_of(w), parameters, e);
     if (!rc) rc = qn_cuda_driver_check(d->cu->cuStreamSynchronize(d->stream), "packing", e);

@@ -91,7 +91,6 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
-
 // Products of many rows, by the units that the card has.
 static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_list *in,
                  qn_gpu_list *out, quern_error *e)

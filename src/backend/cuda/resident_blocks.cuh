@@ -28,12 +28,14 @@ template <int TYPE> FN void qn_multiply_slots(qn_ring *ring, int n_steps, uint x
 
 FN void qn_multiply_block_unit(qn_ring *ring, int type, int n_steps, uint xs, uint stride, float c[4])
 {
-    if (type == QN_Q8_0)
-        qn_multiply_slots<QN_Q8_0>(ring, n_steps, xs, stride, c);
-    else if (type == QN_Q4_K)
-        qn_multiply_slots<QN_Q4_K>(ring, n_steps, xs, stride, c);
-    else
-        qn_multiply_slots<QN_Q6_K>(ring, n_steps, xs, stride, c);
+    switch (type) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        qn_multiply_slots<value>(ring, n_steps, xs, stride, c);                                                        \
+        break;
+        QN_PACKED_FORMATS(CASE)
+#undef CASE
+    }
 }
 
 #endif

@@ -204,7 +204,7 @@ FN void qn_resident_product_run(const qn_cuda_resident_task *t, qn_ring *ring, c
         qn_stage_rows(&p.b, *p.a, &room, 0, p.n_rows, first * QN_STEPS_A_PART, last_step);
         BARRIER();
         PROFILE_PHASE(*p.a, 1);
-        if (p.a->w_type[0] > 2)
+        if (QN_CUDA_IN_BLOCKS(p.a->w_type[0]))
             qn_multiply_run<0>(&p, ring, &room, first);
         else if (p.a->type == 1)
             qn_multiply_run<1>(&p, ring, &room, first);

@@ -300,7 +300,8 @@ static void lower_merge_project(qn_gpu_lowering *l, const qn_attention_args *o,
                                    .aligned = is_aligned(m)};
     int size = a.n_k <= 2048 ? 0 : a.n_k <= 4096 ? 1 : 2;
     uint32_t n_groups[3] = {qn_gpu_groups(a.n_n, ROWS_OF_W), 1, 1};
-    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[kernel_type(m)][size], n_groups, &a, sizeof a);
+    qn_gpu_task *t =
+        qn_gpu_task_add(l->list, kernels[kernel_type(m)][size], n_groups, &a, sizeof a);
     qn_gpu_task_tensor(t, p, &m->y, m->accumulate ? 2 : 1);
     qn_gpu_attention_out(l, t, o, shape, 0);
     qn_gpu_task_tensor(t, p, &m->w, 0);
