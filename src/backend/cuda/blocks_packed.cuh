@@ -296,7 +296,7 @@ template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM fr
 
 // ---- products ----
 
-// A group's steps by the rows at xs (shared memory, `stride` bytes a step). All loads come first: a warp has nobody to wait behind.
+// A group's steps by the rows at xs (shared memory, `stride` bytes a step).
 template <int TYPE, typename FROM> FN void qn_multiply_group(FROM from, uint xs, uint stride, float c[4])
 {
     uint2 x[qn_group_form<TYPE>::steps];

@@ -14,6 +14,7 @@
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
+#define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
 #define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
@@ -201,7 +202,9 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         bool may = w.units >= 0 && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         uint one = __ballot_sync(~0u, on_way > 0), more = __ballot_sync(~0u, on_way > 1), want = __ballot_sync(~0u, may);
         int all = __popc(one) + __popc(more) + __popc(want & ((1u << lane) - 1));
-        if (may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY))) {
+        bool starts = may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY));
+        uint started = __ballot_sync(~0u, starts);
+        if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
             qn_bar_expect(r.full + r.slot * 8, n_bytes);
@@ -213,6 +216,7 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         if (__all_sync(~0u, w.units < 0)) return;
         idle = want ? 0 : idle + 1;
         if (idle > QN_SPINS_MOST) __trap();
+        if (!started) __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
     }
 }
 
