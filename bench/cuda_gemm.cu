@@ -196,7 +196,7 @@ static void run(const shape *s, int type, int n_rows, const form *f, int tiled, 
 {
     qn_cuda_gemm_args a;
     memset(&a, 0, sizeof a);
-    a.padded_k = s->k, a.n_matrices = s->n_matrices, a.type = type, a.w_type[0] = a.w_type[1] = a.w_type[2] = type, a.accumulate = s->accumulate, a.gated = s->gated, a.tiled = tiled;
+    a.padded_k = s->k, a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.tiled = tiled;
     a.tile_rows = f->rows, a.cluster = f->cluster, a.n_clusters = n_processors / f->cluster;
     const char *w[3] = {(char *)weights, NULL, NULL};
     float *ys[3] = {tiled ? (float *)tiles_out : y, NULL, NULL};
