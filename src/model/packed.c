@@ -177,25 +177,6 @@ int qn_packed_affine(const qn_packed *p, qn_dtype *out, quern_error *e)
                         qn_packed_path(p), p->module, (long long)p->columns, (long long)p->group);
 }
 
-float qn_packed_number(const qn_stored_tensor *t, int64_t i)
-{
-    uint16_t half;
-    float number;
-    if (t->dtype == QN_DTYPE_F32) {
-        memcpy(&number, t->data + 4 * i, sizeof number);
-        return number;
-    }
-    memcpy(&half, t->data + 2 * i, sizeof half);
-    return t->dtype == QN_DTYPE_F16 ? qn_f16_to_f32(half) : qn_bf16_to_f32(half);
-}
-
-uint32_t qn_packed_word(const qn_stored_tensor *t, int64_t i)
-{
-    uint32_t word;
-    memcpy(&word, t->data + 4 * i, sizeof word);
-    return word;
-}
-
 uint8_t *qn_packed_head(uint8_t *block, float scale, float bias)
 {
     memcpy(block, &scale, sizeof scale);

@@ -2,6 +2,8 @@
 // kernels compute with. A layout is one file (packed_<scheme>.c) and one row of the table in packed.c. Internal to model/.
 #ifndef QN_MODEL_PACKED_H
 #define QN_MODEL_PACKED_H
+#include <string.h>
+
 #include "model/family.h"
 
 enum { QN_PACKED_PARTS = 4, QN_PACKED_NAME = 96 };
@@ -61,8 +63,24 @@ const char *qn_packed_path(const qn_packed *p);
 // affine<bits>_<n>, n being the most of 128, 64 and 32 that cuts both groups and rows into whole blocks.
 int qn_packed_affine(const qn_packed *p, qn_dtype *out, quern_error *e);
 // Number i of a tensor of F32, F16 or BF16.
-float qn_packed_number(const qn_stored_tensor *t, int64_t i);
-uint32_t qn_packed_word(const qn_stored_tensor *t, int64_t i); // of U32 or I32
+static inline float qn_packed_number(const qn_stored_tensor *t, int64_t i)
+{
+    uint16_t half;
+    float number;
+    if (t->dtype == QN_DTYPE_F32) {
+        memcpy(&number, t->data + 4 * i, sizeof number);
+        return number;
+    }
+    memcpy(&half, t->data + 2 * i, sizeof half);
+    return t->dtype == QN_DTYPE_F16 ? qn_f16_to_f32(half) : qn_bf16_to_f32(half);
+}
+// Word i of one of U32 or I32.
+static inline uint32_t qn_packed_word(const qn_stored_tensor *t, int64_t i)
+{
+    uint32_t word;
+    memcpy(&word, t->data + 4 * i, sizeof word);
+    return word;
+}
 // The beginning of an affine block; returns where its numbers go.
 uint8_t *qn_packed_head(uint8_t *block, float scale, float bias);
 

@@ -48,15 +48,16 @@ static int verify(const qn_packed *p, quern_error *e)
 }
 
 // Zeros are less one as whole words are, with the borrows that this brings where a zero is 0 (GPTQModel's conversion).
-static float zero_of(const qn_packed *p, int64_t group, int64_t row)
+static inline float zero_of(const qn_packed *p, int64_t group, int64_t row)
 {
-    int64_t per_word = 32 / p->bits;
-    uint32_t word = qn_packed_word(p->part[QZEROS], (group * p->rows + row) / per_word);
-    if (p->model->quantization.zeros_minus_one) word += p->bits == 4 ? 0x11111111U : 0x01010101U;
-    return (float)(word >> row % per_word * p->bits & ((1U << p->bits) - 1));
+    unsigned bits = (unsigned)p->bits, log = bits == 4 ? 3 : 2; // numbers a word: 2^log
+    uint64_t i = (uint64_t)(group * p->rows + row);
+    uint32_t word = qn_packed_word(p->part[QZEROS], (int64_t)(i >> log));
+    if (p->model->quantization.zeros_minus_one) word += bits == 4 ? 0x11111111U : 0x01010101U;
+    return (float)(word >> (i & ((1U << log) - 1)) * bits & ((1U << bits) - 1));
 }
 
-static float scale_of(const qn_packed *p, int64_t group, int64_t row)
+static inline float scale_of(const qn_packed *p, int64_t group, int64_t row)
 {
     return qn_packed_number(p->part[SCALES], group * p->rows + row);
 }
