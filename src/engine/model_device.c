@@ -1,10 +1,6 @@
 // A model's part of the device: weights, state arena, slot table, step buffers, and a program for each class of step. Everything
-<<<<<<< HEAD
-// is entered in the ledger first. Owner thread, between two steps.
-#include <inttypes.h>
-=======
 // is sized and entered in the ledger before a weight is read. Owner thread, between two steps.
->>>>>>> w-memory
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,19 +22,6 @@ static void give(quern_model *m, qn_ledger_kind kind, uint64_t n_bytes)
     m->ledger_bytes[kind] -= n_bytes;
 }
 
-<<<<<<< HEAD
-// What the weights will need is known from the configuration, before a file of weights is touched.
-static int take_weights(quern_model *m, const qn_engine_source *from, quern_error *e)
-{
-    qn_model_facts facts;
-    int rc = from->shape ? qn_model_shape_facts(from->shape, from->dtype, &facts, e)
-                         : qn_model_read_facts(m->path, &facts, e);
-    if (rc) return rc;
-    uint64_t bytes = facts.weight_bytes;
-    if (!bytes) bytes = qn_format_bytes(qn_format_of(facts.dtype), facts.n_parameters);
-    return take(m, QN_LEDGER_WEIGHTS, bytes, "the model's weights", e);
-}
-
 // A loader that only maps says nothing.
 static void log_repack(const quern_model *m)
 {
@@ -57,10 +40,7 @@ static void log_repack(const quern_model *m)
                      m->name, r->expanded_bytes);
 }
 
-static int open_weights(quern_model *m, const qn_engine_source *from, quern_error *e)
-=======
 static int describe(quern_model *m, const qn_engine_source *from, quern_error *e)
->>>>>>> w-memory
 {
     const qn_executor *x = &m->runtime->executor;
     qn_dtype cache = qn_sizes_cache_dtype(from->options);
@@ -101,23 +81,12 @@ static int plan_memory(quern_model *m, const quern_model_options *o, qn_sizes *s
     if (!rc) rc = take(m, QN_LEDGER_WEIGHTS, m->facts->weight_bytes, "the model's weights", e);
     if (!rc) rc = take_sizes(m, s, e);
     if (rc) return rc;
-<<<<<<< HEAD
-    rc = from->shape ? qn_model_open_shape(from->shape, from->dtype, &options, &m->weights, e)
-                     : qn_model_open(m->path, &options, &m->weights, e);
-    if (rc) return rc;
-    m->facts = qn_model_get_facts(m->weights);
-    log_repack(m);
-    // The files may hold another type than the configuration says.
-    give(m, QN_LEDGER_WEIGHTS, m->ledger_bytes[QN_LEDGER_WEIGHTS]);
-    return take(m, QN_LEDGER_WEIGHTS, m->facts->weight_bytes, "the model's weights", e);
-=======
     quern_memory_need need = qn_fit_need(&fit, s);
     if (o->on_memory)
         o->on_memory(o->user, &need);
     else
         log_need(m, &need);
     return QUERN_OK;
->>>>>>> w-memory
 }
 
 static int alloc(quern_model *m, uint64_t n_bytes, void **address, quern_error *e)
@@ -241,6 +210,7 @@ int qn_engine_open_device(quern_model *m, const qn_engine_source *from, quern_er
     int rc = describe(m, from, e);
     if (!rc) rc = plan_memory(m, from->options, &sizes, e);
     if (!rc) rc = qn_model_place(m->weights, e);
+    if (!rc) log_repack(m);
     if (!rc) rc = alloc_state(m, &sizes, from->options->n_context, e);
     if (!rc) rc = alloc_scratch(m, &sizes, e);
     if (rc) return rc;

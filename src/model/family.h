@@ -176,20 +176,12 @@ void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 int qn_loader_check(qn_model *m, const char *path, quern_error *e);
 // Then maps the files and places every tensor's data.
 int qn_loader_place_all(qn_model *m, quern_error *e);
-<<<<<<< HEAD
 // The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be and the data outlives the model
 // (`lasting`), else a copy.
 int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, bool lasting,
                     qn_tensor *out, quern_error *e);
-// Fills the views with seeded random numbers; matrices are of `dtype`.
-int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e);
-=======
-// The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
-int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
-                    quern_error *e);
 // Places seeded random numbers where the views of qn_weights_describe have no data.
 int qn_random_fill(qn_model *m, quern_error *e);
->>>>>>> w-memory
 // Device memory that ends with the model, holding n bytes copied from `from`.
 int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);
 // The device's address for read-only host memory that outlives the model.

@@ -55,20 +55,16 @@ typedef struct {
 // A model's path is a Hugging Face directory (config.json, generation_config.json, *.safetensors with or without an index), a GGUF
 // file (of a split the first), or a directory that holds one such file and no config.json.
 
-<<<<<<< HEAD
-// Opens a model. Everything is checked before a tensor's byte is touched. Weights are mapped, in the type that they have;
-// those in a quantiser's layout (MLX, GPTQ, AWQ, FP8) are repacked, a tensor at a time.
-=======
 // A model before its weights: everything is checked, no tensor's byte is touched. All but qn_model_record may be asked of it.
 int qn_model_describe(const char *path, const qn_model_options *options, qn_model **out,
                       quern_error *e);
 // The same of a built-in shape with seeded random weights (model/shapes.c). Of a block format are the matrices; vectors are F32.
 int qn_model_describe_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
                             qn_model **out, quern_error *e);
-// Places the weights of a described model, mapped, in the type that they have. After a failure it can only be freed.
+// Places the weights of a described model: mapped, in the type that they have; those in a quantiser's layout (MLX, GPTQ, AWQ,
+// FP8) are repacked, a matrix at a time. After a failure it can only be freed.
 int qn_model_place(qn_model *m, quern_error *e);
 // Both in one.
->>>>>>> w-memory
 int qn_model_open(const char *path, const qn_model_options *options, qn_model **out,
                   quern_error *e);
 int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
