@@ -46,7 +46,7 @@ typedef struct {
     double tolerance;
 } layout;
 
-enum { PLAIN = QN_DTYPE_BF16 + 1 };
+enum { PLAIN = QN_DTYPE_BF16 + 1, TO_Q6_K = QN_DTYPE_Q6_K + 1 };
 
 typedef struct {
     const char *name;
@@ -140,9 +140,10 @@ static qn_tensor cache(layout *l, qn_dtype dtype, int n_blocks, int n_heads, int
 // A number of q8_0 may be rounded to the neighbour of the CPU's: part of the largest of its block.
 static const double q8_0_step = 1.01 / 127;
 
-// What is allowed where a backend rounds the rows that meet 16-bit numbers to their type.
+// What is allowed where a backend rounds the rows that meet 16-bit numbers to their type, and multiplies blocks as F16.
 static double rounded_tolerance(qn_dtype dtype, double exact)
 {
+    if (!qn_dtype_is_plain(dtype)) return 4e-3;
     return dtype == QN_DTYPE_F16 ? 1e-3 : dtype == QN_DTYPE_BF16 ? 8e-3 : exact;
 }
 
@@ -171,7 +172,7 @@ static void product(layout *l)
     qn_tensor x = matrix(l, QN_DTYPE_F32, n_rows, k, 1), bias = {0};
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_tensor w = matrix(l, l->dtype, n, k, 0.1f);
-    round_to(l, &x, l->dtype); // some backends do
+    round_to(l, &x, l->rounds ? plain_type(l) : l->dtype); // some backends do
     if (pick(l, 0, 1)) bias = vector(l, plain_type(l), n);
     l->out = matrix(l, QN_DTYPE_F32, n_rows, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
@@ -263,6 +264,8 @@ static void gather(layout *l)
 static void layer(layout *l)
 {
     int dim = pick(l, 0, 1) ? 64 : 128, n_kv = pick(l, 1, 2), n_heads = n_kv * pick(l, 1, 3);
+    while (n_heads * dim != whole_blocks(l, n_heads * dim))
+        n_heads += n_kv;
     int width = whole_blocks(l, 8 * pick(l, 8, 40)), n_q = n_heads * dim, n_k = n_kv * dim;
     int inner = whole_blocks(l, 8 * pick(l, 8, 60));
     qn_dtype plain = plain_type(l);
@@ -311,8 +314,8 @@ static void layer(layout *l)
     l->out = x;
     // The cache's numbers are rounded, now and then to the neighbour of the CPU's.
     l->tolerance = plain == QN_DTYPE_F32 ? 2e-5 : plain == QN_DTYPE_F16 ? 1e-4 : 1e-3;
-    if (l->rounds) l->tolerance = 3 * rounded_tolerance(plain, l->tolerance);
-    if (type == QN_DTYPE_Q8_0) l->tolerance = q8_0_step;
+    if (l->rounds) l->tolerance = 3 * rounded_tolerance(l->dtype, l->tolerance);
+    if (type == QN_DTYPE_Q8_0 && l->tolerance < q8_0_step) l->tolerance = q8_0_step;
 }
 
 // Edits of every kind, over tokens, table and parameters: compared as numbers.
@@ -370,7 +373,7 @@ static const kind kinds[] = {
     {"rms_norm", PLAIN, rms_norm, SOME, 0, 0},
     {"matmul", QN_DTYPE_COUNT, product, SOME, 1, 0},
     {"matmul, one row", QN_DTYPE_COUNT, product, ONE, 1, 0},
-    {"matmul, many rows", PLAIN, product, MANY, 1, 0},
+    {"matmul, many rows", QN_DTYPE_COUNT, product, MANY, 1, 0},
     {"rope", 1, rope, SOME, 0, 0},
     {"qk_norm_rope", PLAIN, qk_norm_rope, SOME, 0, 0},
     {"kv_append", PLAIN + 1, kv_append, SOME, 0, 0},
@@ -378,16 +381,17 @@ static const kind kinds[] = {
     {"attention, one row", PLAIN + 1, attention, ONE, 0, 0},
     {"swiglu", 1, swiglu, SOME, 0, 0},
     {"gather", 1, gather, SOME, 0, 0},
-    {"layer", PLAIN + 1, layer, SOME, 1, 0},
-    {"layer, one row", PLAIN + 1, layer, ONE, 1, 0},
+    {"layer", TO_Q6_K, layer, SOME, 1, 0},
+    {"layer, one row", TO_Q6_K, layer, ONE, 1, 0},
     {"step_begin", 1, step_begin, SOME, 0, 0},
     {"copy_blocks", PLAIN, copy_blocks, SOME, 0, 0},
     {"sample", 1, sample, SOME, 0, 0},
-    {"row alone, matmul", PLAIN, product, MANY, 1, 1},
-    {"row alone, layer", PLAIN, layer, SOME, 1, 1},
+    {"row alone, matmul", QN_DTYPE_COUNT, product, MANY, 1, 1},
+    {"row alone, layer", TO_Q6_K, layer, SOME, 1, 1},
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 3 };
-_Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + (N_KINDS - OF_ALL_TYPES) * (PLAIN + 1) <=
+enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 4, TO_BLOCKS = 3 };
+_Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + TO_BLOCKS * TO_Q6_K +
+                       (N_KINDS - OF_ALL_TYPES - TO_BLOCKS) * (PLAIN + 1) <=
                    QN_SELFTEST_MAX_ROWS,
                "a row a kind and type");
 
@@ -643,13 +647,17 @@ typedef enum { ALL, EACH_KERNEL, PRODUCTS } scope;
 
 static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
 {
+    const qn_backend *b = r->device.backend;
+    int quick = what == EACH_KERNEL;
     if (what == PRODUCTS && !k->is_product) return 0;
-    if (k->alone && !r->device.backend->use_form) return 0; // of those with a choice
+    if (quick && k->make == layer && type > QN_DTYPE_Q8_0) return 0;
+    // Rows alone: where they may meet more than one kernel, which takes its time.
+    if (k->alone && !b->use_form && (quick || !b->rounds_activations)) return 0;
     // Affine blocks with as many bits have kernels in common, whatever their groups.
     int group = type >= QN_DTYPE_AFFINE3_32 && type <= QN_DTYPE_AFFINE8_128
                     ? qn_format_of(type)->block_elements
                     : 64;
-    return what == ALL || group == 64;
+    return !quick || group == 64;
 }
 
 static void run_all(run *r, uint64_t seed, int n_rounds, scope what)

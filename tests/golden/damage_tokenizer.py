@@ -112,6 +112,8 @@ for name, change in (("id-list", added(id=[297])), ("id-fraction", added(id=297.
 
 
 def more_added(contents):
+    contents = list(contents)
+
     def change(data):
         for i, content in enumerate(contents):
             data["added_tokens"].append({"id": FIRST_ADDED + 7 + i, "content": content, "special": False, "normalized": False})

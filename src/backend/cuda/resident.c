@@ -128,11 +128,11 @@ static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
     qn_cuda_stream s = {.n_strips = n_strips(&a),
                         .n_full = a.padded_k / QN_CUDA_PART,
                         .rest_steps = a.padded_k % QN_CUDA_PART / QN_CUDA_STEP,
-                        .strip_bytes = a.padded_k * QN_CUDA_STEP * 2,
                         .over_outputs = a.over_outputs};
     for (int i = 0; i < a.n_matrices; i++) {
         s.w[i] = (unsigned long long)(uintptr_t)t->buffers[FIRST_WEIGHTS + i].from;
         s.strips[i] = (a.n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
+        s.step_bytes[i] = QN_CUDA_STEP_BYTES(a.w_type[i]);
     }
     int64_t n_steps = (int64_t)s.n_strips * (a.padded_k / QN_CUDA_STEP);
     s.share = (int)(n_steps / n_warps);
