@@ -70,8 +70,9 @@ def mlx(values, bits, group, kind="F16"):
 
 # ---- GPTQ and AWQ ----
 
-def round_to_nearest(values, bits, g_idx, symmetric):
-    """(q [rows, columns], scales as stored and as float32, zeros [groups, rows]), columns in groups by g_idx."""
+def round_to_nearest(values, bits, g_idx, symmetric, ends):
+    """(q [rows, columns], scales as stored and as float32, zeros [groups, rows]), columns in groups by g_idx. `ends`: some rows
+    have the least zero and the most, whatever that does to their numbers."""
     most, n_groups = (1 << bits) - 1, g_idx.max() + 1
     scales, zeros = numpy.empty((n_groups, len(values)), "<f4"), numpy.empty((n_groups, len(values)), "<i8")
     for g in range(n_groups):
@@ -82,7 +83,7 @@ def round_to_nearest(values, bits, g_idx, symmetric):
             low = -high
         scales[g] = numpy.maximum((high - low) / most, 1e-6)
         zeros[g] = (most + 1) // 2 if symmetric else numpy.clip(numpy.rint(-low / scales[g]), 0, most)
-    if not symmetric:  # the ends of the range, wherever they come from
+    if ends:
         zeros[:, ::5], zeros[:, 1::5] = 0, most
     stored, scales = rounded(scales, "F16")
     q = numpy.clip(numpy.rint(values / scales[g_idx].T) + zeros[g_idx].T, 0, most).astype("<u4")
@@ -94,7 +95,7 @@ def gptq(values, bits, group, symmetric=True, reorder=False, v2=False, seed=0):
     g_idx = numpy.arange(columns) // (columns if group == -1 else group)
     if reorder:
         g_idx = g_idx[numpy.random.default_rng(seed).permutation(columns)]
-    q, stored, scales, zeros = round_to_nearest(values, bits, g_idx, symmetric)
+    q, stored, scales, zeros = round_to_nearest(values, bits, g_idx, symmetric, not symmetric)
     qzeros = pack_words(zeros, bits)
     if not v2:
         qzeros = qzeros - numpy.array(0x11111111 if bits == 4 else 0x01010101, "<u4")
@@ -110,10 +111,10 @@ def pack_awq(q):
     return pack_words(q.reshape(len(q), -1, 8)[:, :, AWQ_ORDER].reshape(q.shape), 4).view("<i4")
 
 
-def awq(values, group):
+def awq(values, group, ends=True):
     columns = values.shape[1]
     g_idx = numpy.arange(columns) // (columns if group == -1 else group)
-    q, stored, scales, zeros = round_to_nearest(values, 4, g_idx, False)
+    q, stored, scales, zeros = round_to_nearest(values, 4, g_idx, False, ends)
     numbers = (scales[g_idx].T * (q.astype("<f4") - zeros[g_idx].T)).astype("<f4")
     return {"qweight": ("I32", pack_awq(q.T)), "qzeros": ("I32", pack_awq(zeros)), "scales": ("F16", stored)}, numbers
 

@@ -12,6 +12,7 @@ import conftest
 import gguf_files
 import golden_roots
 import numpy
+import packed_files
 import pytest
 
 MODEL = conftest.REPO / "models" / "tiny-qwen3"
@@ -27,6 +28,16 @@ def in_gguf(kind):
     return write
 
 
+def packed(quantise, config, *args, **options):
+    return lambda to: packed_files.write(MODEL, to, packed_files.linears(quantise, *args, **options), config, "BF16")[0]
+
+
+def in_mlx(bits, group):
+    """Embedding and head too."""
+    return lambda to: packed_files.write_mlx(MODEL, to, bits, group)[0]
+
+
+MLX = {8: (0.98, 1e-3), 6: (0.97, 3e-3), 5: (0.95, 1e-2), 4: (0.9, 5e-2), 3: (0.85, 0.15)}
 FORMATS = (
     # (Beside BF16 weights keys and values are kept in BF16, which those of F32 and F16 are not.)
     ("F32", in_gguf("F32"), 1, 1e-5),
@@ -44,6 +55,11 @@ FORMATS = (
     ("IQ4_XS", in_gguf("IQ4_XS"), 0.9, 5e-2),
     ("Q3_K", in_gguf("Q3_K"), 0.8, 0.2),
     ("Q2_K", in_gguf("Q2_K"), 0.5, 2),
+    *((f"affine{bits}_{group}", in_mlx(bits, group), *bounds) for bits, bounds in MLX.items() for group in (32, 64, 128)),
+    ("FP8_128", packed(packed_files.fp8, packed_files.fp8_config()), 0.97, 2e-3),
+    ("GPTQ-Int8", packed(packed_files.gptq, packed_files.gptq_config(8), 8, 128), 0.98, 1e-3),
+    ("GPTQ-Int4", packed(packed_files.gptq, packed_files.gptq_config(4), 4, 128), 0.93, 2e-2),
+    ("AWQ", packed(packed_files.awq, packed_files.awq_config(), 128, ends=False), 0.93, 3e-2),
 )
 
 
