@@ -1,34 +1,21 @@
 // See pull.h.
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app/pull.h"
 #include "base/clock.h"
 
-enum { BAR_MS = 100, LINE_MS = 30000, RATE_MS = 250, BAR_CELLS = 24 };
-
-static const char *size_text(char text[16], uint64_t n)
-{
-    static const char *const UNITS[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double v = (double)n;
-    int unit = 0;
-    for (; v >= 1024 && unit < 4; unit++)
-        v /= 1024;
-    snprintf(text, 16, unit ? "%.1f %s" : "%.0f %s", v, UNITS[unit]);
-    return text;
-}
+enum { RATE_MS = 250 };
 
 void qn_pull_progress_begin(qn_pull_progress *p, const char *repository, bool quiet)
 {
-    *p = (qn_pull_progress){.repository = repository, .quiet = quiet};
-    p->terminal = isatty(2);
+    *p = (qn_pull_progress){.repository = repository};
+    qn_progress_begin(&p->bar, quiet);
 }
 
 void qn_pull_progress_end(qn_pull_progress *p)
 {
-    if (p->bar) fputs("\r\033[K", stderr);
-    p->bar = false;
+    qn_progress_end(&p->bar);
 }
 
 // A moving average, from what came since the last look.
@@ -49,37 +36,24 @@ static void count_rate(qn_pull_progress *p, const qn_hub_event *v, double now_ms
 
 static void show_bytes(qn_pull_progress *p, const qn_hub_event *v)
 {
-    double now_ms = qn_clock_ms();
-    char there[16], all[16], rate[16], left[24] = "", bar[BAR_CELLS + 1];
-    count_rate(p, v, now_ms);
-    if (!p->shown_ms) p->shown_ms = now_ms; // the first line after a while only
-    if (now_ms - p->shown_ms < (p->terminal ? BAR_MS : LINE_MS)) return;
-    p->shown_ms = now_ms;
-    double part = v->total_bytes ? (double)v->bytes / (double)v->total_bytes : 1;
-    memset(bar, '.', BAR_CELLS);
-    memset(bar, '#', (size_t)(part * BAR_CELLS));
-    bar[BAR_CELLS] = 0;
-    size_text(there, v->bytes);
-    size_text(all, v->total_bytes);
-    size_text(rate, (uint64_t)p->bytes_per_second);
+    char there[16], all[16], rate[16], left[24] = "", text[192];
+    count_rate(p, v, qn_clock_ms());
+    if (!qn_progress_is_due(&p->bar)) return;
     double seconds = (double)(v->total_bytes - v->bytes) / p->bytes_per_second;
     if (p->bytes_per_second > 0 && seconds < 1e6)
         snprintf(left, sizeof left, ", %d:%02d left", (int)seconds / 60, (int)seconds % 60);
-    if (p->terminal)
-        fprintf(stderr, "\r\033[K[%s] %3.0f%%  %s of %s, %s/s%s  %.40s", bar, part * 100, there,
-                all, rate, left, v->file);
-    else
-        fprintf(stderr, "%3.0f%%  %s of %s, %s/s%s  %s\n", part * 100, there, all, rate, left,
-                v->file);
-    p->bar = p->terminal;
-    fflush(stderr);
+    snprintf(text, sizeof text, "%s of %s, %s/s%s  %.*s", qn_progress_size(there, v->bytes),
+             qn_progress_size(all, v->total_bytes),
+             qn_progress_size(rate, (uint64_t)p->bytes_per_second), left,
+             p->bar.terminal ? 40 : 100, v->file);
+    qn_progress_draw(&p->bar, v->total_bytes ? (double)v->bytes / (double)v->total_bytes : 1, text);
 }
 
 void qn_pull_progress_event(void *progress, const qn_hub_event *v)
 {
     qn_pull_progress *p = progress;
     char size[16];
-    if (p->quiet) return;
+    if (p->bar.quiet) return;
     if (v->kind == QN_HUB_BYTES) {
         show_bytes(p, v);
         return;
@@ -87,9 +61,9 @@ void qn_pull_progress_event(void *progress, const qn_hub_event *v)
     qn_pull_progress_end(p);
     if (v->kind == QN_HUB_LISTED)
         fprintf(stderr, "%s at %.12s: %d file%s, %s\n", p->repository, v->commit, v->n_files,
-                v->n_files == 1 ? "" : "s", size_text(size, v->total_bytes));
+                v->n_files == 1 ? "" : "s", qn_progress_size(size, v->total_bytes));
     else if (v->kind == QN_HUB_FILE)
-        fprintf(stderr, "  %s  %s%s\n", v->file, size_text(size, v->file_size),
+        fprintf(stderr, "  %s  %s%s\n", v->file, qn_progress_size(size, v->file_size),
                 v->was_there ? " (was there)" : "");
     else if (v->kind == QN_HUB_WAITS)
         fprintf(stderr, "  %s: another process is downloading it: waiting\n", v->file);
