@@ -87,8 +87,7 @@ static int open_models(evaluation *v, const char *model)
     if (!rc)
         rc = qn_app_open_observed(model, &sizes, v->o->imatrix ? &v->observer : NULL, &v->session,
                                   v->e);
-    if (!rc && v->o->imatrix)
-        rc = qn_imatrix_prepare(v->session.model->weights, &v->imatrix, v->e);
+    if (!rc && v->o->imatrix) rc = qn_imatrix_prepare(v->session.model->weights, &v->imatrix, v->e);
     if (!rc && v->o->reference) rc = open_reference(v, &sizes);
     if (rc) return rc;
     quern_model_get_info(v->session.model, &info);
@@ -205,10 +204,10 @@ static void print_json(const evaluation *v)
                           (json_int_t)v->score.n, "perplexity", f->perplexity, "perplexity_error",
                           f->perplexity_error);
     if (v->reference) {
-        json_t *more = json_pack("{s:f,s:f,s:f,s:f,s:f}", "reference_perplexity",
-                                 f->reference_perplexity, "kl_mean", f->kl_mean, "kl_p99",
-                                 f->kl_p99, "kl_max", f->kl_max, "top1_agreement",
-                                 f->top1_agreement);
+        json_t *more =
+            json_pack("{s:f,s:f,s:f,s:f,s:f}", "reference_perplexity", f->reference_perplexity,
+                      "kl_mean", f->kl_mean, "kl_p99", f->kl_p99, "kl_max", f->kl_max,
+                      "top1_agreement", f->top1_agreement);
         json_object_update(j, more);
         json_decref(more);
     }

@@ -55,7 +55,8 @@ static void print_notes(const qn_convert_result *r)
         fprintf(stderr, "quern: note: the importance matrix says nothing of %d tensors\n",
                 r->n_unweighted);
     if (r->requantised)
-        fprintf(stderr, "quern: note: the model was quantised already: what that lost stays lost\n");
+        fprintf(stderr,
+                "quern: note: the model was quantised already: what that lost stays lost\n");
 }
 
 static int quantise(qn_convert_options *o, const char *model, bool quiet, quern_error *e)
@@ -63,8 +64,8 @@ static int quantise(qn_convert_options *o, const char *model, bool quiet, quern_
     qn_progress progress;
     qn_convert_result result;
     char *path = NULL, *name = strdup(model);
-    int rc = name ? qn_app_find_model(model, &path, e)
-                  : qn_error_set(e, QUERN_E_MEMORY, "no memory");
+    int rc =
+        name ? qn_app_find_model(model, &path, e) : qn_error_set(e, QUERN_E_MEMORY, "no memory");
     o->from = path;
     o->name = name ? last_part(name) : NULL;
     o->cancel = &interrupted;

@@ -23,7 +23,8 @@ typedef struct {
     const char *
         isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
     int unified; // GPUs: alloc gives memory that the host can read and write too, slow as it may be (tests)
-    const qn_observer *observer; // CPU: NULL, or who sees the inputs of products; outlives the device
+    const qn_observer
+        *observer; // CPU: NULL, or who sees the inputs of products; outlives the device
     int unchecked; // GPUs: open does not compare their kernels with the CPU's first (the self-test itself)
 } qn_device_options;
 

@@ -5,10 +5,10 @@
 #include "convert/recipe.h"
 
 typedef struct {
-    const char *from;     // a model's path, as in model.h
-    const char *to;       // the file; written under another name and renamed at the end
-    const char *name;     // general.name, for a directory
-    const char *imatrix;  // an importance matrix, or NULL
+    const char *from;    // a model's path, as in model.h
+    const char *to;      // the file; written under another name and renamed at the end
+    const char *name;    // general.name, for a directory
+    const char *imatrix; // an importance matrix, or NULL
     const qn_recipe *recipe;
     bool replace;         // what stands at `to`
     int n_threads;        // 0: one a core

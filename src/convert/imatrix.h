@@ -10,8 +10,9 @@ typedef struct {
     char name[96];    // "blk.0.attn_q.weight"
     const void *data; // of the weight on the device; while collecting
     int64_t n_columns;
-    double *sums;  // [n_columns] of squares
-    float *costs;  // [n_columns], all above 0: once read from a file; NULL where nothing was collected
+    double *sums; // [n_columns] of squares
+    float
+        *costs; // [n_columns], all above 0: once read from a file; NULL where nothing was collected
     double count;
 } qn_imatrix_entry;
 

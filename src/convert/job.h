@@ -5,8 +5,8 @@
 #include "convert/convert.h"
 
 typedef struct {
-    char name[96];        // in the file
-    qn_tensor from;       // where it lies now: [n_rows, n_columns], or a vector as one row
+    char name[96];  // in the file
+    qn_tensor from; // where it lies now: [n_rows, n_columns], or a vector as one row
     int64_t n_rows, n_columns;
     qn_dtype dtype;       // what it becomes
     const float *columns; // weights of the columns, or NULL

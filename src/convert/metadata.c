@@ -151,8 +151,7 @@ static void put_sampling(maker *m)
 
 static bool is_endoftext(const qn_hf_vocabulary *v, int32_t id)
 {
-    return v && (size_t)id < v->n_tokens &&
-           v->tokens[id].n == strlen("<|endoftext|>") &&
+    return v && (size_t)id < v->n_tokens && v->tokens[id].n == strlen("<|endoftext|>") &&
            !memcmp(v->tokens[id].data, "<|endoftext|>", v->tokens[id].n);
 }
 
@@ -183,12 +182,13 @@ static int put_vocabulary(maker *m, const char *pre, const qn_hf_vocabulary *v)
     static const struct {
         qn_special special;
         const char *key;
-    } rows[] = {{QN_SPECIAL_BOS, "tokenizer.ggml.bos_token_id"},
-                {QN_SPECIAL_UNKNOWN, "tokenizer.ggml.unknown_token_id"},
-                {QN_SPECIAL_SEPARATOR, "tokenizer.ggml.seperator_token_id"}, // the key's own spelling
-                {QN_SPECIAL_PADDING, "tokenizer.ggml.padding_token_id"},
-                {QN_SPECIAL_CLASS, "tokenizer.ggml.cls_token_id"},
-                {QN_SPECIAL_MASK, "tokenizer.ggml.mask_token_id"}};
+    } rows[] = {
+        {QN_SPECIAL_BOS, "tokenizer.ggml.bos_token_id"},
+        {QN_SPECIAL_UNKNOWN, "tokenizer.ggml.unknown_token_id"},
+        {QN_SPECIAL_SEPARATOR, "tokenizer.ggml.seperator_token_id"}, // the key's own spelling
+        {QN_SPECIAL_PADDING, "tokenizer.ggml.padding_token_id"},
+        {QN_SPECIAL_CLASS, "tokenizer.ggml.cls_token_id"},
+        {QN_SPECIAL_MASK, "tokenizer.ggml.mask_token_id"}};
     put_word(m->w, "tokenizer.ggml.model", "gpt2");
     put_word(m->w, "tokenizer.ggml.pre", pre);
     qn_gguf_put_texts(m->w, "tokenizer.ggml.tokens", v->tokens, v->n_tokens);
@@ -198,8 +198,7 @@ static int put_vocabulary(maker *m, const char *pre, const qn_hf_vocabulary *v)
         if (v->ids[rows[i].special] >= 0)
             qn_gguf_put_u32(m->w, rows[i].key, (uint32_t)v->ids[rows[i].special]);
     if (v->tells_bos) qn_gguf_put_bool(m->w, "tokenizer.ggml.add_bos_token", false);
-    if (v->chat_template.data)
-        qn_gguf_put_text(m->w, "tokenizer.chat_template", v->chat_template);
+    if (v->chat_template.data) qn_gguf_put_text(m->w, "tokenizer.chat_template", v->chat_template);
     return put_ends(m, v);
 }
 

@@ -7,11 +7,11 @@
 #include <strings.h>
 
 static const qn_recipe recipes[] = {
-    {"q8_0", QN_DTYPE_Q8_0, 7, false},    {"q6_k", QN_DTYPE_Q6_K, 18, false},
-    {"q5_k_m", QN_DTYPE_Q5_K, 17, true},  {"q5_1", QN_DTYPE_Q5_1, 9, false},
-    {"q5_0", QN_DTYPE_Q5_0, 8, false},    {"q4_k_m", QN_DTYPE_Q4_K, 15, true},
-    {"q4_1", QN_DTYPE_Q4_1, 3, false},    {"q4_0", QN_DTYPE_Q4_0, 2, false},
-    {"bf16", QN_DTYPE_BF16, 32, false},   {"f16", QN_DTYPE_F16, 1, false},
+    {"q8_0", QN_DTYPE_Q8_0, 7, false},   {"q6_k", QN_DTYPE_Q6_K, 18, false},
+    {"q5_k_m", QN_DTYPE_Q5_K, 17, true}, {"q5_1", QN_DTYPE_Q5_1, 9, false},
+    {"q5_0", QN_DTYPE_Q5_0, 8, false},   {"q4_k_m", QN_DTYPE_Q4_K, 15, true},
+    {"q4_1", QN_DTYPE_Q4_1, 3, false},   {"q4_0", QN_DTYPE_Q4_0, 2, false},
+    {"bf16", QN_DTYPE_BF16, 32, false},  {"f16", QN_DTYPE_F16, 1, false},
     {"f32", QN_DTYPE_F32, 0, false},
 };
 enum { N_RECIPES = sizeof recipes / sizeof *recipes, LAYERS_OF_70B = 80 };

@@ -123,7 +123,8 @@ int qn_gguf_header(const qn_gguf_writer *w, const char *path, qn_buffer *out, qu
     put_number(out, w->n_values, 8);
     qn_buffer_append(out, w->values.data, w->values.length);
     qn_buffer_append(out, w->tensors.data, w->tensors.length);
-    for (uint64_t gap = aligned(out->length, w->alignment) - out->length; gap > 0 && !out->failed;) {
+    for (uint64_t gap = aligned(out->length, w->alignment) - out->length;
+         gap > 0 && !out->failed;) {
         size_t n = gap < sizeof zeros ? (size_t)gap : sizeof zeros;
         qn_buffer_append(out, zeros, n);
         gap -= n;

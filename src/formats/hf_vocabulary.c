@@ -240,7 +240,8 @@ static int read_template(reader *r)
     size_t n = 0;
     int rc = 0;
     if (!qn_buffer_printf(&path, "%s/chat_template.jinja", r->directory)) return no_memory(r);
-    if (qn_file_exists(path.data)) rc = qn_file_read(path.data, MAX_TEMPLATE_BYTES, &text, &n, r->e);
+    if (qn_file_exists(path.data))
+        rc = qn_file_read(path.data, MAX_TEMPLATE_BYTES, &text, &n, r->e);
     if (!rc && text && !keep(r, text, n, &r->out->chat_template)) rc = no_memory(r);
     if (!rc && !text && json_is_string(source) &&
         !keep(r, json_string_value(source), json_string_length(source), &r->out->chat_template))

@@ -212,8 +212,7 @@ static int visit_one(void *context, const qn_weight_spec *spec, int layer)
 
 int qn_model_each_weight(const qn_model *m, qn_model_visit visit, void *context)
 {
-    return qn_weights_each(&m->config, m->family, visit_one,
-                           &(each_context){m, visit, context});
+    return qn_weights_each(&m->config, m->family, visit_one, &(each_context){m, visit, context});
 }
 
 int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,

@@ -120,9 +120,7 @@ int qn_program_make(const qn_cpu_isa *isa, const qn_observer *observer, const qn
     size_t bytes = (size_t)(most ? most : 1) * sizeof(record);
     if (p && !plan->failed && posix_memalign(&records, 64, bytes) == 0) {
         memset(records, 0, bytes);
-        *p = (qn_program){.records = records,
-                          .max_rows = plan->max_rows,
-                          .batch = plan->batch};
+        *p = (qn_program){.records = records, .max_rows = plan->max_rows, .batch = plan->batch};
         if (copy_records(p, isa, observer, plan) == 0) {
             *out = p;
             return 0;
