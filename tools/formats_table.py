@@ -45,13 +45,15 @@ class Bench:
     """One model in all formats; files lie in a folder that ends with the run."""
 
     def __init__(self, args, model, folder):
-        self.quern, self.model, self.folder = args.quern, ROOT / "models" / model, folder
+        self.quern, self.model, self.folder = pathlib.Path(args.quern).resolve(), ROOT / "models" / model, folder
         self.options = ["--context", CONTEXT, *(["--threads", args.threads] if args.threads else [])]
         for name, seed in SEEDS.items():
             (folder / name).write_text(text(seed), encoding="utf-8")
 
     def run(self, *args):
-        return subprocess.run([self.quern, *map(str, args)], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        """In its folder, so that no name in a file depends on where that is."""
+        return subprocess.run([self.quern, *map(str, args)], check=True, cwd=self.folder, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL).stdout
 
     def directory(self):
         return self.model
@@ -59,12 +61,12 @@ class Bench:
     def gguf(self, kind, imatrix=False):
         path, matrix = self.folder / f"{kind}{'-imatrix' * imatrix}.gguf", self.folder / "imatrix.gguf"
         if imatrix and not matrix.exists():
-            self.run("eval", self.model, self.folder / "calibration", *self.options, "--imatrix", matrix)
-        self.run("quantize", self.model, path, "--to", kind, *(["--imatrix", matrix] if imatrix else []))
+            self.run("eval", self.model, "calibration", *self.options, "--imatrix", matrix.name)
+        self.run("quantize", self.model, path, "--to", kind, *(["--imatrix", matrix.name] if imatrix else []))
         return path
 
     def evaluate(self, path):
-        return json.loads(self.run("eval", path, self.folder / "text", *self.options, "--reference", self.model, "--json"))
+        return json.loads(self.run("eval", path, "text", *self.options, "--reference", self.model, "--json"))
 
 
 # What it is called, and how it is had from a Bench.
@@ -81,6 +83,10 @@ FORMATS = (
     ("Q4_1", lambda bench: bench.gguf("q4_1")),
     ("Q4_0", lambda bench: bench.gguf("q4_0")),
     ("Q4_0, importance matrix", lambda bench: bench.gguf("q4_0", imatrix=True)),
+    ("IQ4_NL", lambda bench: bench.gguf("iq4_nl")),
+    ("IQ4_XS", lambda bench: bench.gguf("iq4_xs")),
+    ("Q3_K_M", lambda bench: bench.gguf("q3_k_m")),
+    ("Q2_K", lambda bench: bench.gguf("q2_k")),
 )
 
 
@@ -109,7 +115,7 @@ def tables(args):
     for model in MODELS:
         rows, found = table_of(args, model)
         lines += [f"`models/{model}`, {found['scored']:,} tokens scored in {found['windows']} windows of {found['context']}:", "", *rows, ""]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def cells(table):

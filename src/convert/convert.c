@@ -34,15 +34,9 @@ static int open_model(conversion *c)
 
 /* ---- the header ---- */
 
-// Whether errors of a type's search for scales can be weighed.
-static bool can_be_weighed(qn_dtype dtype)
-{
-    return !qn_dtype_is_plain(dtype) && dtype != QN_DTYPE_Q8_0 && dtype != QN_DTYPE_Q5_1;
-}
-
 static int find_columns(conversion *c, const qn_weight_fact *fact, qn_convert_item *item)
 {
-    if (!c->o->imatrix || !can_be_weighed(item->dtype)) return 0;
+    if (!c->o->imatrix || !qn_format_weighs(item->dtype)) return 0;
     const qn_imatrix_entry *entry = qn_imatrix_find(&c->imatrix, fact->gguf_name);
     if (entry && entry->n_columns != item->n_columns)
         return qn_error_set(c->e, QUERN_E_FORMAT, "%s: %s: expected %lld columns, found %lld",

@@ -6,14 +6,18 @@
 #include <string.h>
 #include <strings.h>
 
+// clang-format off
 static const qn_recipe recipes[] = {
-    {"q8_0", QN_DTYPE_Q8_0, 7, false},   {"q6_k", QN_DTYPE_Q6_K, 18, false},
-    {"q5_k_m", QN_DTYPE_Q5_K, 17, true}, {"q5_1", QN_DTYPE_Q5_1, 9, false},
-    {"q5_0", QN_DTYPE_Q5_0, 8, false},   {"q4_k_m", QN_DTYPE_Q4_K, 15, true},
-    {"q4_1", QN_DTYPE_Q4_1, 3, false},   {"q4_0", QN_DTYPE_Q4_0, 2, false},
-    {"bf16", QN_DTYPE_BF16, 32, false},  {"f16", QN_DTYPE_F16, 1, false},
+    {"q8_0", QN_DTYPE_Q8_0, 7, false},      {"q6_k", QN_DTYPE_Q6_K, 18, false},
+    {"q5_k_m", QN_DTYPE_Q5_K, 17, true},    {"q5_1", QN_DTYPE_Q5_1, 9, false},
+    {"q5_0", QN_DTYPE_Q5_0, 8, false},      {"q4_k_m", QN_DTYPE_Q4_K, 15, true},
+    {"q4_1", QN_DTYPE_Q4_1, 3, false},      {"q4_0", QN_DTYPE_Q4_0, 2, false},
+    {"iq4_nl", QN_DTYPE_IQ4_NL, 25, false}, {"iq4_xs", QN_DTYPE_IQ4_XS, 30, false},
+    {"q3_k_m", QN_DTYPE_Q3_K, 12, false},   {"q2_k", QN_DTYPE_Q2_K, 10, false},
+    {"bf16", QN_DTYPE_BF16, 32, false},     {"f16", QN_DTYPE_F16, 1, false},
     {"f32", QN_DTYPE_F32, 0, false},
 };
+// clang-format on
 enum { N_RECIPES = sizeof recipes / sizeof *recipes, LAYERS_OF_70B = 80 };
 
 const qn_recipe *qn_recipe_at(int i)
@@ -52,32 +56,76 @@ static qn_dtype output_type(qn_dtype dtype, int64_t width)
     return !whole || dtype == QN_DTYPE_Q8_0 ? QN_DTYPE_Q8_0 : QN_DTYPE_Q6_K;
 }
 
+static bool is_iq4(qn_dtype dtype)
+{
+    return dtype == QN_DTYPE_IQ4_NL || dtype == QN_DTYPE_IQ4_XS;
+}
+
+static qn_dtype value_type(const qn_recipe *r, const qn_model_facts *facts, int layer)
+{
+    bool grouped = facts->n_heads / facts->n_kv_heads >= 4;
+    qn_dtype dtype = r->dtype;
+    if (dtype == QN_DTYPE_Q2_K)
+        dtype = grouped ? QN_DTYPE_Q4_K : QN_DTYPE_Q3_K;
+    else if (dtype == QN_DTYPE_Q3_K)
+        dtype = layer < 2 ? QN_DTYPE_Q5_K : QN_DTYPE_Q4_K;
+    else if (is_iq4(dtype) && grouped)
+        dtype = QN_DTYPE_Q5_K;
+    else if (r->more_bits && gets_more_bits(layer, facts->n_layers))
+        dtype = QN_DTYPE_Q6_K;
+    // LLM_TYPE_70B: eight heads share these, so that more bits cost little.
+    bool is_70b = facts->n_layers == LAYERS_OF_70B && !strcmp(facts->architecture, "qwen2");
+    bool small = dtype == QN_DTYPE_Q3_K || dtype == QN_DTYPE_Q4_K;
+    return is_70b && small ? QN_DTYPE_Q5_K : dtype;
+}
+
+static qn_dtype down_type(const qn_recipe *r, int n_layers, bool has_imatrix, int layer)
+{
+    bool early = layer < n_layers / 8;
+    if (r->dtype == QN_DTYPE_Q2_K) return QN_DTYPE_Q3_K;
+    if (r->dtype == QN_DTYPE_Q3_K) return layer < n_layers / 16 ? QN_DTYPE_Q5_K : QN_DTYPE_Q4_K;
+    if (is_iq4(r->dtype) && early && !has_imatrix) return QN_DTYPE_Q5_K;
+    if (r->more_bits && gets_more_bits(layer, n_layers)) return QN_DTYPE_Q6_K;
+    // With an importance matrix the first of these go wrong without a minimum.
+    if (r->dtype == QN_DTYPE_Q4_0 && early && has_imatrix) return QN_DTYPE_Q4_1;
+    if (r->dtype == QN_DTYPE_Q5_0 && early && has_imatrix) return QN_DTYPE_Q5_1;
+    return r->dtype;
+}
+
 // What the rules say, before the row's width is looked at.
 static qn_dtype ruled_type(const qn_recipe *r, const qn_model_facts *facts, bool has_imatrix,
                            const qn_weight_fact *w)
 {
-    int layer, n = facts->n_layers;
+    int layer;
     if (is_output(w, facts)) return output_type(r->dtype, w->dim[1]);
-    if (is_layers(w, "attn_v", &layer)) {
-        if (r->more_bits && gets_more_bits(layer, n)) return QN_DTYPE_Q6_K;
-        // LLM_TYPE_70B: eight heads share these, so that more bits cost little.
-        bool is_70b = n == LAYERS_OF_70B && !strcmp(facts->architecture, "qwen2");
-        return is_70b && r->dtype == QN_DTYPE_Q4_K ? QN_DTYPE_Q5_K : r->dtype;
-    }
-    if (is_layers(w, "ffn_down", &layer)) {
-        if (r->more_bits && gets_more_bits(layer, n)) return QN_DTYPE_Q6_K;
-        // With an importance matrix the first of these go wrong without a minimum.
-        if (has_imatrix && layer < n / 8 && r->dtype == QN_DTYPE_Q4_0) return QN_DTYPE_Q4_1;
-        if (has_imatrix && layer < n / 8 && r->dtype == QN_DTYPE_Q5_0) return QN_DTYPE_Q5_1;
-    }
+    if (is_layers(w, "attn_v", &layer)) return value_type(r, facts, layer);
+    if (is_layers(w, "ffn_down", &layer)) return down_type(r, facts->n_layers, has_imatrix, layer);
+    bool is_output_of_attention = is_layers(w, "attn_output", &layer);
+    if (is_output_of_attention && r->dtype == QN_DTYPE_Q2_K) return QN_DTYPE_Q3_K;
+    if (is_output_of_attention && r->dtype == QN_DTYPE_Q3_K) return QN_DTYPE_Q4_K;
     return r->dtype;
 }
 
 static qn_dtype fallback(qn_dtype dtype, int64_t width)
 {
-    if (dtype == QN_DTYPE_Q4_K) dtype = QN_DTYPE_Q5_0;
-    if (dtype == QN_DTYPE_Q5_K) dtype = QN_DTYPE_Q5_1;
-    if (dtype == QN_DTYPE_Q6_K) dtype = QN_DTYPE_Q8_0;
+    switch (dtype) {
+    case QN_DTYPE_Q2_K:
+    case QN_DTYPE_Q3_K:
+    case QN_DTYPE_IQ4_XS:
+        dtype = QN_DTYPE_IQ4_NL;
+        break;
+    case QN_DTYPE_Q4_K:
+        dtype = QN_DTYPE_Q5_0;
+        break;
+    case QN_DTYPE_Q5_K:
+        dtype = QN_DTYPE_Q5_1;
+        break;
+    case QN_DTYPE_Q6_K:
+        dtype = QN_DTYPE_Q8_0;
+        break;
+    default:
+        break;
+    }
     return width % qn_format_of(dtype)->block_elements ? QN_DTYPE_F16 : dtype;
 }
 

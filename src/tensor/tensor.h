@@ -67,7 +67,8 @@ typedef struct {
 
 const qn_format *qn_format_of(qn_dtype dtype);
 // A row of n finite numbers into a type that can be written. columns[n] (NULL: none): how much an error in each column costs,
-// all above 0; types without a search for scales (q8_0, q5_1 and the plain ones) do not look at them.
+// all above 0; a type that does not weigh them takes no notice.
+bool qn_format_weighs(qn_dtype dtype);
 void qn_format_quantise(qn_dtype dtype, const float *from, const float *columns, void *to,
                         size_t n);
 // Bytes of n elements, the last block whole.
