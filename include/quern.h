@@ -96,6 +96,15 @@ int quern_runtime_measure_limits(quern_runtime *rt, quern_limits *out);
 
 typedef struct quern_model quern_model;
 
+/* What a model takes of the memory budget. */
+typedef struct quern_memory_need {
+    const char *name; /* the model's */
+    uint64_t weights_bytes, state_bytes, scratch_bytes;
+    uint64_t left_bytes, total_bytes; /* of the budget: before this model, and in all */
+    int n_context;                    /* tokens of a sequence, as far as the pool goes */
+    const char *kv_cache;             /* type of keys and values */
+} quern_memory_need;
+
 typedef struct quern_model_options {
     int prefill_chunk; /* most prompt rows a step; 0: what the device is best with, or 256 */
     int n_kv_blocks;   /* blocks of 16 tokens in the pool; 0: from memory and max_batch */
@@ -103,10 +112,16 @@ typedef struct quern_model_options {
     int max_batch;     /* most sequences running at once; 0: 32 */
     int max_queue;     /* most requests waiting; 0: 256 */
     bool no_mmap;      /* copy the weights into memory with read() */
+    /* Type of keys and values: "f32", "f16", "bf16" or "q8_0"; NULL: the weights' own, f16 where they come in blocks. */
+    const char *kv_cache;
+    /* (optional) Called once the need is known to fit, before a weight is read; on the runtime's thread, must not block. */
+    void (*on_memory)(void *user, const quern_memory_need *need);
+    void *user;
 } quern_model_options;
 
 /* Loads a model under `name`: a Hugging Face directory, a GGUF file (of a split the first), or a directory that holds one such file
- * and no config.json. options may be NULL. */
+ * and no config.json. options may be NULL. QUERN_E_MEMORY, before a weight is read, where weights, state and scratch do not fit what
+ * is left of the budget: the message has these numbers and what would fit. */
 int quern_model_load(quern_runtime *rt, const char *name, const char *path,
                      const quern_model_options *options, quern_model **out, quern_error *e);
 /* A model of a built-in shape ("qwen2.5-7b") with seeded random weights of dtype "bf16", "f16" or "f32"; it has no text. */
@@ -119,6 +134,7 @@ void quern_model_close(quern_model *m);
 
 typedef struct quern_model_info {
     const char *name, *path, *architecture, *dtype, *backend; /* borrowed until close */
+    const char *kv_cache;                                     /* type of keys and values */
     uint64_t n_parameters, weight_bytes;
     uint64_t active_bytes; /* of the weights: what a step of one row reads */
     int n_layers, n_vocab, n_context, max_batch, max_queue;

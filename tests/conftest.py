@@ -12,6 +12,7 @@ import pathlib
 import resource
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -63,6 +64,13 @@ class Quern:
 
     def json(self, *args, **options):
         return json.loads(self.ok(*args, **options))
+
+    def peak_kib(self, *args):
+        """A run's peak, told by a small parent: Linux counts what a process was before it became another."""
+        code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+        words = [sys.executable, "-S", "-c", code, *self.command, *map(str, args)]
+        return int(subprocess.run(words, capture_output=True, check=True).stdout)
 
     def refused(self, *args, **options):
         """The one line on stderr of a run that must fail with exit code 1."""

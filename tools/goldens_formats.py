@@ -3,9 +3,11 @@
 <name>.blocks holds blocks of random bytes whose halves are finite, <name>.f32 what they stand for. quantise.f32 holds numbers,
 and <name>.quantised their blocks where the package quantises, as llama.cpp's reference code does. Those of the other formats
 were made once by ggml-quants.c itself (llama-cpp-python 0.3.9, compiled without contraction) and are left as they are.
+affine<bits>_<group>.quantised are the blocks of the same numbers by mlx.core.quantize.
 """
 
 import gguf
+import mlx.core
 import numpy
 
 READ = {"q8_0": [0], "q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q2_k": [80, 82], "q3_k": [108],
@@ -45,6 +47,12 @@ def numbers(rng):
     return x
 
 
+def affine_blocks(x, bits, group):
+    parts = mlx.core.quantize(mlx.core.array(x.reshape(1, -1)), group_size=group, bits=bits)
+    words, scales, biases = (numpy.array(a).reshape(x.size // group, -1) for a in parts)
+    return numpy.concatenate([scales.astype("<f4").view("u1"), biases.astype("<f4").view("u1"), words.astype("<u4").view("u1")], axis=1)
+
+
 def write(out, seed):
     rng = numpy.random.default_rng(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,3 +64,6 @@ def write(out, seed):
     (out / "quantise.f32").write_bytes(x.astype("<f4").tobytes())
     for name in WRITTEN:
         (out / f"{name}.quantised").write_bytes(gguf.quants.quantize(x, kind(name)).tobytes())
+    for bits in (3, 4, 5, 6, 8):
+        for group in (32, 64, 128):
+            (out / f"affine{bits}_{group}.quantised").write_bytes(affine_blocks(x, bits, group).tobytes())

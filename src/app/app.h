@@ -20,6 +20,7 @@ int qn_app_run(int argc, char **argv);
 int qn_app_chat(int argc, char **argv);
 int qn_app_pull(int argc, char **argv);
 int qn_app_inspect(int argc, char **argv);
+int qn_app_formats(int argc, char **argv);
 int qn_app_tokenize(int argc, char **argv);
 int qn_app_detokenize(int argc, char **argv);
 int qn_app_template(int argc, char **argv);

@@ -184,6 +184,7 @@ int qn_app_chat(int argc, char **argv)
         {"--system", QN_OPTION_TEXT, &system, "TEXT", "a system message to begin with", 0, 0},
     };
     qn_engine_options_rows(&engine, rows + 1);
+    if (!isatty(STDERR_FILENO)) engine.model.on_memory = NULL; // the log still tells
     quern_params_init(&params);
     qn_command_line line = {"quern chat MODEL [options]",
                             "A conversation in the terminal; from a pipe, each line is a message.",

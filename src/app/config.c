@@ -127,6 +127,7 @@ static int read_model(const reader *r, const yaml_node_t *node)
         {"name", KEY_TEXT, &name, 0, 0, NULL, NULL},
         {"path", KEY_TEXT, &path, 0, 0, NULL, NULL},
         {"context", KEY_INT, &o.n_context, 1, 1 << 24, NULL, NULL},
+        {"kv_cache", KEY_TEXT, &o.kv_cache, 0, 0, NULL, NULL},
         {"kv_blocks", KEY_INT, &o.n_kv_blocks, 1, 1 << 24, NULL, NULL},
         {"prefill_chunk", KEY_INT, &o.prefill_chunk, 1, 65536, NULL, NULL},
         {"max_batch", KEY_INT, &o.max_batch, 1, 256, NULL, NULL},

@@ -43,6 +43,7 @@ static int check_text(const char *path, inspection *out, quern_error *e)
     int rc = qn_engine_load_tokenizer(path, &t, &why);
     out->has_tokenizer = !rc;
     if (!rc) out->n_ids = qn_tokenizer_n_ids(t);
+    if (!rc) rc = qn_engine_check_tokenizer(t, path, out->facts.n_vocab, &why);
     qn_tokenizer_free(t);
     if (!rc || rc == QUERN_E_NOT_FOUND) rc = qn_engine_load_template(path, &c, &why);
     out->has_template = !rc;
@@ -117,6 +118,7 @@ static void print_json(const char *name, const inspection *in)
                                 json_integer((json_int_t)f->type_bytes[i]));
     if (in->has_files) json_object_set(j, "dtypes", types);
     json_decref(types);
+    if (f->repack.scheme) json_object_set_new(j, "packing", json_string(f->repack.scheme));
     if (in->has_tokenizer) json_object_set_new(j, "tokenizer_ids", json_integer(in->n_ids));
     json_t *eos = json_array(), *tensors = json_array();
     for (int i = 0; i < f->generation.n_eos; i++)
@@ -145,6 +147,9 @@ static void print_text(const char *name, const inspection *in, bool all)
     types_text(f, types, sizeof types);
     if (in->has_files)
         printf(", %.1f MiB of weights%s", (double)f->weight_bytes / (1 << 20), types);
+    if (f->repack.n_matrices)
+        printf("\n%-18s %d %s matrices, to be repacked at load", "packing", f->repack.n_matrices,
+               f->repack.scheme);
     printf("\n%-18s %d, hidden %d, intermediate %d\n", "layers", f->n_layers, f->hidden_size,
            f->intermediate_size);
     printf("%-18s %d query, %d key-value, of %d\n", "heads", f->n_heads, f->n_kv_heads,

@@ -9,20 +9,39 @@
 
 #include "app/app.h"
 #include "base/log.h"
+#include "base/units.h"
+
+// One line a model, before it is loaded.
+static void print_need(void *user, const quern_memory_need *n)
+{
+    char weights[16], state[16], scratch[16], all[16], left[16];
+    (void)user;
+    uint64_t sum = n->weights_bytes + n->state_bytes + n->scratch_bytes;
+    fprintf(
+        stderr, "quern: %s: weights %s + KV cache %s (%s, context %d) + scratch %s = %s of %s\n",
+        n->name, qn_units_bytes(n->weights_bytes, weights), qn_units_bytes(n->state_bytes, state),
+        n->kv_cache, n->n_context, qn_units_bytes(n->scratch_bytes, scratch),
+        qn_units_bytes(sum, all), qn_units_bytes(n->left_bytes, left));
+}
 
 void qn_engine_options_rows(qn_engine_options *o, qn_option *rows)
 {
-    *o = (qn_engine_options){.runtime = {.log_fd = 2, .log_level = QUERN_LOG_WARN}};
+    *o = (qn_engine_options){.runtime = {.log_fd = 2, .log_level = QUERN_LOG_WARN},
+                             .model = {.on_memory = print_need}};
     const qn_option table[QN_ENGINE_OPTIONS] = {
         {"--backend", QN_OPTION_TEXT, &o->runtime.backend, "B", "auto, cpu (default: auto)", 0, 0},
         {"--threads", QN_OPTION_INT, &o->runtime.n_threads, "N",
          "compute threads (default: one a core)", 1, 1024},
         {"--memory", QN_OPTION_BYTES, &o->runtime.memory_bytes, "BYTES",
-         "budget for weights, cache and scratch, e.g. 12G (default: what there is)", 0, 0},
+         "budget for weights, KV cache and scratch, e.g. 12G (default: what there is)", 0, 0},
         {"--prefill-chunk", QN_OPTION_INT, &o->model.prefill_chunk, "N",
          "most prompt tokens a step (default: 256, or what the device is best with)", 1, 65536},
         {"--kv-blocks", QN_OPTION_INT, &o->model.n_kv_blocks, "N",
          "blocks of 16 tokens in the KV cache (default: from memory)", 1, 1 << 24},
+        {"--kv-cache", QN_OPTION_TEXT, &o->model.kv_cache, "T",
+         "type of keys and values: f16, bf16, q8_0 (half the memory) or f32 (default: the "
+         "weights')",
+         0, 0},
         {"--context", QN_OPTION_INT, &o->model.n_context, "N",
          "most tokens of a sequence (default: the model's)", 1, 1 << 24},
         {"--max-batch", QN_OPTION_INT, &o->model.max_batch, "N",

@@ -33,8 +33,8 @@ typedef struct {
     quern_model_options model;
     const char *log_level;
 } qn_engine_options;
-enum { QN_ENGINE_OPTIONS = 10 };
-// Fills rows (QN_ENGINE_OPTIONS of them) that set *o, after giving it its defaults.
+enum { QN_ENGINE_OPTIONS = 11 };
+// Fills rows (QN_ENGINE_OPTIONS of them) that set *o, after giving it its defaults: what a model takes of memory is told on stderr.
 void qn_engine_options_rows(qn_engine_options *o, qn_option *rows);
 
 typedef struct {

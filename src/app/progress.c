@@ -9,17 +9,6 @@
 
 enum { BAR_MS = 100, LINE_MS = 30000, BAR_CELLS = 24 };
 
-const char *qn_progress_size(char text[16], uint64_t n)
-{
-    static const char *const UNITS[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double v = (double)n;
-    int unit = 0;
-    for (; v >= 1024 && unit < 4; unit++)
-        v /= 1024;
-    snprintf(text, 16, unit ? "%.1f %s" : "%.0f %s", v, UNITS[unit]);
-    return text;
-}
-
 void qn_progress_begin(qn_progress *p, bool quiet)
 {
     double now_ms = qn_clock_ms(); // the first drawing comes after a while only

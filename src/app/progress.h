@@ -20,7 +20,4 @@ void qn_progress_count(qn_progress *p, uint64_t done, uint64_t total, const char
 // Takes the bar away.
 void qn_progress_end(qn_progress *p);
 
-// "1.5 GiB"; returns text.
-const char *qn_progress_size(char text[16], uint64_t n_bytes);
-
 #endif

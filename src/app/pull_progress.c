@@ -4,6 +4,7 @@
 
 #include "app/pull.h"
 #include "base/clock.h"
+#include "base/units.h"
 
 enum { RATE_MS = 250 };
 
@@ -42,10 +43,10 @@ static void show_bytes(qn_pull_progress *p, const qn_hub_event *v)
     double seconds = (double)(v->total_bytes - v->bytes) / p->bytes_per_second;
     if (p->bytes_per_second > 0 && seconds < 1e6)
         snprintf(left, sizeof left, ", %d:%02d left", (int)seconds / 60, (int)seconds % 60);
-    snprintf(text, sizeof text, "%s of %s, %s/s%s  %.*s", qn_progress_size(there, v->bytes),
-             qn_progress_size(all, v->total_bytes),
-             qn_progress_size(rate, (uint64_t)p->bytes_per_second), left,
-             p->bar.terminal ? 40 : 100, v->file);
+    snprintf(text, sizeof text, "%s of %s, %s/s%s  %.*s", qn_units_bytes(v->bytes, there),
+             qn_units_bytes(v->total_bytes, all),
+             qn_units_bytes((uint64_t)p->bytes_per_second, rate), left, p->bar.terminal ? 40 : 100,
+             v->file);
     qn_progress_draw(&p->bar, v->total_bytes ? (double)v->bytes / (double)v->total_bytes : 1, text);
 }
 
@@ -61,9 +62,9 @@ void qn_pull_progress_event(void *progress, const qn_hub_event *v)
     qn_pull_progress_end(p);
     if (v->kind == QN_HUB_LISTED)
         fprintf(stderr, "%s at %.12s: %d file%s, %s\n", p->repository, v->commit, v->n_files,
-                v->n_files == 1 ? "" : "s", qn_progress_size(size, v->total_bytes));
+                v->n_files == 1 ? "" : "s", qn_units_bytes(v->total_bytes, size));
     else if (v->kind == QN_HUB_FILE)
-        fprintf(stderr, "  %s  %s%s\n", v->file, qn_progress_size(size, v->file_size),
+        fprintf(stderr, "  %s  %s%s\n", v->file, qn_units_bytes(v->file_size, size),
                 v->was_there ? " (was there)" : "");
     else if (v->kind == QN_HUB_WAITS)
         fprintf(stderr, "  %s: another process is downloading it: waiting\n", v->file);

@@ -7,6 +7,7 @@
 #include "app/app.h"
 #include "app/progress.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "convert/convert.h"
 
 static volatile int interrupted;
@@ -36,12 +37,12 @@ static void print_result(const qn_convert_options *o, const qn_convert_result *r
     char size[16], f16[16];
     double bytes = (double)r->file_bytes, numbers = (double)r->n_parameters;
     printf("%s: %s of %s, %.1f %% of FP16 (%s), %.1f %% of FP32\n", o->to,
-           qn_progress_size(size, r->file_bytes), o->recipe->name, 100 * bytes / (2 * numbers),
-           qn_progress_size(f16, 2 * r->n_parameters), 100 * bytes / (4 * numbers));
+           qn_units_bytes(r->file_bytes, size), o->recipe->name, 100 * bytes / (2 * numbers),
+           qn_units_bytes(2 * r->n_parameters, f16), 100 * bytes / (4 * numbers));
     for (int i = 0; i < QN_DTYPE_COUNT; i++)
         if (r->type_bytes[i])
             printf("  %-7s %s\n", qn_format_of((qn_dtype)i)->name,
-                   qn_progress_size(size, r->type_bytes[i]));
+                   qn_units_bytes(r->type_bytes[i], size));
 }
 
 static void print_notes(const qn_convert_result *r)

@@ -75,6 +75,13 @@ void qn_plan_add(qn_plan *p, qn_op op, const void *args);
 int qn_access_tensor(qn_access *accesses, int n, const qn_tensor *t, int write);
 int qn_access_bytes(qn_access *accesses, int n, const void *from, size_t n_bytes, int write);
 
+// What caches of keys and values can be: plain numbers, or Q8_0 where heads are of whole blocks.
+static inline bool qn_kv_cache_supports(qn_dtype dtype, int64_t head_dim)
+{
+    if (qn_dtype_is_plain(dtype)) return true;
+    return dtype == QN_DTYPE_Q8_0 && head_dim % qn_format_of(dtype)->block_elements == 0;
+}
+
 // A plan in which every fused record that `supports` refuses is written as plain ones (the same results, bit for bit). 0 or
 // QUERN_E_UNSUPPORTED where a record can neither be run nor rewritten, QUERN_E_MEMORY. *out is initialised by this, and empty
 // on failure.

@@ -46,7 +46,7 @@ typedef struct {
     double tolerance;
 } layout;
 
-enum { PLAIN = QN_DTYPE_BF16 + 1 };
+enum { PLAIN = QN_DTYPE_BF16 + 1, TO_Q6_K = QN_DTYPE_Q6_K + 1 };
 
 typedef struct {
     const char *name;
@@ -118,7 +118,7 @@ static void round_to(const layout *l, const qn_tensor *x, qn_dtype dtype)
     }
 }
 
-// Of vectors and caches, which come in no blocks.
+// Of vectors, which come in no blocks.
 static qn_dtype plain_type(const layout *l)
 {
     return qn_dtype_is_plain(l->dtype) ? l->dtype : QN_DTYPE_F16;
@@ -129,17 +129,21 @@ static qn_tensor vector(layout *l, qn_dtype dtype, int n)
     return numbers(l, qn_tensor_1d(NULL, dtype, n), 1);
 }
 
-static qn_tensor cache(layout *l, int n_blocks, int n_heads, int head_dim)
+static qn_tensor cache(layout *l, qn_dtype dtype, int n_blocks, int n_heads, int head_dim)
 {
-    qn_tensor t = {NULL, plain_type(l), 4, {n_blocks, n_heads, QN_BLOCK_TOKENS, head_dim}};
+    qn_tensor t = {NULL, dtype, 4, {n_blocks, n_heads, QN_BLOCK_TOKENS, head_dim}};
     return numbers(l, t, 1);
 }
 
 // ---- the kinds ----
 
-// What is allowed where a backend rounds the rows that meet 16-bit numbers to their type.
+// A number of q8_0 may be rounded to the neighbour of the CPU's: part of the largest of its block.
+static const double q8_0_step = 1.01 / 127;
+
+// What is allowed where a backend rounds the rows that meet 16-bit numbers to their type, and multiplies blocks as F16.
 static double rounded_tolerance(qn_dtype dtype, double exact)
 {
+    if (!qn_dtype_is_plain(dtype)) return 4e-3;
     return dtype == QN_DTYPE_F16 ? 1e-3 : dtype == QN_DTYPE_BF16 ? 8e-3 : exact;
 }
 
@@ -168,7 +172,7 @@ static void product(layout *l)
     qn_tensor x = matrix(l, QN_DTYPE_F32, n_rows, k, 1), bias = {0};
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
     qn_tensor w = matrix(l, l->dtype, n, k, 0.1f);
-    round_to(l, &x, l->dtype); // some backends do
+    round_to(l, &x, l->rounds ? plain_type(l) : l->dtype); // some backends do
     if (pick(l, 0, 1)) bias = vector(l, plain_type(l), n);
     l->out = matrix(l, QN_DTYPE_F32, n_rows, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
@@ -203,20 +207,22 @@ static int n_blocks_of(const layout *l)
 
 static void kv_append(layout *l)
 {
-    int heads = pick(l, 1, 3), dim = 8 * pick(l, 1, 12);
+    int heads = pick(l, 1, 3), dim = whole_blocks(l, 8 * pick(l, 1, 12));
     qn_tensor k = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
     qn_tensor v = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
-    qn_tensor k_cache = cache(l, n_blocks_of(l), heads, dim);
-    l->out = cache(l, n_blocks_of(l), heads, dim);
+    qn_tensor k_cache = cache(l, l->dtype, n_blocks_of(l), heads, dim);
+    l->out = cache(l, l->dtype, n_blocks_of(l), heads, dim);
+    if (l->dtype == QN_DTYPE_Q8_0) l->tolerance = q8_0_step;
     qn_kv_append(l->plan, k, v, k_cache, l->out);
 }
 
 static void attention(layout *l)
 {
     static const int dims[] = {16, 64, 80, 128, 256};
-    int dim = dims[pick(l, 0, 4)], n_kv = pick(l, 1, 2), group = pick(l, 1, 7);
+    int dim = whole_blocks(l, dims[pick(l, 0, 4)]), n_kv = pick(l, 1, 2), group = pick(l, 1, 7);
     qn_tensor q = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_kv * group * dim, 2);
-    qn_tensor k = cache(l, n_blocks_of(l), n_kv, dim), v = cache(l, n_blocks_of(l), n_kv, dim);
+    qn_tensor k = cache(l, l->dtype, n_blocks_of(l), n_kv, dim);
+    qn_tensor v = cache(l, l->dtype, n_blocks_of(l), n_kv, dim);
     qn_attention_args shape = {.n_heads = n_kv * group,
                                .n_kv_heads = n_kv,
                                .head_dim = dim,
@@ -258,6 +264,8 @@ static void gather(layout *l)
 static void layer(layout *l)
 {
     int dim = pick(l, 0, 1) ? 64 : 128, n_kv = pick(l, 1, 2), n_heads = n_kv * pick(l, 1, 3);
+    while (n_heads * dim != whole_blocks(l, n_heads * dim))
+        n_heads += n_kv;
     int width = whole_blocks(l, 8 * pick(l, 8, 40)), n_q = n_heads * dim, n_k = n_kv * dim;
     int inner = whole_blocks(l, 8 * pick(l, 8, 60));
     qn_dtype plain = plain_type(l);
@@ -270,8 +278,9 @@ static void layer(layout *l)
     qn_tensor a = matrix(l, QN_DTYPE_F32, SOME_ROWS, n_q, 1);
     qn_tensor gate = matrix(l, QN_DTYPE_F32, SOME_ROWS, inner, 1),
               up = matrix(l, QN_DTYPE_F32, SOME_ROWS, inner, 1);
-    qn_tensor k_cache = cache(l, n_blocks_of(l), n_kv, dim),
-              v_cache = cache(l, n_blocks_of(l), n_kv, dim);
+    qn_dtype type = plain == l->dtype || pick(l, 0, 1) ? plain : QN_DTYPE_Q8_0;
+    qn_tensor k_cache = cache(l, type, n_blocks_of(l), n_kv, dim),
+              v_cache = cache(l, type, n_blocks_of(l), n_kv, dim);
     qn_tensor frequencies = vector(l, QN_DTYPE_F32, dim / 2);
     qn_rope_args turn = {
         .x = q, .inv_freq = frequencies, .n_heads = n_heads, .head_dim = dim, .scale = 1};
@@ -305,7 +314,8 @@ static void layer(layout *l)
     l->out = x;
     // The cache's numbers are rounded, now and then to the neighbour of the CPU's.
     l->tolerance = plain == QN_DTYPE_F32 ? 2e-5 : plain == QN_DTYPE_F16 ? 1e-4 : 1e-3;
-    if (l->rounds) l->tolerance = 3 * rounded_tolerance(plain, l->tolerance);
+    if (l->rounds) l->tolerance = 3 * rounded_tolerance(l->dtype, l->tolerance);
+    if (type == QN_DTYPE_Q8_0 && l->tolerance < q8_0_step) l->tolerance = q8_0_step;
 }
 
 // Edits of every kind, over tokens, table and parameters: compared as numbers.
@@ -325,7 +335,7 @@ static void step_begin(layout *l)
 
 static void copy_blocks(layout *l)
 {
-    qn_tensor t = cache(l, 2 * 12, 1, 8 * pick(l, 1, 8));
+    qn_tensor t = cache(l, l->dtype, 2 * 12, 1, 8 * pick(l, 1, 8));
     size_t block_bytes = qn_tensor_bytes(&t) / 24;
     l->block.block_copies[0] = (qn_block_copy){3, 9};
     l->block.block_copies[1] = (qn_block_copy){9, 1};
@@ -363,23 +373,27 @@ static const kind kinds[] = {
     {"rms_norm", PLAIN, rms_norm, SOME, 0, 0},
     {"matmul", QN_DTYPE_COUNT, product, SOME, 1, 0},
     {"matmul, one row", QN_DTYPE_COUNT, product, ONE, 1, 0},
-    {"matmul, many rows", PLAIN, product, MANY, 1, 0},
+    {"matmul, many rows", QN_DTYPE_COUNT, product, MANY, 1, 0},
     {"rope", 1, rope, SOME, 0, 0},
     {"qk_norm_rope", PLAIN, qk_norm_rope, SOME, 0, 0},
-    {"kv_append", PLAIN, kv_append, SOME, 0, 0},
-    {"attention", PLAIN, attention, SOME, 0, 0},
-    {"attention, one row", PLAIN, attention, ONE, 0, 0},
+    {"kv_append", PLAIN + 1, kv_append, SOME, 0, 0},
+    {"attention", PLAIN + 1, attention, SOME, 0, 0},
+    {"attention, one row", PLAIN + 1, attention, ONE, 0, 0},
     {"swiglu", 1, swiglu, SOME, 0, 0},
     {"gather", 1, gather, SOME, 0, 0},
-    {"layer", PLAIN + 1, layer, SOME, 1, 0},
-    {"layer, one row", PLAIN + 1, layer, ONE, 1, 0},
+    {"layer", TO_Q6_K, layer, SOME, 1, 0},
+    {"layer, one row", TO_Q6_K, layer, ONE, 1, 0},
     {"step_begin", 1, step_begin, SOME, 0, 0},
     {"copy_blocks", PLAIN, copy_blocks, SOME, 0, 0},
     {"sample", 1, sample, SOME, 0, 0},
-    {"row alone, matmul", PLAIN, product, MANY, 1, 1},
-    {"row alone, layer", PLAIN, layer, SOME, 1, 1},
+    {"row alone, matmul", QN_DTYPE_COUNT, product, MANY, 1, 1},
+    {"row alone, layer", TO_Q6_K, layer, SOME, 1, 1},
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds };
+enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 4, TO_BLOCKS = 3 };
+_Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + TO_BLOCKS * TO_Q6_K +
+                       (N_KINDS - OF_ALL_TYPES - TO_BLOCKS) * (PLAIN + 1) <=
+                   QN_SELFTEST_MAX_ROWS,
+               "a row a kind and type");
 
 // ---- a case ----
 
@@ -473,14 +487,16 @@ static double compare_tensor(const qn_tensor *t, const char *expected, const cha
     int64_t n = qn_tensor_n_elements(t);
     measure m = {0, 1e-30};
     if (t->rank == 2 && rows < t->dim[0]) n = rows * t->dim[1];
-    for (int64_t i = 0; i < n; i++) {
-        float a, b;
-        format->to_f32(expected + i * format->block_bytes, &a, 1);
-        format->to_f32(found + i * format->block_bytes, &b, 1);
-        if (memcmp(&a, &b, sizeof a))
-            compare_one(&m, a, b);
-        else if (isfinite(a))
-            compare_one(&m, a, a);
+    int n_block = format->block_elements;
+    for (int64_t i = 0; i < n; i += n_block) {
+        float a[256], b[256];
+        format->to_f32(expected + i / n_block * format->block_bytes, a, (size_t)n_block);
+        format->to_f32(found + i / n_block * format->block_bytes, b, (size_t)n_block);
+        for (int j = 0; j < n_block; j++)
+            if (memcmp(&a[j], &b[j], sizeof *a))
+                compare_one(&m, a[j], b[j]);
+            else if (isfinite(a[j]))
+                compare_one(&m, a[j], a[j]);
     }
     return m.difference / m.size;
 }
@@ -627,12 +643,28 @@ static void add_case(run *r, qn_selftest_row *row, const kind *k, qn_dtype dtype
     r->report->n_failed += failed;
 }
 
-static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
+typedef enum { ALL, EACH_KERNEL, PRODUCTS } scope;
+
+static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
+{
+    const qn_backend *b = r->device.backend;
+    int quick = what == EACH_KERNEL;
+    if (what == PRODUCTS && !k->is_product) return 0;
+    if (quick && k->make == layer && type > QN_DTYPE_Q8_0) return 0;
+    // Rows alone: where they may meet more than one kernel, which takes its time.
+    if (k->alone && !b->use_form && (quick || !b->rounds_activations)) return 0;
+    // Affine blocks with as many bits have kernels in common, whatever their groups.
+    int group = type >= QN_DTYPE_AFFINE3_32 && type <= QN_DTYPE_AFFINE8_128
+                    ? qn_format_of(type)->block_elements
+                    : 64;
+    return !quick || group == 64;
+}
+
+static void run_all(run *r, uint64_t seed, int n_rounds, scope what)
 {
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
-            if (just_products && !kinds[i].is_product) continue;
-            if (kinds[i].alone && !r->device.backend->use_form) continue; // of those with a choice
+            if (!is_wanted(r, &kinds[i], (qn_dtype)type, what)) continue;
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
             qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
@@ -642,7 +674,7 @@ static void run_all(run *r, uint64_t seed, int n_rounds, int just_products)
         }
 }
 
-static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, int just_products,
+static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, scope what,
                   qn_selftest_report *out, quern_error *e)
 {
     const qn_backend *cpu = qn_backend_by_name("cpu");
@@ -658,7 +690,7 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);
     if (!rc) rc = b->alloc(d, MEMORY_BYTES, &r.device.memory, e);
-    if (!rc) run_all(&r, seed, n_rounds, just_products);
+    if (!rc) run_all(&r, seed, n_rounds, what);
     b->free(d, r.device.memory);
     cpu->close(r.cpu.device); // and all its memory
     return rc;
@@ -667,19 +699,19 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
 int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                     qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 0, out, e);
+    return run_on(b, d, seed, n_rounds, ALL, out, e);
 }
 
 int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                              qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, 1, out, e);
+    return run_on(b, d, seed, n_rounds, PRODUCTS, out, e);
 }
 
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e)
 {
     qn_selftest_report report;
-    int rc = qn_selftest_run(b, d, 1, 1, &report, e);
+    int rc = run_on(b, d, 1, 1, EACH_KERNEL, &report, e);
     for (int i = 0; i < report.n_rows && !rc; i++) {
         const qn_selftest_row *row = &report.rows[i];
         if (row->code)

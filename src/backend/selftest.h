@@ -5,7 +5,7 @@
 #define QN_BACKEND_SELFTEST_H
 #include "backend/backend.h"
 
-enum { QN_SELFTEST_MAX_ROWS = 112 };
+enum { QN_SELFTEST_MAX_ROWS = 256 };
 
 // One operation and type, over all its cases.
 typedef struct {
@@ -28,7 +28,7 @@ int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_roun
 // The same with products and whole layers alone: for further forms of a backend's products.
 int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
                              qn_selftest_report *out, quern_error *e);
-// One case of each: 0, or an error that names what differs or could not run. For a backend's open.
+// One case of each kernel: 0, or an error that names what differs or could not run. For a backend's open.
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e);
 
 #endif

@@ -2,14 +2,32 @@
 #include "base/error.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-// A message is one line: a control character that a file or a client brought is shown as '?'.
+// Bytes of the character at s if it changes how a terminal shows what follows without being seen itself, else 0: controls,
+// U+0080 to U+009F, U+200B to U+200F, U+2028 to U+202E, U+2060 to U+206F, U+FEFF.
+static int unseen(const unsigned char *s)
+{
+    if (s[0] < 0x20 || s[0] == 0x7f) return 1;
+    if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0) return 2;
+    if (s[0] == 0xef && s[1] == 0xbb && s[2] == 0xbf) return 3;
+    if (s[0] != 0xe2 || (s[1] != 0x80 && s[1] != 0x81)) return 0;
+    unsigned last = s[1] << 8 | s[2];
+    bool is = (last >= 0x808b && last <= 0x808f) || (last >= 0x80a8 && last <= 0x80ae) ||
+              (last >= 0x81a0 && last <= 0x81af);
+    return is ? 3 : 0;
+}
+
+// A message is one line: what a file or a client brought and nobody would see is shown as '?'.
 static void keep_one_line(char *s)
 {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+    while (*s) {
+        int n = unseen((const unsigned char *)s);
+        if (n) memset(s, '?', (size_t)n);
+        s += n ? n : 1;
+    }
 }
 
 int qn_error_set(quern_error *e, int code, const char *format, ...)

@@ -26,7 +26,8 @@ static int open_model(conversion *c)
     const qn_backend *cpu = qn_backend_by_name("cpu"); // it reads weights where they lie
     int rc = cpu->open(&(qn_device_options){.n_threads = 1}, &c->device, c->e);
     if (!rc)
-        rc = qn_model_open(c->o->from, &(qn_model_options){cpu, c->device, false}, &c->model, c->e);
+        rc = qn_model_open(c->o->from, &(qn_model_options){.backend = cpu, .device = c->device},
+                           &c->model, c->e);
     if (!rc) c->facts = qn_model_get_facts(c->model);
     if (!rc && c->o->imatrix) rc = qn_imatrix_read(c->o->imatrix, &c->imatrix, c->e);
     return rc;

@@ -1,10 +1,12 @@
 // A model's part of the device: weights, state arena, slot table, step buffers, and a program for each class of step. Everything
-// is entered in the ledger first. Owner thread, between two steps.
+// is sized and entered in the ledger before a weight is read. Owner thread, between two steps.
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
+#include "engine/fit.h"
 #include "engine/runtime.h"
-#include "engine/sizes.h"
 
 static int take(quern_model *m, qn_ledger_kind kind, uint64_t n_bytes, const char *what,
                 quern_error *e)
@@ -20,31 +22,71 @@ static void give(quern_model *m, qn_ledger_kind kind, uint64_t n_bytes)
     m->ledger_bytes[kind] -= n_bytes;
 }
 
-// What the weights will need is known from the configuration, before a file of weights is touched.
-static int take_weights(quern_model *m, const qn_engine_source *from, quern_error *e)
+// A loader that only maps says nothing.
+static void log_repack(const quern_model *m)
 {
-    qn_model_facts facts;
-    int rc = from->shape ? qn_model_shape_facts(from->shape, from->dtype, &facts, e)
-                         : qn_model_read_facts(m->path, &facts, e);
-    if (rc) return rc;
-    uint64_t bytes = facts.weight_bytes;
-    if (!bytes) bytes = qn_format_bytes(qn_format_of(facts.dtype), facts.n_parameters);
-    return take(m, QN_LEDGER_WEIGHTS, bytes, "the model's weights", e);
+    const qn_model_repack *r = &m->facts->repack;
+    const qn_log *log = &m->runtime->log;
+    if (!r->n_matrices) return;
+    qn_log_write(log, QUERN_LOG_INFO,
+                 "repacked %s: %d %s matrices into %" PRIu64 " bytes of %s in %.2f s", m->name,
+                 r->n_matrices, r->scheme, r->n_bytes, qn_format_of(m->facts->dtype)->name,
+                 r->seconds);
+    if (r->expanded_bytes)
+        qn_log_write(log, QUERN_LOG_WARN,
+                     "expanded %s: %" PRIu64
+                     " bytes of its weights are f16, since their columns are "
+                     "in another order than their groups (desc_act)",
+                     m->name, r->expanded_bytes);
 }
 
-static int open_weights(quern_model *m, const qn_engine_source *from, quern_error *e)
+static int describe(quern_model *m, const qn_engine_source *from, quern_error *e)
 {
     const qn_executor *x = &m->runtime->executor;
-    qn_model_options options = {x->backend, x->device, from->options->no_mmap};
-    int rc = take_weights(m, from, e);
+    qn_dtype cache = qn_sizes_cache_dtype(from->options);
+    qn_model_options options = {x->backend, x->device, from->options->no_mmap,
+                                cache != QN_DTYPE_COUNT, cache};
+    int rc = from->shape
+                 ? qn_model_describe_shape(from->shape, from->dtype, &options, &m->weights, e)
+                 : qn_model_describe(m->path, &options, &m->weights, e);
+    if (!rc) m->facts = qn_model_get_facts(m->weights);
+    return rc;
+}
+
+static void log_need(const quern_model *m, const quern_memory_need *n)
+{
+    char weights[16], state[16], scratch[16], left[16];
+    qn_log_write(
+        &m->runtime->log, QUERN_LOG_INFO,
+        "loading %s: weights %s, KV cache %s (%d tokens a sequence, %s), scratch %s, of %s left",
+        m->name, qn_units_bytes(n->weights_bytes, weights), qn_units_bytes(n->state_bytes, state),
+        n->n_context, n->kv_cache, qn_units_bytes(n->scratch_bytes, scratch),
+        qn_units_bytes(n->left_bytes, left));
+}
+
+static int take_sizes(quern_model *m, const qn_sizes *s, quern_error *e)
+{
+    int rc = take(m, QN_LEDGER_STATE, qn_sizes_state_bytes(s), "the model's state", e);
+    return rc ? rc
+              : take(m, QN_LEDGER_SCRATCH, qn_sizes_scratch_bytes(m->weights, s),
+                     "the model's scratch", e);
+}
+
+// All that the model will take, told and entered, or refused.
+static int plan_memory(quern_model *m, const quern_model_options *o, qn_sizes *s, quern_error *e)
+{
+    qn_ledger *ledger = &m->runtime->ledger;
+    qn_fit fit = {m->name, m->weights, o, qn_ledger_left(ledger), ledger->total_bytes};
+    int rc = qn_fit_choose(&fit, s, e);
+    if (!rc) rc = take(m, QN_LEDGER_WEIGHTS, m->facts->weight_bytes, "the model's weights", e);
+    if (!rc) rc = take_sizes(m, s, e);
     if (rc) return rc;
-    rc = from->shape ? qn_model_open_shape(from->shape, from->dtype, &options, &m->weights, e)
-                     : qn_model_open(m->path, &options, &m->weights, e);
-    if (rc) return rc;
-    m->facts = qn_model_get_facts(m->weights);
-    // The files may hold another type than the configuration says.
-    give(m, QN_LEDGER_WEIGHTS, m->ledger_bytes[QN_LEDGER_WEIGHTS]);
-    return take(m, QN_LEDGER_WEIGHTS, m->facts->weight_bytes, "the model's weights", e);
+    quern_memory_need need = qn_fit_need(&fit, s);
+    if (o->on_memory)
+        o->on_memory(o->user, &need);
+    else
+        log_need(m, &need);
+    return QUERN_OK;
 }
 
 static int alloc(quern_model *m, uint64_t n_bytes, void **address, quern_error *e)
@@ -53,27 +95,25 @@ static int alloc(quern_model *m, uint64_t n_bytes, void **address, quern_error *
     return x->backend->alloc(x->device, (size_t)n_bytes, address, e);
 }
 
-// The state arena; where the size was our own choice, less will do.
+// The state arena; where the size was our own choice and the device has less than the budget says, less will do.
 static int alloc_state(quern_model *m, qn_sizes *s, int n_context_asked, quern_error *e)
 {
     for (;;) {
-        uint64_t bytes = s->block_bytes * (uint64_t)s->n_blocks;
-        int rc = take(m, QN_LEDGER_STATE, bytes, "the model's state", e);
-        if (!rc) {
-            rc = alloc(m, bytes, &m->state, e);
-            if (rc) give(m, QN_LEDGER_STATE, bytes);
-        }
-        if (rc != QUERN_E_MEMORY || !s->pool_is_default || s->n_blocks < 2) return rc;
+        int rc = alloc(m, qn_sizes_state_bytes(s), &m->state, e);
+        if (rc != QUERN_E_MEMORY || !s->pool_is_default || s->n_blocks / 2 < s->least_blocks)
+            return rc;
+        give(m, QN_LEDGER_STATE, m->ledger_bytes[QN_LEDGER_STATE]);
+        give(m, QN_LEDGER_SCRATCH, m->ledger_bytes[QN_LEDGER_SCRATCH]);
         qn_sizes_set_blocks(m->weights, s, n_context_asked, s->n_blocks / 2);
+        rc = take_sizes(m, s, e);
+        if (rc) return rc;
     }
 }
 
 static int alloc_scratch(quern_model *m, const qn_sizes *s, quern_error *e)
 {
     const qn_step_limits *l = &s->limits;
-    int rc =
-        take(m, QN_LEDGER_SCRATCH, qn_sizes_scratch_bytes(m->weights, s), "the model's scratch", e);
-    if (!rc) rc = alloc(m, qn_step_bytes(l), &m->step_memory, e);
+    int rc = alloc(m, qn_step_bytes(l), &m->step_memory, e);
     if (!rc) rc = alloc(m, qn_slot_table_bytes(l), &m->slots_memory, e);
     if (!rc) rc = alloc(m, (size_t)l->max_outputs * sizeof(qn_step_result), &m->results_memory, e);
     if (!rc) rc = alloc(m, qn_model_scratch_bytes(m->weights, l), &m->scratch, e);
@@ -167,10 +207,10 @@ static int make_tables(quern_model *m, quern_error *e)
 int qn_engine_open_device(quern_model *m, const qn_engine_source *from, quern_error *e)
 {
     qn_sizes sizes;
-    int rc = open_weights(m, from, e);
-    if (!rc)
-        rc = qn_sizes_choose(m->weights, from->options, qn_ledger_left(&m->runtime->ledger), &sizes,
-                             e);
+    int rc = describe(m, from, e);
+    if (!rc) rc = plan_memory(m, from->options, &sizes, e);
+    if (!rc) rc = qn_model_place(m->weights, e);
+    if (!rc) log_repack(m);
     if (!rc) rc = alloc_state(m, &sizes, from->options->n_context, e);
     if (!rc) rc = alloc_scratch(m, &sizes, e);
     if (rc) return rc;

@@ -10,6 +10,7 @@ void quern_model_get_info(const quern_model *m, quern_model_info *out)
                               .path = m->path,
                               .architecture = m->facts->architecture,
                               .dtype = qn_format_of(m->facts->dtype)->name,
+                              .kv_cache = qn_format_of(qn_model_cache_dtype(m->weights))->name,
                               .backend = m->runtime->executor.backend->name,
                               .n_parameters = m->facts->n_parameters,
                               .weight_bytes = m->facts->weight_bytes,

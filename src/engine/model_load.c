@@ -57,11 +57,12 @@ static void model_free(quern_model *m)
 }
 
 // A model may come without a tokenizer: then it serves token ids only.
-static int load_text(quern_model *m, quern_error *e)
+static int load_text(quern_model *m, int n_vocab, quern_error *e)
 {
     quern_error none = {0};
     int rc = qn_engine_load_tokenizer(m->path, &m->tokenizer, &none);
     if (rc == QUERN_E_NOT_FOUND) return QUERN_OK;
+    if (!rc) rc = qn_engine_check_tokenizer(m->tokenizer, m->path, n_vocab, &none);
     if (!rc) rc = qn_engine_load_template(m->path, &m->chat_template, &none);
     if (rc && rc != QUERN_E_NOT_FOUND && e) *e = none;
     return rc == QUERN_E_NOT_FOUND ? QUERN_OK : rc;
@@ -127,7 +128,7 @@ int quern_model_load(quern_runtime *rt, const char *name, const char *path,
     if (!rc) rc = qn_model_read_facts(path, &facts, e); // the plainest faults first
     if (!rc) rc = model_new(rt, name, path, l.from.options, &l.model, e);
     if (rc) return rc;
-    rc = load_text(l.model, e);
+    rc = load_text(l.model, facts.n_vocab, e);
     if (rc) {
         model_free(l.model);
         return rc;

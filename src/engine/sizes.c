@@ -9,7 +9,8 @@ enum {
     MAX_BLOCKS = 1 << 26,
     MAX_QUEUE = 1 << 20,
     TOKENS_A_SEQUENCE = 1024, // what the default pool holds for each of max_batch sequences
-    STATE_SHARE = 4,          // … unless that is more than this part of the memory left
+    STATE_SHARE =
+        4, // … unless that is more than this part of the memory left, but for one sequence at least
 };
 
 static int refuse(quern_error *e, const char *name, int value, int most)
@@ -32,13 +33,22 @@ int qn_sizes_check(const quern_model_options *o, quern_error *e)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < 0 || rows[i].value > rows[i].most)
             return refuse(e, rows[i].name, rows[i].value, rows[i].most);
-    return QUERN_OK;
+    if (!o->kv_cache || qn_sizes_cache_dtype(o) != QN_DTYPE_COUNT) return QUERN_OK;
+    if (e) snprintf(e->param, sizeof e->param, "kv_cache");
+    return qn_error_set(e, QUERN_E_ARGUMENT,
+                        "kv_cache: expected f16, bf16, q8_0 or f32, found \"%s\"", o->kv_cache);
 }
 
-static uint64_t block_bytes_of(const qn_model *weights)
+qn_dtype qn_sizes_cache_dtype(const quern_model_options *o)
+{
+    qn_dtype dtype = o->kv_cache ? qn_dtype_by_name(o->kv_cache) : QN_DTYPE_COUNT;
+    return dtype != QN_DTYPE_COUNT && qn_kv_cache_supports(dtype, 0) ? dtype : QN_DTYPE_COUNT;
+}
+
+uint64_t qn_sizes_block_bytes(const qn_model *weights, qn_dtype cache)
 {
     qn_state_part parts[QN_MAX_PARTS];
-    int n = qn_model_state_parts(weights, parts);
+    int n = qn_model_state_parts_as(weights, cache, parts);
     uint64_t bytes = 0;
     for (int i = 0; i < n; i++)
         bytes += (uint64_t)parts[i].n_layers * parts[i].record_bytes * QN_BLOCK_TOKENS;
@@ -55,11 +65,22 @@ void qn_sizes_set_blocks(const qn_model *weights, qn_sizes *s, int n_context_ask
     s->limits.max_context = (int)n_context;
 }
 
+uint64_t qn_sizes_state_bytes(const qn_sizes *s)
+{
+    return s->block_bytes * (uint64_t)s->n_blocks;
+}
+
 uint64_t qn_sizes_scratch_bytes(const qn_model *weights, const qn_sizes *s)
 {
     const qn_step_limits *l = &s->limits;
     return (uint64_t)qn_step_bytes(l) + qn_slot_table_bytes(l) +
            (uint64_t)l->max_outputs * sizeof(qn_step_result) + qn_model_scratch_bytes(weights, l);
+}
+
+static uint64_t blocks_of(uint64_t n_tokens)
+{
+    uint64_t n = (n_tokens + QN_BLOCK_TOKENS - 1) / QN_BLOCK_TOKENS;
+    return n > MAX_BLOCKS ? MAX_BLOCKS : n ? n : 1;
 }
 
 // A whole context at least, a fair length for each of the batch if memory has it: a quarter of what is left at most.
@@ -68,11 +89,10 @@ static int default_blocks(const qn_sizes *s, int n_context, uint64_t left_bytes)
     uint64_t usual = n_context < TOKENS_A_SEQUENCE ? (uint64_t)n_context : TOKENS_A_SEQUENCE;
     uint64_t n_tokens = usual * (uint64_t)s->limits.max_slots;
     if (n_tokens < (uint64_t)n_context) n_tokens = (uint64_t)n_context;
-    uint64_t n = (n_tokens + QN_BLOCK_TOKENS - 1) / QN_BLOCK_TOKENS;
+    uint64_t n = blocks_of(n_tokens);
     uint64_t most = left_bytes / STATE_SHARE / (s->block_bytes ? s->block_bytes : 1);
     if (n > most) n = most;
-    if (n > MAX_BLOCKS) n = MAX_BLOCKS;
-    return n ? (int)n : 1;
+    return n > (uint64_t)s->least_blocks ? (int)n : s->least_blocks;
 }
 
 int qn_sizes_choose(const qn_model *weights, const quern_model_options *o, uint64_t left_bytes,
@@ -88,8 +108,11 @@ int qn_sizes_choose(const qn_model *weights, const quern_model_options *o, uint6
     int chunk = o->prefill_chunk ? o->prefill_chunk : QN_DEFAULT_CHUNK;
     int n_context = o->n_context ? o->n_context : facts->n_context;
     *out = (qn_sizes){
-        .block_bytes = block_bytes_of(weights),
+        .block_bytes = qn_sizes_block_bytes(weights, qn_model_cache_dtype(weights)),
         .pool_is_default = o->n_kv_blocks == 0,
+        .least_blocks = (int)blocks_of((uint64_t)(o->n_context || n_context < TOKENS_A_SEQUENCE
+                                                      ? n_context
+                                                      : TOKENS_A_SEQUENCE)),
         .limits = {.max_rows = chunk + max_batch,
                    .max_outputs = max_batch > QN_MIN_OUTPUTS ? max_batch : QN_MIN_OUTPUTS,
                    .max_slots = max_batch,

@@ -8,5 +8,7 @@
 // `path` as in model.h. QUERN_E_NOT_FOUND where the model has none.
 int qn_engine_load_tokenizer(const char *path, qn_tokenizer **out, quern_error *e);
 int qn_engine_load_template(const char *path, qn_chat_template **out, quern_error *e);
+// QUERN_E_FORMAT where it has ids that the model, of n_vocab rows of embeddings, has not.
+int qn_engine_check_tokenizer(const qn_tokenizer *t, const char *path, int n_vocab, quern_error *e);
 
 #endif

@@ -66,6 +66,14 @@ typedef struct {
     quern_error *e;
 } reader;
 
+const char *qn_gguf_type_at(int i)
+{
+    for (size_t k = 0; k < sizeof tensor_types / sizeof *tensor_types; k++)
+        if (tensor_types[k].name && tensor_types[k].dtype != QN_DTYPE_COUNT && i-- == 0)
+            return tensor_types[k].name;
+    return NULL;
+}
+
 // "file: byte N: key or tensor: what the format says"; returns code.
 __attribute__((format(printf, 4, 5))) static int fail(const reader *r, int code, size_t at,
                                                       const char *format, ...)

@@ -116,4 +116,7 @@ bool qn_gguf_is_int(const qn_gguf_value *v);
 // Walks an array of strings, of which *at is the next (first v->at).
 qn_text_span qn_gguf_next_text(const unsigned char **at);
 
+// The name of the i'th tensor type that Quern computes with ("Q4_K"), from 0 on; NULL past the last.
+const char *qn_gguf_type_at(int i);
+
 #endif

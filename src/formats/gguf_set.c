@@ -103,7 +103,10 @@ static int read_header(qn_tensor_set *s, int i, qn_gguf_metadata *m, qn_mapping 
     qn_tensor_file *f = &s->files[i];
     m->path = f->path;
     int rc = qn_file_map_head(f->path, QN_GGUF_MAX_HEADER, head, &f->n_bytes, e);
-    return rc ? rc : qn_gguf_parse(head->data, head->n_bytes, f->n_bytes, i, m, s, e);
+    int first = s->n_tensors;
+    if (!rc) rc = qn_gguf_parse(head->data, head->n_bytes, f->n_bytes, i, m, s, e);
+    if (!rc) qn_tensor_set_note_header(s, i, first, head);
+    return rc;
 }
 
 typedef struct {

@@ -115,18 +115,6 @@ static int read_dtype(const qn_formats_field *f, const json_t *o, qn_hf_config *
                                   "\"float32\", \"float16\" or \"bfloat16\"", value);
 }
 
-static int read_unsupported(const qn_formats_field *f, const json_t *o)
-{
-    const json_t *quantization = json_object_get(o, "quantization_config");
-    if (quantization && !json_is_null(quantization)) {
-        const char *method = json_string_value(json_object_get(quantization, "quant_method"));
-        return qn_error_set(f->e, QUERN_E_UNSUPPORTED,
-                            "%s: quantization_config: expected none, found %s%.60s", f->file,
-                            method ? "quant_method " : "one", method ? method : "");
-    }
-    return 0;
-}
-
 static int read_rope_type(const qn_formats_field *f, const json_t *o, qn_hf_rope *rope)
 {
     static const char *const names[] = {"default", "linear", "yarn"};
@@ -277,7 +265,6 @@ static int read_eos(const qn_formats_field *f, const json_t *o, int64_t n_vocab,
 static int read_config(const qn_formats_field *f, const json_t *o, qn_hf_config *c)
 {
     int rc = read_model_type(f, o, c);
-    if (!rc) rc = read_unsupported(f, o);
     if (!rc) rc = read_sizes(f, o, c);
     if (!rc) rc = read_activation(f, o);
     if (!rc) rc = qn_formats_json_bool(f, o, "tie_word_embeddings", &c->tied);

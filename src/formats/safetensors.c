@@ -39,6 +39,13 @@ typedef struct {
     quern_error *e;
 } reader;
 
+const char *qn_safetensors_type_at(int i)
+{
+    for (size_t k = 0; k < sizeof element_types / sizeof *element_types; k++)
+        if (element_types[k].dtype != QN_DTYPE_COUNT && i-- == 0) return element_types[k].name;
+    return NULL;
+}
+
 static void skip_space(reader *r)
 {
     while (r->at < r->n && strchr(" \t\r\n", r->text[r->at]) && r->text[r->at])

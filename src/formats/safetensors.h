@@ -22,4 +22,7 @@ int qn_safetensors_open(const char *directory, qn_tensor_set *out, quern_error *
 int qn_safetensors_parse(qn_tensor_set *s, const unsigned char *bytes, size_t n, const char *path,
                          int file, quern_error *e);
 
+// The name of the i'th type that Quern computes with ("BF16"), from 0 on; NULL past the last.
+const char *qn_safetensors_type_at(int i);
+
 #endif

@@ -122,7 +122,9 @@ static int read_headers(qn_tensor_set *s, quern_error *e)
         qn_tensor_file *f = &s->files[i];
         qn_mapping head = {0};
         rc = qn_file_map_head(f->path, QN_SAFETENSORS_HEAD, &head, &f->n_bytes, e);
+        int first = s->n_tensors;
         if (!rc) rc = qn_safetensors_parse(s, head.data, f->n_bytes, f->path, i, e);
+        if (!rc) qn_tensor_set_note_header(s, i, first, &head);
         qn_file_unmap(&head);
     }
     return rc ? rc : qn_tensor_set_sort(s, e);

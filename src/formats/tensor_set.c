@@ -49,16 +49,44 @@ bool qn_tensor_set_sane_name(const char *name, size_t n)
     return n > 0;
 }
 
+// FNV-1a: tells that a header has changed, not who changed it.
+static uint64_t sum_of(const unsigned char *data, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ data[i]) * 0x100000001b3;
+    return h;
+}
+
+void qn_tensor_set_note_header(qn_tensor_set *s, int file, int first, const qn_mapping *head)
+{
+    size_t n = head->n_bytes;
+    for (int i = first; i < s->n_tensors; i++)
+        if (s->tensors[i].begin < n) n = (size_t)s->tensors[i].begin;
+    s->files[file].header_bytes = n;
+    s->files[file].header_sum = sum_of(head->data, n);
+}
+
+static int check_unchanged(const qn_tensor_file *f, quern_error *e)
+{
+    if (f->mapping.n_bytes != f->n_bytes)
+        return qn_error_set(e, QUERN_E_IO,
+                            "%s: expected %zu bytes as when its header was read, found %zu",
+                            f->path, f->n_bytes, f->mapping.n_bytes);
+    if (sum_of(f->mapping.data, f->header_bytes) != f->header_sum)
+        return qn_error_set(e, QUERN_E_IO,
+                            "%s: bytes 0 to %zu: expected the header as it was read, found another",
+                            f->path, f->header_bytes);
+    return 0;
+}
+
 int qn_tensor_set_map(qn_tensor_set *s, bool copy, quern_error *e)
 {
     for (int i = 0; i < s->n_files; i++) {
         qn_tensor_file *f = &s->files[i];
         int rc = qn_file_map(f->path, copy, &f->mapping, e);
+        if (!rc) rc = check_unchanged(f, e);
         if (rc) return rc;
-        if (f->mapping.n_bytes != f->n_bytes)
-            return qn_error_set(e, QUERN_E_IO,
-                                "%s: expected %zu bytes as when its header was read, found %zu",
-                                f->path, f->n_bytes, f->mapping.n_bytes);
     }
     for (int i = 0; i < s->n_tensors; i++) {
         qn_stored_tensor *t = &s->tensors[i];

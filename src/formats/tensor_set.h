@@ -30,8 +30,10 @@ typedef struct {
 
 typedef struct {
     char *path;
-    size_t n_bytes;     // of the file, when its header was read
-    qn_mapping mapping; // of all of it
+    size_t n_bytes;      // of the file, when its header was read
+    size_t header_bytes; // before the first tensor
+    uint64_t header_sum; // of what stood there then
+    qn_mapping mapping;  // of all of it
 } qn_tensor_file;
 
 typedef struct {
@@ -53,6 +55,9 @@ int qn_tensor_set_add_file(qn_tensor_set *s, const char *path, quern_error *e);
 // Adds a copy of *t under the n bytes at name. `path` is the file in messages.
 int qn_tensor_set_add(qn_tensor_set *s, const qn_stored_tensor *t, const char *name, size_t n,
                       const char *path, quern_error *e);
+// Notes what stands before the first of a file's tensors, which are those added since there were `first`: should the file be
+// another when it is mapped, that is seen.
+void qn_tensor_set_note_header(qn_tensor_set *s, int file, int first, const qn_mapping *head);
 // Sorts by name; refuses a name that occurs twice. Before any find.
 int qn_tensor_set_sort(qn_tensor_set *s, quern_error *e);
 // Whether a name can be printed: not empty, no control characters, no "../". (It is never used as a path.)
@@ -60,7 +65,8 @@ bool qn_tensor_set_sane_name(const char *name, size_t n);
 
 // ---- for users ----
 
-// Maps the files and gives every tensor its data. `copy`: reads them into memory instead.
+// Maps the files and gives every tensor its data. `copy`: reads them into memory instead. QUERN_E_IO where one is not the file
+// whose header was read.
 int qn_tensor_set_map(qn_tensor_set *s, bool copy, quern_error *e);
 // Takes NULL.
 void qn_tensor_set_close(qn_tensor_set *s);

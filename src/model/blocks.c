@@ -27,18 +27,13 @@ static int heads_in(const qn_model *m, const qn_tensor *projection)
     return (int)(projection->dim[0] / m->config.head_dim);
 }
 
-// Keys and values are numbers of their own: where the weights come in blocks they are halves.
-static qn_dtype cache_dtype(const qn_model *m)
-{
-    return qn_dtype_is_plain(m->facts.dtype) ? m->facts.dtype : QN_DTYPE_F16;
-}
-
-int qn_blocks_state_parts(const qn_model *m, qn_state_part *out)
+int qn_blocks_state_parts(const qn_model *m, qn_dtype cache, qn_state_part *out)
 {
     const qn_attention_weights *w = &qn_blocks_layer(m, 0)->attention;
-    size_t element = (size_t)qn_format_of(cache_dtype(m))->block_bytes;
-    out[0] = (qn_state_part){"k", m->config.n_layers, (size_t)w->k.dim[0] * element, 0};
-    out[1] = (qn_state_part){"v", m->config.n_layers, (size_t)w->v.dim[0] * element, 0};
+    const qn_format *f = qn_format_of(cache);
+    int n = m->config.n_layers;
+    out[0] = (qn_state_part){"k", n, qn_format_bytes(f, (uint64_t)w->k.dim[0]), 0};
+    out[1] = (qn_state_part){"v", n, qn_format_bytes(f, (uint64_t)w->v.dim[0]), 0};
     return 2;
 }
 
@@ -120,7 +115,7 @@ static void add_to_stream(const qn_model *m, const qn_pass *pass, qn_tensor in, 
 static qn_tensor cache_of(const qn_model *m, const qn_state_span *span, int layer, int n_kv_heads)
 {
     return (qn_tensor){span->base + (size_t)layer * (size_t)span->n_blocks * span->block_bytes,
-                       cache_dtype(m),
+                       qn_model_cache_dtype(m),
                        4,
                        {span->n_blocks, n_kv_heads, QN_BLOCK_TOKENS, m->config.head_dim}};
 }

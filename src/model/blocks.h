@@ -22,8 +22,8 @@ typedef struct {
 } qn_dense_layer;
 
 const qn_dense_layer *qn_blocks_layer(const qn_model *m, int layer);
-// Keys and values of all layers, in the type of the weights.
-int qn_blocks_state_parts(const qn_model *m, qn_state_part *out);
+// Keys and values of all layers, of type `cache`.
+int qn_blocks_state_parts(const qn_model *m, qn_dtype cache, qn_state_part *out);
 size_t qn_blocks_carve(const qn_model *m, const qn_step_limits *limits, char *base,
                        qn_activations *out);
 

@@ -113,6 +113,17 @@ static void convert_generation(const qn_hf_generation *g, const qn_hf_config *hf
     memcpy(out->eos_ids, g->has_eos ? g->eos_ids : hf->eos_ids, sizeof out->eos_ids);
 }
 
+static int read_packing(const char *path, qn_description *out, quern_error *e)
+{
+    qn_hf_quantization q;
+    int rc = qn_hf_quantization_read(path, &q, e);
+    if (rc) return rc;
+    out->packed = q.scheme != QN_HF_PLAIN;
+    if (out->packed) out->hf.dtype = qn_hf_quantization_dtype(&q);
+    qn_hf_quantization_close(&q);
+    return 0;
+}
+
 static int read_directory(const char *directory, qn_description *out, quern_error *e)
 {
     qn_buffer path = QN_BUFFER_INIT;
@@ -121,6 +132,7 @@ static int read_directory(const char *directory, qn_description *out, quern_erro
     if (!qn_buffer_printf(&path, "%s/config.json", directory))
         rc = qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for its path", directory);
     if (!rc) rc = qn_hf_config_read(path.data, &out->hf, e);
+    if (!rc) rc = read_packing(path.data, out, e);
     if (!rc) rc = qn_config_resolve(out, path.data, e);
     qn_buffer_clear(&path);
     if (!rc && !qn_buffer_printf(&path, "%s/generation_config.json", directory))
@@ -160,6 +172,7 @@ int qn_config_read(const char *path, qn_description *out, quern_error *e)
     char *file;
     int rc = qn_gguf_locate(path, &file, e);
     if (rc) return rc;
+    out->packed = false;
     rc = file ? read_gguf(file, out, e) : read_directory(path, out, e);
     free(file);
     return rc;

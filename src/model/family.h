@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "formats/gguf.h"
 #include "formats/hf_config.h"
+#include "formats/hf_quantization.h"
 #include "model/model.h"
 
 // The family's meaning of a configuration: nothing absent, everything checked.
@@ -67,14 +68,16 @@ typedef struct {
 } qn_pass;
 
 typedef struct {
-    const char *name; // = config.json's model_type
+    const char *name;  // = config.json's model_type
+    const char *about; // the models that are of it, as their makers call them
     // The family's meaning of a configuration; refuses what it cannot run.
     int (*configure)(const qn_hf_config *hf, const char *file, qn_model_config *out,
                      quern_error *e);
     const qn_weight_spec *weights;
     int n_weights;
     size_t layer_bytes; // of the family's layer struct
-    int (*state_parts)(const qn_model *m, qn_state_part *out);
+    // With caches of the given type.
+    int (*state_parts)(const qn_model *m, qn_dtype cache, qn_state_part *out);
     // Places the activations at base (NULL: nowhere); returns the bytes that they take.
     size_t (*carve)(const qn_model *m, const qn_step_limits *limits, char *base,
                     qn_activations *out);
@@ -95,8 +98,9 @@ struct qn_model {
     qn_gguf gguf;         // where the model is a GGUF file
     qn_tensor_set folder; // where it is a directory: the mappings that the weights are views of
     qn_tensor_set *files; // the one of the two, NULL until it is open
-    qn_mapping random;    // or the memory that a shape's weights fill
-    void **device_memory; // what was allocated on the device for this model
+    qn_hf_quantization quantization; // what a directory's config.json says of packed weights
+    qn_mapping random;               // or the memory that a shape's weights fill
+    void **device_memory;            // what was allocated on the device for this model
     int n_device_memory;
 };
 
@@ -109,6 +113,7 @@ const qn_family *qn_model_family(const char *name); // NULL where unknown
 // What is read from a directory, or stands in the table of shapes.
 typedef struct {
     qn_hf_config hf;
+    bool packed; // weights are in a quantiser's layout; hf.dtype is what most will be once repacked
     const qn_family *family;
     qn_model_config config;
     qn_generation_config generation;
@@ -151,6 +156,8 @@ int qn_weights_check_blocks(const qn_model_config *c, const qn_family *f, qn_dty
                             const char *source, quern_error *e);
 // Where the view of a tensor goes.
 qn_tensor *qn_weights_slot(const qn_model *m, const qn_weight_spec *spec, int layer);
+// Fills the views of a model without files, but for their data: matrices are of `dtype`.
+void qn_weights_describe(qn_model *m, qn_dtype dtype);
 // Sets weight_bytes, active_bytes and dtype of m->facts from the views.
 void qn_weights_measure(qn_model *m);
 
@@ -158,6 +165,8 @@ void qn_weights_measure(qn_model *m);
 
 // The family that runs an architecture of GGUF's, as model_type names it; NULL: none.
 const char *qn_gguf_family(const char *architecture, size_t n);
+// The i'th architecture of GGUF's that the family runs, from 0 on; NULL past the last.
+const char *qn_gguf_architecture(const char *family, int i);
 // A weight's name in GGUF files: "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight".
 void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 
@@ -167,11 +176,12 @@ void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 int qn_loader_check(qn_model *m, const char *path, quern_error *e);
 // Then maps the files and places every tensor's data.
 int qn_loader_place_all(qn_model *m, quern_error *e);
-// The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be, else a copy.
-int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
-                    quern_error *e);
-// Fills the views with seeded random numbers; matrices are of `dtype`.
-int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e);
+// The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be and the data outlives the model
+// (`lasting`), else a copy.
+int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, bool lasting,
+                    qn_tensor *out, quern_error *e);
+// Places seeded random numbers where the views of qn_weights_describe have no data.
+int qn_random_fill(qn_model *m, quern_error *e);
 // Device memory that ends with the model, holding n bytes copied from `from`.
 int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);
 // The device's address for read-only host memory that outlives the model.

@@ -41,6 +41,13 @@ const char *qn_gguf_family(const char *architecture, size_t n)
     return NULL;
 }
 
+const char *qn_gguf_architecture(const char *family, int i)
+{
+    for (size_t k = 0; k < sizeof architectures / sizeof *architectures; k++)
+        if (!strcmp(architectures[k].ours, family) && i-- == 0) return architectures[k].theirs;
+    return NULL;
+}
+
 void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96])
 {
     static const char prefix[] = "model.layers.%d.";

@@ -4,12 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/clock.h"
 #include "formats/safetensors.h"
-#include "model/family.h"
+#include "model/packed.h"
+
+static const char layer_prefix[] = "model.layers.";
 
 typedef struct {
     qn_model *model;
     const char *path; // of the model
+    bool lasting;     // the files stay mapped as long as the model lives
     quern_error *e;
 } loader;
 
@@ -79,8 +84,8 @@ static int copy_columns(qn_model *m, const qn_tensor *whole, qn_tensor *part, qu
     return rc;
 }
 
-int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, qn_tensor *out,
-                    quern_error *e)
+int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *whole, bool lasting,
+                    qn_tensor *out, quern_error *e)
 {
     bool cut = m->n_ranks > 1 && spec->cut != QN_CUT_WHOLE;
     int axis = spec->cut == QN_CUT_COLUMNS ? 1 : 0;
@@ -90,9 +95,22 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     size_t n_bytes = qn_tensor_bytes(out);
     const char *from = (const char *)whole->data + (cut ? (size_t)m->rank * n_bytes : 0);
     size_t align = qn_format_alignment(qn_format_of(whole->dtype));
-    int rc = (uintptr_t)from % align ? qn_memory_upload(m, from, n_bytes, &out->data, e)
-                                     : qn_memory_adopt(m, from, n_bytes, &out->data, e);
-    return rc;
+    return lasting && (uintptr_t)from % align == 0
+               ? qn_memory_adopt(m, from, n_bytes, &out->data, e)
+               : qn_memory_upload(m, from, n_bytes, &out->data, e);
+}
+
+// A packed matrix's view, and what the repacking will cost.
+static int check_packed(const loader *l, qn_packed *p, qn_tensor *view)
+{
+    qn_model_repack *r = &l->model->facts.repack;
+    int rc = qn_packed_check(p, l->e);
+    if (rc) return rc;
+    view->dtype = p->dtype;
+    r->n_matrices++;
+    r->n_bytes += qn_tensor_bytes(view);
+    if (qn_dtype_is_plain(p->dtype)) r->expanded_bytes += qn_tensor_bytes(view);
+    return 0;
 }
 
 // The checked tensor's view: all but its data.
@@ -105,11 +123,27 @@ static int check_one(void *context, const qn_weight_spec *spec, int layer)
     view.rank = qn_weights_shape(&m->config, spec, view.dim);
     name_of(m, spec, layer, name);
     const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
-    int rc = check(l, name, t, view.dim, view.rank);
+    qn_packed p;
+    qn_packed_find(m, name, view.dim, &p);
+    int rc = p.packing ? check_packed(l, &p, &view) : check(l, name, t, view.dim, view.rank);
     if (rc) return rc;
-    view.dtype = t->dtype;
+    if (!p.packing) view.dtype = t->dtype;
     *qn_weights_slot(m, spec, layer) = view;
     return 0;
+}
+
+// One tensor's result at a time is beside what the device holds.
+static int place_packed(const loader *l, const qn_weight_spec *spec, const qn_packed *p,
+                        qn_tensor *view)
+{
+    qn_tensor whole = *view;
+    double begin = qn_clock_ms();
+    int rc = qn_packed_repack(p, &whole.data, l->e);
+    if (rc) return rc;
+    rc = qn_loader_place(l->model, spec, &whole, false, view, l->e);
+    free(whole.data);
+    l->model->facts.repack.seconds += (qn_clock_ms() - begin) / 1000;
+    return rc;
 }
 
 static int place_one(void *context, const qn_weight_spec *spec, int layer)
@@ -120,8 +154,14 @@ static int place_one(void *context, const qn_weight_spec *spec, int layer)
     name_of(m, spec, layer, name);
     const qn_stored_tensor *t = qn_tensor_set_find(m->files, name);
     qn_tensor *view = qn_weights_slot(m, spec, layer), whole = *view;
+    qn_packed p;
+    qn_packed_find(m, name, whole.dim, &p);
+    if (p.packing) {
+        p.dtype = whole.dtype;
+        return place_packed(l, spec, &p, view);
+    }
     whole.data = (void *)(uintptr_t)t->data;
-    int rc = qn_loader_place(m, spec, &whole, view, l->e);
+    int rc = qn_loader_place(m, spec, &whole, l->lasting, view, l->e);
     if (rc) qn_error_prefix(l->e, "%s: %s", m->files->files[t->file].path, name);
     return rc;
 }
@@ -132,35 +172,47 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && !strcmp(s + n - k, end);
 }
 
-static bool is_known(const qn_model *m, const char *name, const char *number)
+// Whether a tensor of layer `number` is one of the weight table's, itself or (not exact) by a part or a bias of zeros.
+static bool is_known(const qn_model *m, const char *name, const char *number, bool exact)
 {
     char known[96];
     long layer = strtol(number, NULL, 10);
     if (layer < 0 || layer >= m->config.n_layers) return false;
     for (int i = 0; i < m->family->n_weights; i++) {
         name_of(m, &m->family->weights[i], (int)layer, known);
-        if (!strcmp(known, name)) return true;
+        if (exact ? !strcmp(known, name) : qn_packed_has(m, known, name)) return true;
     }
     return false;
 }
 
-// A tensor of the layers that the configuration knows nothing of (another layer, a bias, a quantised weight's scale) shows
+// A tensor of the layers that the configuration knows nothing of (another layer, a bias, a scale of what is not quantised) shows
 // that it lies about them. Old checkpoints keep the frequencies of RoPE; outside the layers, anything may be beside.
 static int check_surplus(const loader *l)
 {
     const qn_tensor_set *s = l->model->files;
     bool gguf = s == &l->model->gguf.set;
-    const char *prefix = gguf ? "blk." : "model.layers.";
+    const char *prefix = gguf ? "blk." : layer_prefix;
     for (int i = 0; i < s->n_tensors; i++) {
         const char *name = s->tensors[i].name;
         if (strncmp(name, prefix, strlen(prefix)) || ends_with(name, ".rotary_emb.inv_freq"))
             continue;
-        if (!is_known(l->model, name, name + strlen(prefix)))
+        if (!is_known(l->model, name, name + strlen(prefix), false))
             return qn_error_set(
                 l->e, QUERN_E_FORMAT, "%s: %.200s: expected no such tensor by %s, found one",
                 s->files[s->tensors[i].file].path, name, gguf ? "the metadata" : "config.json");
     }
     return 0;
+}
+
+static int read_quantization(qn_model *m, const char *directory, quern_error *e)
+{
+    qn_buffer path = QN_BUFFER_INIT;
+    int rc = qn_buffer_printf(&path, "%s/config.json", directory)
+                 ? qn_hf_quantization_read(path.data, &m->quantization, e)
+                 : qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for its path", directory);
+    qn_buffer_free(&path);
+    m->facts.repack.scheme = qn_hf_scheme_name(m->quantization.scheme);
+    return rc;
 }
 
 static int open_files(qn_model *m, const char *path, quern_error *e)
@@ -170,21 +222,42 @@ static int open_files(qn_model *m, const char *path, quern_error *e)
     if (rc) return rc;
     rc = file ? qn_gguf_open(file, &m->gguf, e) : qn_safetensors_open(path, &m->folder, e);
     if (!rc) m->files = file ? &m->gguf.set : &m->folder;
+    if (!rc && !file) rc = read_quantization(m, path, e);
     free(file);
     return rc;
 }
 
 int qn_loader_check(qn_model *m, const char *path, quern_error *e)
 {
-    loader l = {m, path, e};
+    loader l = {.model = m, .path = path, .e = e};
     int rc = open_files(m, path, e);
     if (!rc) rc = check_surplus(&l);
     return rc ? rc : qn_weights_each(&m->config, m->family, check_one, &l);
 }
 
+// What check_surplus let pass because it may be all zeros.
+static int check_biases(const loader *l)
+{
+    const qn_tensor_set *s = l->model->files;
+    const size_t n = sizeof layer_prefix - 1;
+    int rc = 0;
+    for (int i = 0; i < s->n_tensors && !rc && l->model->facts.repack.n_matrices; i++) {
+        const char *name = s->tensors[i].name;
+        if (!strncmp(name, layer_prefix, n) && ends_with(name, ".bias") &&
+            !is_known(l->model, name, name + n, true))
+            rc = qn_packed_check_bias(l->model, &s->tensors[i], l->e);
+    }
+    return rc;
+}
+
 int qn_loader_place_all(qn_model *m, quern_error *e)
 {
-    loader l = {m, NULL, e};
-    int rc = qn_tensor_set_map(m->files, m->options.no_mmap, e);
-    return rc ? rc : qn_weights_each(&m->config, m->family, place_one, &l);
+    // A copy of packed files would only be copied from: they are mapped, and let go of.
+    bool let_go = m->options.no_mmap && m->facts.repack.n_matrices;
+    loader l = {.model = m, .lasting = !let_go, .e = e};
+    int rc = qn_tensor_set_map(m->files, m->options.no_mmap && !let_go, e);
+    if (!rc) rc = check_biases(&l);
+    if (!rc) rc = qn_weights_each(&m->config, m->family, place_one, &l);
+    if (!rc && let_go) qn_tensor_set_close(m->files);
+    return rc;
 }

@@ -23,12 +23,12 @@ static qn_model *model_new(const qn_description *d, const qn_model_options *opti
     return NULL;
 }
 
-static int set_up_rope(qn_model *m, const char *source, quern_error *e)
+static int set_up_rope(qn_model *m, quern_error *e)
 {
     float inv_freq[QN_HF_MAX_HEAD_DIM / 2];
     int n = m->config.head_dim / 2, rc;
     m->inv_freq = qn_tensor_1d(NULL, QN_DTYPE_F32, n);
-    rc = qn_rope_frequencies(&m->config, source, inv_freq, &m->rope_scale, e);
+    rc = qn_rope_frequencies(&m->config, "rope", inv_freq, &m->rope_scale, e);
     if (rc) return rc;
     return qn_memory_upload(m, inv_freq, (size_t)n * sizeof *inv_freq, &m->inv_freq.data, e);
 }
@@ -42,15 +42,25 @@ static void tie_head(qn_model *m)
     head->data = (char *)head->data + (size_t)m->rank * qn_tensor_bytes(head);
 }
 
-// What is left to do once the weights' views are filled.
-static int finish(qn_model *m, const char *source, quern_error *e)
+// The views have their types and shapes.
+static int finish_description(qn_model *m, const char *source, qn_model **out, quern_error *e)
 {
-    if (m->config.tied) tie_head(m);
+    qn_dtype cache = m->options.cache_dtype;
     qn_weights_measure(m);
-    return set_up_rope(m, source, e);
+    if (m->options.has_cache_dtype && !qn_kv_cache_supports(cache, m->config.head_dim)) {
+        int head_dim = m->config.head_dim;
+        qn_model_free(m);
+        return qn_error_set(e, QUERN_E_UNSUPPORTED,
+                            "%s: kv_cache: %s: expected f32, f16 or bf16, or q8_0 and heads of a "
+                            "multiple of 32 numbers, found heads of %d",
+                            source, qn_format_of(cache)->name, head_dim);
+    }
+    *out = m;
+    return 0;
 }
 
-int qn_model_open(const char *path, const qn_model_options *options, qn_model **out, quern_error *e)
+int qn_model_describe(const char *path, const qn_model_options *options, qn_model **out,
+                      quern_error *e)
 {
     qn_description d;
     int rc = qn_config_read(path, &d, e);
@@ -58,30 +68,46 @@ int qn_model_open(const char *path, const qn_model_options *options, qn_model **
     qn_model *m = model_new(&d, options);
     if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", path);
     rc = qn_loader_check(m, path, e);
-    if (!rc) rc = qn_loader_place_all(m, e);
-    if (!rc) rc = finish(m, path, e);
-    if (rc)
-        qn_model_free(m);
-    else
-        *out = m;
+    if (!rc) return finish_description(m, path, out, e);
+    qn_model_free(m);
     return rc;
 }
 
-int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
-                        qn_model **out, quern_error *e)
+int qn_model_describe_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
+                            qn_model **out, quern_error *e)
 {
     qn_description d;
     int rc = qn_shapes_find(shape, dtype, &d, e);
     if (rc) return rc;
     qn_model *m = model_new(&d, options);
     if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", shape);
-    rc = qn_random_fill(m, dtype, e);
-    if (!rc) rc = finish(m, shape, e);
-    if (rc)
-        qn_model_free(m);
-    else
-        *out = m;
+    qn_weights_describe(m, dtype);
+    return finish_description(m, shape, out, e);
+}
+
+int qn_model_place(qn_model *m, quern_error *e)
+{
+    int rc = m->files ? qn_loader_place_all(m, e) : qn_random_fill(m, e);
+    if (rc) return rc;
+    if (m->config.tied) tie_head(m);
+    return set_up_rope(m, e);
+}
+
+static int place_or_free(int rc, qn_model **out, quern_error *e)
+{
+    if (!rc && (rc = qn_model_place(*out, e))) qn_model_free(*out);
     return rc;
+}
+
+int qn_model_open(const char *path, const qn_model_options *options, qn_model **out, quern_error *e)
+{
+    return place_or_free(qn_model_describe(path, options, out, e), out, e);
+}
+
+int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
+                        qn_model **out, quern_error *e)
+{
+    return place_or_free(qn_model_describe_shape(shape, dtype, options, out, e), out, e);
 }
 
 void qn_model_free(qn_model *m)
@@ -90,6 +116,7 @@ void qn_model_free(qn_model *m)
     qn_memory_free(m);
     qn_gguf_close(&m->gguf);
     qn_tensor_set_close(&m->folder);
+    qn_hf_quantization_close(&m->quantization);
     qn_file_unmap(&m->random);
     free(m->layers);
     free(m);
@@ -102,18 +129,12 @@ const qn_model_facts *qn_model_get_facts(const qn_model *m)
 
 int qn_model_check(const char *path, qn_model_facts *out, quern_error *e)
 {
-    qn_description d;
-    int rc = qn_config_read(path, &d, e);
+    qn_model *m;
+    int rc = qn_model_describe(path, NULL, &m, e);
     if (rc) return rc;
-    qn_model *m = model_new(&d, NULL);
-    if (!m) return qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for a model", path);
-    rc = qn_loader_check(m, path, e);
-    if (!rc) {
-        qn_weights_measure(m);
-        *out = m->facts;
-    }
+    *out = m->facts;
     qn_model_free(m);
-    return rc;
+    return 0;
 }
 
 int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e)
@@ -126,8 +147,11 @@ int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e)
     free(file);
     if (gguf) return qn_model_check(path, out, e); // the types of weights stand in their file only
     rc = qn_config_read(path, &d, e);
-    if (!rc) qn_config_facts(&d, out);
-    return rc;
+    if (rc) return rc;
+    qn_config_facts(&d, out);
+    // What is packed, and how large it will be, the files say; a configuration may be there without them.
+    if (d.packed) rc = qn_model_check(path, out, e);
+    return rc == QUERN_E_NOT_FOUND ? 0 : rc;
 }
 
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e)
@@ -141,9 +165,28 @@ int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out,
     return 0;
 }
 
+qn_dtype qn_model_cache_dtype(const qn_model *m)
+{
+    if (m->options.has_cache_dtype) return m->options.cache_dtype;
+    return qn_dtype_is_plain(m->facts.dtype) ? m->facts.dtype : QN_DTYPE_F16;
+}
+
+int qn_model_state_parts_as(const qn_model *m, qn_dtype cache, qn_state_part *out)
+{
+    return m->family->state_parts(m, cache, out);
+}
+
+uint64_t qn_model_weight_bytes_as(const qn_model *m, qn_dtype dtype)
+{
+    uint64_t all, active;
+    if (qn_weights_check_blocks(&m->config, m->family, dtype, "", NULL)) return 0;
+    qn_weights_bytes(&m->config, m->family, dtype, &all, &active);
+    return all;
+}
+
 int qn_model_state_parts(const qn_model *m, qn_state_part *out)
 {
-    return m->family->state_parts(m, out);
+    return m->family->state_parts(m, qn_model_cache_dtype(m), out);
 }
 
 size_t qn_model_scratch_bytes(const qn_model *m, const qn_step_limits *limits)
@@ -163,7 +206,7 @@ void qn_model_record(const qn_model *m, qn_plan *plan, const qn_state_span *span
 {
     qn_pass pass = {.plan = plan, .spans = spans};
     qn_state_part parts[QN_MAX_PARTS];
-    int n_parts = m->family->state_parts(m, parts);
+    int n_parts = qn_model_state_parts(m, parts);
     m->family->carve(m, &plan->batch.limits, scratch, &pass.at);
     qn_step_begin(plan);
     qn_copy_blocks(plan, spans, n_parts);

@@ -20,6 +20,15 @@ typedef struct {
     int top_k;
 } qn_generation_config;
 
+// What becomes of weights in a quantiser's own layout when they are loaded.
+typedef struct {
+    const char *scheme; // "gptq"; NULL: all weights are used as they lie in the files
+    int n_matrices;
+    uint64_t n_bytes;        // of the matrices, repacked
+    uint64_t expanded_bytes; // of those that no block format holds: they became F16
+    double seconds;          // that it took; 0 before the weights are loaded
+} qn_model_repack;
+
 // What is known from config.json and generation_config.json alone, without a weight file.
 typedef struct {
     char architecture[32]; // the registry's row: "qwen2", "qwen3"
@@ -30,6 +39,7 @@ typedef struct {
     uint64_t weight_bytes;               // all tensors as stored; 0 where only the config was read
     uint64_t type_bytes[QN_DTYPE_COUNT]; // the same by their types
     uint64_t active_bytes;               // weight bytes that a step of one row reads
+    qn_model_repack repack;
     qn_generation_config generation;
 } qn_model_facts;
 
@@ -37,15 +47,26 @@ typedef struct {
     const qn_backend *backend; // where the weights are to live
     qn_device *device;
     bool no_mmap;
+    bool
+        has_cache_dtype; // keys and values are of cache_dtype; else of the weights' type, F16 where that comes in blocks
+    qn_dtype cache_dtype;
 } qn_model_options;
 
 // A model's path is a Hugging Face directory (config.json, generation_config.json, *.safetensors with or without an index), a GGUF
 // file (of a split the first), or a directory that holds one such file and no config.json.
 
-// Opens a model. Everything is checked before a tensor's byte is touched. Weights are mapped, in the type that they have.
+// A model before its weights: everything is checked, no tensor's byte is touched. All but qn_model_record may be asked of it.
+int qn_model_describe(const char *path, const qn_model_options *options, qn_model **out,
+                      quern_error *e);
+// The same of a built-in shape with seeded random weights (model/shapes.c). Of a block format are the matrices; vectors are F32.
+int qn_model_describe_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
+                            qn_model **out, quern_error *e);
+// Places the weights of a described model: mapped, in the type that they have; those in a quantiser's layout (MLX, GPTQ, AWQ,
+// FP8) are repacked, a matrix at a time. After a failure it can only be freed.
+int qn_model_place(qn_model *m, quern_error *e);
+// Both in one.
 int qn_model_open(const char *path, const qn_model_options *options, qn_model **out,
                   quern_error *e);
-// A built-in shape with seeded random weights (model/shapes.c). Of a block format are the matrices; vectors are F32.
 int qn_model_open_shape(const char *shape, qn_dtype dtype, const qn_model_options *options,
                         qn_model **out, quern_error *e);
 void qn_model_free(qn_model *m);
@@ -57,6 +78,11 @@ const qn_model_facts *qn_model_get_facts(const qn_model *m);
 int qn_model_read_facts(const char *path, qn_model_facts *out, quern_error *e);
 int qn_model_check(const char *path, qn_model_facts *out, quern_error *e);
 int qn_model_shape_facts(const char *shape, qn_dtype dtype, qn_model_facts *out, quern_error *e);
+// Family i of the registry, from 0 on: its model_type, the models that are of it, and its j'th architecture in GGUF files. NULL
+// past the last.
+const char *qn_model_family_name(int i);
+const char *qn_model_family_about(int i);
+const char *qn_model_family_gguf(int i, int j);
 // The name of built-in shape i, from 0 on; NULL past the last.
 const char *qn_model_shape_name(int i);
 
@@ -89,6 +115,11 @@ typedef struct {
 } qn_state_part;
 // Fills out (room for QN_MAX_PARTS); returns how many. Blocks of a part are record_bytes · QN_BLOCK_TOKENS.
 int qn_model_state_parts(const qn_model *m, qn_state_part *out);
+// The type of its keys and values; and what the parts would be with another.
+qn_dtype qn_model_cache_dtype(const qn_model *m);
+int qn_model_state_parts_as(const qn_model *m, qn_dtype cache, qn_state_part *out);
+// Bytes of the weights if their matrices were of `dtype`; 0 where their rows are not of whole blocks.
+uint64_t qn_model_weight_bytes_as(const qn_model *m, qn_dtype dtype);
 
 // Device scratch that a pass of these limits needs (activations, logits, sampling). One scratch serves all programs of a model.
 size_t qn_model_scratch_bytes(const qn_model *m, const qn_step_limits *limits);

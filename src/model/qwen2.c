@@ -50,6 +50,7 @@ static void record(const qn_model *m, const qn_pass *pass)
 
 const qn_family qn_qwen2_family = {
     .name = "qwen2",
+    .about = "Qwen2, Qwen2.5 and QwQ",
     .configure = configure,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,

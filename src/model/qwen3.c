@@ -57,6 +57,7 @@ static void record(const qn_model *m, const qn_pass *pass)
 
 const qn_family qn_qwen3_family = {
     .name = "qwen3",
+    .about = "Qwen3 (dense)",
     .configure = configure,
     .weights = weights,
     .n_weights = sizeof weights / sizeof *weights,

@@ -115,7 +115,7 @@ static int fill_one(void *context, const qn_weight_spec *spec, int layer)
            f->phase, f->at, qn_tensor_bytes(&t));
     f->at += aligned_bytes(f, spec);
     f->phase = (f->phase + 65537) % TILE_ELEMENTS;
-    return qn_loader_place(f->model, spec, &t, qn_weights_slot(f->model, spec, layer), f->e);
+    return qn_loader_place(f->model, spec, &t, true, qn_weights_slot(f->model, spec, layer), f->e);
 }
 
 // What the device does not have is refused here: the system would lend it and kill us while we fill it.
@@ -141,9 +141,9 @@ static int reserve(filler *f)
     return 0;
 }
 
-int qn_random_fill(qn_model *m, qn_dtype dtype, quern_error *e)
+int qn_random_fill(qn_model *m, quern_error *e)
 {
-    filler f = {.model = m, .dtype = dtype, .e = e};
+    filler f = {.model = m, .dtype = m->ends.embed.dtype, .e = e};
     int rc = draw_tiles(&f);
     if (!rc) {
         qn_weights_each(&m->config, m->family, add_size, &f);

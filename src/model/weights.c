@@ -80,6 +80,7 @@ qn_dtype qn_weights_dtype(qn_dtype dtype, int rank)
 typedef struct {
     const qn_model_config *config;
     qn_dtype dtype;
+    const qn_model *model; // of describe_one only
     uint64_t n_all, n_bytes;
     const char *source;
     quern_error *e;
@@ -143,6 +144,21 @@ qn_tensor *qn_weights_slot(const qn_model *m, const qn_weight_spec *spec, int la
     char *base = per_layer(spec) ? m->layers + (size_t)layer * m->family->layer_bytes
                                  : (char *)(uintptr_t)&m->ends;
     return (qn_tensor *)(void *)(base + spec->offset);
+}
+
+static int describe_one(void *context, const qn_weight_spec *spec, int layer)
+{
+    const count_context *x = context;
+    qn_tensor *t = qn_weights_slot(x->model, spec, layer);
+    t->rank = qn_weights_shape(x->config, spec, t->dim);
+    t->dtype = qn_weights_dtype(x->dtype, t->rank);
+    return 0;
+}
+
+void qn_weights_describe(qn_model *m, qn_dtype dtype)
+{
+    qn_weights_each(&m->config, m->family, describe_one,
+                    &(count_context){.config = &m->config, .dtype = dtype, .model = m});
 }
 
 typedef struct {

@@ -9,7 +9,7 @@
 typedef enum {
     QN_DTYPE_F32,
     QN_DTYPE_F16,
-    QN_DTYPE_BF16, // the last whose numbers stand alone; those below come in blocks, laid as in GGUF files
+    QN_DTYPE_BF16, // the last whose numbers stand alone; those below come in blocks, up to IQ4_XS laid as in GGUF files
     QN_DTYPE_Q8_0,
     QN_DTYPE_Q4_0,
     QN_DTYPE_Q4_1,
@@ -22,6 +22,22 @@ typedef enum {
     QN_DTYPE_Q6_K,
     QN_DTYPE_IQ4_NL,
     QN_DTYPE_IQ4_XS,
+    QN_DTYPE_AFFINE3_32, // affine<bits>_<group>: what MLX, GPTQ and AWQ weights are repacked into; groups run fastest
+    QN_DTYPE_AFFINE3_64,
+    QN_DTYPE_AFFINE3_128,
+    QN_DTYPE_AFFINE4_32,
+    QN_DTYPE_AFFINE4_64,
+    QN_DTYPE_AFFINE4_128,
+    QN_DTYPE_AFFINE5_32,
+    QN_DTYPE_AFFINE5_64,
+    QN_DTYPE_AFFINE5_128,
+    QN_DTYPE_AFFINE6_32,
+    QN_DTYPE_AFFINE6_64,
+    QN_DTYPE_AFFINE6_128,
+    QN_DTYPE_AFFINE8_32,
+    QN_DTYPE_AFFINE8_64,
+    QN_DTYPE_AFFINE8_128,
+    QN_DTYPE_FP8_128,
     QN_DTYPE_COUNT
 } qn_dtype;
 
@@ -77,6 +93,8 @@ size_t qn_format_bytes(const qn_format *f, uint64_t n);
 size_t qn_format_alignment(const qn_format *f);
 // QN_DTYPE_COUNT where unknown.
 qn_dtype qn_dtype_by_name(const char *name);
+// affine<bits>_<group>; QN_DTYPE_COUNT where there is none.
+qn_dtype qn_dtype_affine(int64_t bits, int64_t group);
 
 // Single conversions (round to nearest even).
 float qn_f16_to_f32(uint16_t h);
@@ -90,5 +108,9 @@ static inline float qn_bf16_to_f32(uint16_t h)
     return v.f;
 }
 uint16_t qn_f32_to_bf16(float f);
+// FP8 of 4 exponent and 3 fraction bits: ±448 at most, no infinities, NaN where the lower 7 bits are ones. What is larger
+// becomes ±448.
+float qn_fp8_to_f32(uint8_t b);
+uint8_t qn_f32_to_fp8(float f);
 
 #endif

@@ -130,7 +130,10 @@ static int template_of(const json_t *config, const char *path, const json_t **ou
         json_array_foreach(list, i, item)
         {
             const char *name = json_string_value(json_object_get(item, "name"));
-            if (name && !strcmp(name, "default")) found = json_object_get(item, "template");
+            if (!name)
+                return qn_error_set(e, QUERN_E_FORMAT,
+                                    "%s: chat_template[%zu].name: expected a string", path, i);
+            if (!strcmp(name, "default")) found = json_object_get(item, "template");
         }
     }
     if (!found || json_is_null(found)) {
@@ -156,10 +159,15 @@ static int compile_config(const json_t *config, const char *path, qn_chat_templa
                           quern_error *e)
 {
     const json_t *source = NULL;
+    qn_buffer name = QN_BUFFER_INIT;
     int code = template_of(config, path, &source, e);
-    if (code) return code;
-    return qn_chat_template_compile(path, json_string_value(source), json_string_length(source),
-                                    out, e);
+    if (!code && !qn_buffer_printf(&name, "%s: chat_template", path))
+        code = qn_error_set(e, QUERN_E_MEMORY, "%s: no memory for the template", path);
+    if (!code)
+        code = qn_chat_template_compile(name.data, json_string_value(source),
+                                        json_string_length(source), out, e);
+    qn_buffer_free(&name);
+    return code;
 }
 
 int qn_chat_template_load(const char *directory, qn_chat_template **out, quern_error *e)

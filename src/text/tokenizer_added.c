@@ -1,5 +1,6 @@
 // Loading added tokens, from tokenizer.json and tokenizer_config.json. Hugging Face tokenizers numbers them itself: an entry of
 // the vocabulary keeps its id, any other gets the next free one. A file that says otherwise contradicts itself.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,11 +23,14 @@ static json_int_t expected_id(const qn_tokenizer_loader *l, const char *content)
 
 static int read_flags(const qn_tokenizer_loader *l, const json_t *from, qn_added_token *to)
 {
-    int rc = qn_tokenizer_bool(l, from, "special", false, &to->special);
-    if (!rc) rc = qn_tokenizer_bool(l, from, "normalized", !to->special, &to->normalized);
-    if (!rc) rc = qn_tokenizer_bool(l, from, "single_word", false, &to->single_word);
-    if (!rc) rc = qn_tokenizer_bool(l, from, "lstrip", false, &to->lstrip);
-    return rc ? rc : qn_tokenizer_bool(l, from, "rstrip", false, &to->rstrip);
+    char where[4160];
+    snprintf(where, sizeof where, "%s: the added token with id %d", l->path, to->id);
+    const qn_tokenizer_loader at = {.path = where, .e = l->e};
+    int rc = qn_tokenizer_bool(&at, from, "special", false, &to->special);
+    if (!rc) rc = qn_tokenizer_bool(&at, from, "normalized", !to->special, &to->normalized);
+    if (!rc) rc = qn_tokenizer_bool(&at, from, "single_word", false, &to->single_word);
+    if (!rc) rc = qn_tokenizer_bool(&at, from, "lstrip", false, &to->lstrip);
+    return rc ? rc : qn_tokenizer_bool(&at, from, "rstrip", false, &to->rstrip);
 }
 
 // What a token is sought as: its content, normalised if it is marked so.

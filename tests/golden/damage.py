@@ -1,7 +1,9 @@
 """Directories that must be refused: each kind that the issue and THREATS.md §3.3 name, made from a sound tiny checkpoint.
 
 A Damage spoils a copy of `base` in place. `names` is what the one line on stderr must hold: each entry a string, or
-several joined by "|" of which one must stand there. `inspect` is False where only running the model can tell.
+several joined by "|" of which one must stand there. `inspect` is False where only running the model can tell; `only` are the
+commands that must refuse it, where they are not those that fit; `sound` marks what is odd and must not be refused by them.
+damage_classes.py has the rest of the variants, and the table that says which belong to which class.
 """
 
 import json
@@ -24,6 +26,8 @@ class Damage:
     names: tuple
     base: str = QWEN2
     inspect: bool = True
+    only: tuple = ()
+    sound: bool = False
 
 
 ALL = []

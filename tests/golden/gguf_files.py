@@ -4,6 +4,7 @@ import json
 import struct
 
 import gguf
+import gguf_quantise
 import numpy
 
 TYPES = gguf.GGMLQuantizationType
@@ -72,12 +73,15 @@ def make_directory(folder, family, seed=1):
 
 
 def quantise(values, kind, rng):
-    """(the tensor's bytes, the numbers that they stand for). Vectors stay float32, as converters leave them."""
+    """(the tensor's bytes, the numbers that they stand for). Vectors stay float32, as converters leave them. Where there is an
+    rng, blocks that the package cannot write are random ones; else the nearest to the values."""
     if values.ndim == 1:
         kind = "F32"
     of = TYPES[kind]
     if kind in WRITABLE:
         data = gguf.quants.quantize(values, of)
+    elif rng is None:
+        data = gguf_quantise.quantise(values, kind)
     else:  # any blocks will do, with scales that leave numbers like a model's
         size, n_bytes = gguf.GGML_QUANT_SIZES[of]
         data = rng.integers(0, 256, (*values.shape[:-1], values.shape[-1] // size, n_bytes), dtype="u1")
@@ -152,11 +156,11 @@ def add_vocabulary(writer, folder, n_vocab):
 
 def write(folder, path, kind="F32", version=3, per_file=0, tokenizer=True, seed=1):
     """Converts a directory, to one kind of weights or to kind(name); returns the path to open and the float32 tensors that
-    the file stands for."""
+    the file stands for. seed None: as near to the directory's as rounding goes, in every format."""
     config = json.loads((folder / "config.json").read_text())
     generation_path = folder / "generation_config.json"
     generation = json.loads(generation_path.read_text()) if generation_path.exists() else {}
-    family, rng = config["model_type"], numpy.random.default_rng(seed)
+    family, rng = config["model_type"], None if seed is None else numpy.random.default_rng(seed)
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, family.upper()), config["num_hidden_layers"])
     writer = gguf.GGUFWriter(path, family, split_max_tensors=per_file)
     add_config(writer, config, generation)

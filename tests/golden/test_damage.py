@@ -1,16 +1,22 @@
 """Damaged and unsupported directories are refused: exit 1, one line, soon, in 2 GiB, by no signal; sound ones are not."""
 
+import collections
+import contextlib
 import json
 import math
+import re
+import resource
 import shutil
 
+import conftest
 import damage
+import damage_classes
 import golden_roots
 import numpy
 import pytest
 
 MEMORY = 2 << 30
-SECONDS = 10
+SECONDS = 1
 MODELS = golden_roots.OWN.golden / "models"
 
 
@@ -22,19 +28,77 @@ def check_line(line, spoiled, folder):
     rest = line.replace(str(folder), "")  # whose own name holds the test's
     for wanted in spoiled.names:
         assert any(word in rest for word in wanted.split("|")), f"{wanted!r} is not named in: {line}"
+    assert len(line) < 1000 and line.isprintable(), line
 
 
-@pytest.mark.parametrize("spoiled", [pytest.param(d, id=d.name) for d in damage.ALL])
+@contextlib.contextmanager
+def within(seconds):
+    """What was run inside took at most so much of the processor's time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert took < seconds * conftest.TIMEOUT_SCALE, f"took {took:.2f} s"
+
+
+def commands(spoiled, folder):
+    """The command lines that must refuse it, or must not."""
+    text = "a" * 4000 + "-"  # for patterns that would take forever
+    lines = {"run": (["run", folder, "--tokens", "1 2 3", "-n", 1], b""), "inspect": (["inspect", folder], b""), "tokenize": (["tokenize", folder], b"x"),
+             "tokenize-as": (["tokenize", folder], text.encode()), "template": (["template", folder, folder / "chat.json"], b"")}
+    (folder / "chat.json").write_text(json.dumps({"messages": [{"role": "user", "content": "x"}]}))
+    names = spoiled.only
+    if not names:
+        names = ["run"] + ["inspect"] * spoiled.inspect + ["tokenize"] * (spoiled.inspect and spoiled.name.startswith("tokenizer-"))
+    return [lines[name] for name in names]
+
+
+def test_every_class_has_its_variants():
+    """None of the table is dropped, and none is added without the table."""
+    names = [d.name for d in damage.ALL]
+    counts = collections.Counter(c for name in names for c in damage_classes.class_of(name))
+    assert len(set(names)) == len(names)
+    assert all(len(damage_classes.class_of(name)) <= 1 for name in names)
+    assert dict(sorted(counts.items())) == {c: row[1] for c, row in damage_classes.CLASSES.items()}
+    in_c = len(re.findall(r'^ *\{"S28 ', (conftest.REPO / damage_classes.IN_C).read_text(), re.M))
+    assert min(*counts.values(), in_c) >= 10
+    assert set(counts) == {f"S{i:02}" for i in range(1, 28)} | {f"{c}{i:02}" for c in "TC" for i in range(1, 19)}
+
+
+# The largest files, the longest headers and the most values of them all.
+LARGEST = ("S23-50-MB", "S23-million-keys", "S07-2^32-there", "safetensors-100000-tensors-on-one-span", "index-S26-million-shards", "S25-mebibyte", "T01-gibibyte", "T01-2-million-values", "T08-strings",
+           "T08-pairs", "T18-10-MB", "C01-5-MB", "C16-eos-300000", "tokenizer-T12-100000-beyond-the-model")
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_memory(quern, name, tmp_path):
+    """What they cost stays bounded: 64 MiB, and 16 bytes for each of a JSON file, which becomes a tree."""
+    if conftest.SANITIZED or len(quern.command) > 1:
+        pytest.skip("a sanitizer's or an emulator's memory is not ours")
+    spoiled = next(d for d in damage.ALL if d.name == name)
+    folder = copy_of(spoiled.base, tmp_path)
+    spoiled.apply(folder)
+    largest = max(path.stat().st_size for path in folder.iterdir() if path.suffix == ".json")
+    assert quern.peak_kib("inspect", folder) < (64 << 10) + (16 * largest >> 10) * (largest < 64 << 20)
+
+
+@pytest.mark.parametrize("spoiled", [pytest.param(d, id=d.name) for d in damage.ALL if not d.sound])
 def test_refused(quern, spoiled, tmp_path):
     folder = copy_of(spoiled.base, tmp_path)
     spoiled.apply(folder)
-    commands = [["run", folder, "--tokens", "1 2 3", "-n", 1]]
-    if spoiled.inspect:
-        commands.append(["inspect", folder])
-    if spoiled.name.startswith("tokenizer-") and spoiled.inspect:
-        commands.append(["tokenize", folder])
-    for command in commands:
-        check_line(quern.refused(*command, input=b"x", timeout=SECONDS, memory=MEMORY), spoiled, folder)
+    for command, text in commands(spoiled, folder):
+        with within(SECONDS):
+            line = quern.refused(*command, input=text, timeout=10, memory=MEMORY)
+        check_line(line, spoiled, folder)
+
+
+@pytest.mark.parametrize("odd", [pytest.param(d, id=d.name) for d in damage.ALL if d.sound])
+def test_odd_is_not_refused(quern, odd, tmp_path):
+    folder = copy_of(odd.base, tmp_path)
+    odd.apply(folder)
+    for command, text in commands(odd, folder):
+        with within(SECONDS):
+            quern.ok(*command, input=text, timeout=10, memory=MEMORY)
 
 
 @pytest.mark.parametrize("command", ["run", "inspect", "tokenize", "detokenize", "template", "logits"])
@@ -44,7 +108,7 @@ def test_no_model_there(quern, tmp_path, command, path):
     (tmp_path / "a-file").write_text("x")
     (tmp_path / "in.json").write_text("{}")
     more = {"run": ["--tokens", "1"], "logits": ["--tokens", "1", "--out", tmp_path / "o.npy"], "template": [tmp_path / "in.json"]}
-    line = quern.refused(command, tmp_path / path, *more.get(command, []), input=b"1", timeout=SECONDS, memory=MEMORY)
+    line = quern.refused(command, tmp_path / path, *more.get(command, []), input=b"1", timeout=10, memory=MEMORY)
     assert path in line
 
 
@@ -71,12 +135,12 @@ def real_size(quern, folder, spoil=lambda header: None):
 
 def test_real_size_in_2_gib(quern, tmp_path):
     """What does not fit the address space is still looked at, and refused for its damage rather than its size."""
-    facts = quern.json("inspect", real_size(quern, tmp_path / "sound"), "--json", timeout=SECONDS, memory=MEMORY)
+    facts = quern.json("inspect", real_size(quern, tmp_path / "sound"), "--json", timeout=10, memory=MEMORY)
     assert (facts["parameters"], facts["weight_bytes"]) == (3085938688, 2 * 3085938688)
     last = "model.layers.35.mlp.down_proj.weight"
     folder = real_size(quern, tmp_path / "spoiled", lambda header: header[last]["shape"].reverse())
     for command in (["inspect", folder], ["run", folder, "--tokens", "1", "-n", 1]):
-        assert last in quern.refused(*command, timeout=SECONDS, memory=MEMORY)
+        assert last in quern.refused(*command, timeout=10, memory=MEMORY)
 
 
 # ---- what must not be refused ----

@@ -5,8 +5,6 @@ import math
 import os
 import resource
 import struct
-import subprocess
-import sys
 
 import conftest
 import damage_gguf
@@ -23,13 +21,6 @@ def put(folder, made):
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder / next(iter(files))
-
-
-def peak_kib(quern, words):
-    """A run's peak, told by a small parent: Linux counts what a process was before it became another."""
-    code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
-    return int(subprocess.run([sys.executable, "-S", "-c", code, *quern.command, *map(str, words)], capture_output=True, check=True).stdout)
 
 
 def test_the_classes_are_covered():
@@ -75,7 +66,7 @@ def test_memory(quern, name, tmp_path):
     }
     path = put(tmp_path, made[name]() if name in made else next(d for d in damage_gguf.ALL if d.name == name).make())
     quern.refused("inspect", path, timeout=10, memory=MEMORY)
-    assert peak_kib(quern, ["inspect", path]) < RSS_KIB
+    assert quern.peak_kib("inspect", path) < RSS_KIB
 
 
 def real_size(quern, path, spoil=lambda g: None):

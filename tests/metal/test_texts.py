@@ -91,6 +91,12 @@ def test_whatever_the_mac(fake):
     assert tokens("tiny-qwen3", "Once upon a time", fake=fake) == tokens("tiny-qwen3", "Once upon a time", backend="cpu")
 
 
+@pytest.mark.parametrize("chunk", [1, 256])
+def test_a_quantised_cache_gives_the_text_that_it_gives_on_the_cpu(chunk):
+    cache = "--kv-cache", "q8_0", "--prefill-chunk", chunk
+    assert tokens("tiny-qwen2", "Once upon a time", *cache) == tokens("tiny-qwen2", "Once upon a time", *cache, backend="cpu")
+
+
 def test_weights_are_wrapped_and_a_step_is_one_command_buffer(tmp_path):
     small, large = {}, {}
     for n, to in ((4, small), (12, large)):

@@ -6,13 +6,16 @@
 #include "backend/ops/attention.h"
 #include "world.h"
 
+enum { N_PLAIN = 24, N_CASES = N_PLAIN + 12 }; // the others: caches of q8_0
+
 static qn_attention_args make(world *w, int i)
 {
-    static const int dims[] = {16, 64, 128, 8, 20, 80};
-    int dim = dims[i % 6], n_kv = world_pick(w, 1, 3), group = world_pick(w, 1, 9);
+    static const int dims[] = {16, 64, 128, 8, 20, 80}, whole[] = {32, 64, 128, 96, 256, 224};
+    int dim = i < N_PLAIN ? dims[i % 6] : whole[i % 6], n_kv = world_pick(w, 1, 3),
+        group = world_pick(w, 1, 9);
     int rows = i % 4 == 0 ? 1 : world_pick(w, 1, 30),
         n_blocks = MAX_SLOTS * w->batch.slots.max_blocks;
-    qn_dtype dtype = (qn_dtype)(i % 3);
+    qn_dtype dtype = i < N_PLAIN ? (qn_dtype)(i % 3) : QN_DTYPE_Q8_0;
     qn_attention_args a = {.y = world_tensor(w, QN_DTYPE_F32, rows, n_kv * group * dim, 1),
                            .q = world_tensor(w, QN_DTYPE_F32, rows, n_kv * group * dim, 2),
                            .k_cache = world_cache(w, dtype, n_blocks, n_kv, dim),
@@ -87,7 +90,7 @@ static void check_rows_alone(world *w, const qn_attention_args *a)
 
 static void test_attention(void **state)
 {
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < N_CASES; i++) {
         world *w = *state;
         world_begin(w, (uint64_t)i + 1000);
         qn_attention_args a = make(w, i);

@@ -141,6 +141,30 @@ static void test_matmul_blocks(void **state)
         }
 }
 
+// Every byte of 8-bit numbers, alone in its row; those of NaN give NaN.
+static void test_matmul_fp8_bytes(void **state)
+{
+    enum { N_BYTES = 256, K = 128, BLOCK = 132 };
+    for (int rows = 1; rows <= 2; rows++) {
+        world *w = *state;
+        world_begin(w, (uint64_t)rows + 1400);
+        matmul_case c = {rows, N_BYTES, K, QN_DTYPE_FP8_128, QN_DTYPE_F32, 0, 0};
+        qn_matmul_args a = make_matmul(w, &c);
+        uint8_t *blocks = a.w.data;
+        for (int i = 0; i < N_BYTES; i++) {
+            memset(blocks + i * BLOCK + 4, 0, K);
+            if ((i & 0x7f) != 0x7f) blocks[i * BLOCK + 4 + i % K] = (uint8_t)i;
+        }
+        world_check_near(w, QN_OP_MATMUL, &a, &a.y, 5e-6);
+        check_matmul_formula(w, &a, rows);
+        for (int i = 0x7f; i < N_BYTES; i += 0x80)
+            blocks[i * BLOCK + 4 + i % K] = (uint8_t)i;
+        world_run_best(w, QN_OP_MATMUL, &a);
+        for (int i = 0; i < rows * N_BYTES; i++)
+            assert_int_equal(isnan(world_at(&a.y, i)), (i & 0x7f) == 0x7f);
+    }
+}
+
 // ---- norms and rotations ----
 
 static void check_norm_formula(const qn_rms_norm_args *a, const float *x, int64_t rows)
@@ -297,32 +321,45 @@ static void test_embed_gather(void **state)
     }
 }
 
+// How far the cache may be from what was appended: half a step of its type at number i of x.
+static double half_step(const qn_tensor *x, int64_t i, qn_dtype dtype)
+{
+    double largest = 0;
+    if (dtype != QN_DTYPE_Q8_0)
+        return fabs(world_at(x, i)) * (dtype == QN_DTYPE_BF16 ? 0x1p-8 : 0x1p-11);
+    for (int64_t j = i / 32 * 32; j < i / 32 * 32 + 32; j++)
+        largest = fmax(largest, fabs(world_at(x, j)));
+    return largest / 127 * 0.501 + largest * 0x1p-11 + 0x1p-24 * 127; // the scale is a half
+}
+
 static void test_kv_append(void **state)
 {
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 12; i++) {
         world *w = *state;
         world_begin(w, (uint64_t)i + 600);
         int rows = world_pick(w, 1, MAX_ROWS), heads = world_pick(w, 1, 4),
             dim = world_pick(w, 1, 70);
+        qn_dtype dtype = (qn_dtype)(i % 4);
+        if (dtype == QN_DTYPE_Q8_0) dim = 32 * world_pick(w, 1, 4);
         int n_blocks = MAX_SLOTS * w->batch.slots.max_blocks; // no block is shared
         qn_kv_append_args a = {.k = world_tensor(w, QN_DTYPE_F32, rows, heads * dim, 1),
                                .v = world_tensor(w, QN_DTYPE_F32, rows, heads * dim, 1e-5f),
-                               .k_cache = world_cache(w, (qn_dtype)(i % 3), n_blocks, heads, dim),
-                               .v_cache = world_cache(w, (qn_dtype)(i % 3), n_blocks, heads, dim),
+                               .k_cache = world_cache(w, dtype, n_blocks, heads, dim),
+                               .v_cache = world_cache(w, dtype, n_blocks, heads, dim),
                                .counts = w->batch.step.counts,
                                .rows = w->batch.step.rows,
                                .slots = w->batch.slots};
         world_rows(w, rows, n_blocks, 10);
-        world_check(w, QN_OP_KV_APPEND, &a, a.k_cache.data, qn_tensor_bytes(&a.k_cache));
-        world_check(w, QN_OP_KV_APPEND, &a, a.v_cache.data, qn_tensor_bytes(&a.v_cache));
+        double near = dtype == QN_DTYPE_Q8_0 ? 1.01 / 127 : 0; // GPUs: the neighbour will do
+        world_check_near(w, QN_OP_KV_APPEND, &a, &a.k_cache, near);
+        world_check_near(w, QN_OP_KV_APPEND, &a, &a.v_cache, near);
         for (int64_t j = 0; j < (int64_t)rows * heads * dim; j++) {
             qn_row r = a.rows[j / (heads * dim)];
             int64_t block = a.slots.table[r.slot * a.slots.max_blocks + r.position / 16];
             int64_t head = j / dim % heads,
                     at = ((block * heads + head) * 16 + r.position % 16) * dim;
-            double size = fabs(world_at(&a.k, j)), step = i % 3 == 2 ? 0x1p-8 : 0x1p-11;
             assert_true(fabs(world_at(&a.k_cache, at + j % dim) - world_at(&a.k, j)) <=
-                        size * step);
+                        half_step(&a.k, j, dtype));
         }
     }
 }
@@ -383,11 +420,17 @@ static void test_copy_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),       cmocka_unit_test(test_matmul_blocks),
-        cmocka_unit_test(test_rms_norm),     cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_qk_norm_rope), cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_embed_gather), cmocka_unit_test(test_kv_append),
-        cmocka_unit_test(test_step_begin),   cmocka_unit_test(test_copy_blocks),
+        cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_matmul_blocks),
+        cmocka_unit_test(test_matmul_fp8_bytes),
+        cmocka_unit_test(test_rms_norm),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_qk_norm_rope),
+        cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_embed_gather),
+        cmocka_unit_test(test_kv_append),
+        cmocka_unit_test(test_step_begin),
+        cmocka_unit_test(test_copy_blocks),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

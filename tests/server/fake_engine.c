@@ -92,6 +92,7 @@ void quern_model_get_info(const quern_model *m, quern_model_info *out)
                               .path = "nowhere",
                               .architecture = "fake",
                               .dtype = "none",
+                              .kv_cache = "none",
                               .backend = "fake",
                               .n_parameters = 1000u * (unsigned)(m->index + 1),
                               .weight_bytes = 2000u * (unsigned)(m->index + 1),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "formats/hf_config.h"
+#include "formats/hf_quantization.h"
 
 static const char base[] =
     "{\"model_type\":\"qwen2\",\"hidden_size\":64,\"num_hidden_layers\":4,\"num_attention_heads\":"
@@ -174,7 +175,6 @@ static void damage_is_refused_by_field(void **state)
         {"", "\"head_dim\":0", "head_dim: expected"},
         {"", "\"head_dim\":33", "head_dim: expected an even number, found 33"},
         {"", "\"head_dim\":4096", "head_dim: expected"},
-        {"", "\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":3}", "quantization_config: expected none, found quant_method gptq"},
         {"", "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}", "rope_scaling.type: expected default, linear or yarn, found the string \"dynamic\""},
         {"", "\"rope_parameters\":{\"rope_type\":\"llama3\"}", "rope_parameters.rope_type: expected default, linear or yarn, found the string \"llama3\""},
         {"", "\"rope_scaling\":{\"type\":[\"yarn\"]}", "rope_scaling.type: expected"},
@@ -227,6 +227,79 @@ static void documents_that_are_no_object_are_refused(void **state)
     assert_int_equal(qn_hf_config_read("/nowhere/config.json", &c, &e), QUERN_E_NOT_FOUND);
 }
 
+static int quantization(const char *fields, qn_hf_quantization *q, quern_error *e)
+{
+    return qn_hf_quantization_parse(fields, strlen(fields), "config.json", q, e);
+}
+
+// mlx-lm's object wins over its twin; a module's own numbers, or false, over both.
+static void modules_have_their_own_grouping(void **state)
+{
+    (void)state;
+    qn_hf_quantization q;
+    quern_error e = {0};
+    assert_int_equal(
+        quantization("{\"quantization\":{\"bits\":4,\"group_size\":64,\"m.a\":{\"bits\":"
+                     "8,\"group_size\":32},\"m.b\":false,\"m.c\":true},"
+                     "\"quantization_config\":{\"bits\":3,\"group_size\":32}}",
+                     &q, &e),
+        0);
+    assert_true(q.scheme == QN_HF_MLX && qn_hf_quantization_dtype(&q) == QN_DTYPE_AFFINE4_64);
+    assert_int_equal(qn_hf_quantization_of(&q, "m.a").bits, 8);
+    assert_int_equal(qn_hf_quantization_of(&q, "m.a").group, 32);
+    assert_int_equal(qn_hf_quantization_of(&q, "m.b").bits, 0);
+    assert_int_equal(qn_hf_quantization_of(&q, "m.c").bits, 4);
+    assert_int_equal(qn_hf_quantization_of(&q, "bits").group, 64);
+    qn_hf_quantization_close(&q);
+    assert_int_equal(
+        quantization("{\"quantization_config\":{\"bits\":3,\"group_size\":32}}", &q, &e), 0);
+    assert_int_equal(q.scheme, QN_HF_MLX);
+    qn_hf_quantization_close(&q);
+    assert_int_equal(quantization("{\"quantization\":null,\"quantization_config\":null}", &q, &e),
+                     0);
+    assert_int_equal(q.scheme, QN_HF_PLAIN);
+    qn_hf_quantization_close(&q);
+}
+
+// Names match as whole words between points.
+static void modules_are_exempt_by_name(void **state)
+{
+    (void)state;
+    qn_hf_quantization q;
+    quern_error e = {0};
+    assert_int_equal(quantization("{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,"
+                                  "\"group_size\":128,\"modules_to_not_convert\":[\"lm_head\","
+                                  "\"layers.1.mlp\",\"mlp.gate\"]}}",
+                                  &q, &e),
+                     0);
+    assert_int_equal(qn_hf_quantization_of(&q, "lm_head").bits, 0);
+    assert_int_equal(qn_hf_quantization_of(&q, "model.layers.1.mlp.up_proj").bits, 0);
+    assert_int_equal(qn_hf_quantization_of(&q, "model.layers.11.mlp.up_proj").bits, 4);
+    assert_int_equal(qn_hf_quantization_of(&q, "model.layers.0.mlp.gate_proj").bits, 4);
+    qn_hf_quantization_close(&q);
+    assert_int_equal(quantization("{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,"
+                                  "\"group_size\":-1,\"modules_in_block_to_quantize\":"
+                                  "[[\"mlp.up_proj\"],[\"mlp.gate_proj\"]]}}",
+                                  &q, &e),
+                     0);
+    assert_true(q.group == 0 && q.zeros_minus_one && !q.reordered);
+    assert_int_equal(qn_hf_quantization_of(&q, "model.layers.0.mlp.gate_proj").bits, 4);
+    assert_int_equal(qn_hf_quantization_of(&q, "model.layers.0.mlp.down_proj").bits, 0);
+    qn_hf_quantization_close(&q);
+    static const char *const bad[] = {
+        "{\"quantization_config\":7}",
+        "{\"quantization\":[]}",
+        "{\"quantization_config\":{}}",
+        "{\"quantization\":{\"bits\":4,\"group_size\":64,\"m\":{}}}",
+        "{\"quantization_config\":{\"quant_method\":\"fp8\"}}",
+        "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":32,"
+        "\"modules_to_not_convert\":[\"\"]}}",
+        "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32,"
+        "\"modules_in_block_to_quantize\":[[[\"a\"]]]}}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (!quantization(bad[i], &q, &e) || q.root) fail_msg("accepted: %s", bad[i]);
+}
+
 static int generation(const char *text, qn_hf_generation *g, quern_error *e)
 {
     return qn_hf_generation_parse(text, strlen(text), "generation_config.json", 528, g, e);
@@ -272,6 +345,8 @@ int main(void)
         cmocka_unit_test(windows_follow_qwen2_config),
         cmocka_unit_test(damage_is_refused_by_field),
         cmocka_unit_test(documents_that_are_no_object_are_refused),
+        cmocka_unit_test(modules_have_their_own_grouping),
+        cmocka_unit_test(modules_are_exempt_by_name),
         cmocka_unit_test(generation_config_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ static void norm(state *s, place y, place x)
     buffer(t, COUNTS, 0);
 }
 
-static void product(state *s, place y, place x, int n, int k, int accumulate)
+static void product_of(state *s, qn_dtype type, place y, place x, int n, int k, int accumulate)
 {
     qn_cuda_product_args a = {.n_k = k,
                               .padded_k = k,
@@ -58,6 +58,7 @@ static void product(state *s, place y, place x, int n, int k, int accumulate)
                               .n_n = {n},
                               .bias = {-1, -1, -1},
                               .type = QN_DTYPE_F16,
+                              .w_type = {(int)type},
                               .accumulate = accumulate};
     qn_gpu_task *t = add(s, QN_GPU_N_KERNELS + QN_CUDA_product, &a, sizeof a);
     static const place rest[] = {COUNTS, COUNTS};
@@ -68,6 +69,11 @@ static void product(state *s, place y, place x, int n, int k, int accumulate)
     buffer(t, COUNTS, 0);
     for (int i = 0; i < 7; i++) // weights, biases, counts
         buffer(t, i == 0 ? W : COUNTS, 0);
+}
+
+static void product(state *s, place y, place x, int n, int k, int accumulate)
+{
+    product_of(s, QN_DTYPE_F16, y, x, n, k, accumulate);
 }
 
 static void swiglu(state *s, place y)
@@ -101,6 +107,7 @@ static void rewrite(state *s)
 {
     qn_cuda_gemm_measure(&s->device, &s->plan, &s->in, &s->room);
     s->room.at = (void *)((uintptr_t)100 * PLACE);
+    s->room.weights = (void *)((uintptr_t)200 * PLACE);
     qn_cuda_gemm_rewrite(&s->device, &s->plan, &s->in, &s->room, &s->out);
     assert_false(s->out.failed);
 }
@@ -215,12 +222,44 @@ static void test_left(void **unused)
     end(&s);
 }
 
+// Weights in blocks become F16 in one room right before their product, side by side; 16-bit ones are read where they are.
+static void test_blocks(void **unused)
+{
+    state s;
+    (void)unused;
+    begin(&s);
+    product_of(&s, QN_DTYPE_Q4_K, Q, H, WIDTH, WIDTH, 0);
+    product_of(&s, QN_DTYPE_F16, K, H, HEADS, WIDTH, 0);
+    product_of(&s, QN_DTYPE_Q6_K, V, H, HEADS, WIDTH, 0);
+    product_of(&s, QN_DTYPE_Q8_0, X, Q, HEADS, WIDTH, 0);
+    rewrite(&s);
+    expect(&s,
+           (const int[]){own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
+                         own(QN_CUDA_unpack_blocks), own(QN_CUDA_gemm_f16_256),
+                         own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
+                         own(QN_CUDA_gemm_f16_256)},
+           7);
+    const qn_gpu_task *t = s.out.tasks;
+    const char *room = s.room.weights;
+    assert_int_equal(s.room.weight_bytes, (WIDTH + HEADS) * WIDTH * 2);
+    assert_ptr_equal(t[1].buffers[0].from, room);
+    assert_ptr_equal(t[2].buffers[0].from, room + WIDTH * WIDTH * 2);
+    assert_int_equal(t[2].buffers[0].n_bytes, HEADS * WIDTH * 2);
+    assert_ptr_equal(t[2].buffers[1].from, at(W, 0).from);
+    assert_ptr_equal(t[3].buffers[4].from, room);
+    assert_ptr_equal(t[3].buffers[5].from, at(W, 0).from);
+    assert_ptr_equal(t[3].buffers[6].from, room + WIDTH * WIDTH * 2);
+    assert_ptr_equal(t[5].buffers[0].from, room);
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mlp),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_left),
+        cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

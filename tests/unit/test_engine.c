@@ -63,9 +63,9 @@ static void assert_same(const collected *a, const collected *b)
     assert_int_equal(a->finish, b->finish);
 }
 
-static void alone(collected want[CROWD])
+static void alone(const char *kv_cache, collected want[CROWD])
 {
-    engine g = engine_open(&ON_CPU, NULL);
+    engine g = engine_open(&ON_CPU, &(quern_model_options){.kv_cache = kv_cache});
     int32_t ids[128];
     for (int i = 0; i < CROWD; i++) {
         quern_params p = crowd_params(i, ids);
@@ -76,13 +76,14 @@ static void alone(collected want[CROWD])
     engine_close(&g);
 }
 
-static void a_request_gets_the_same_whatever_happens_around_it(void **state)
+static void check_crowd(const char *kv_cache)
 {
-    (void)state;
     static collected want[CROWD], c[CROWD];
-    alone(want);
+    alone(kv_cache, want);
     for (int k = 0; k < N_SETTINGS; k++) {
-        engine g = engine_open(&SETTINGS[k].fake, &SETTINGS[k].options);
+        quern_model_options options = SETTINGS[k].options;
+        options.kv_cache = kv_cache;
+        engine g = engine_open(&SETTINGS[k].fake, &options);
         int32_t ids[CROWD][128];
         for (int i = 0; i < CROWD; i++) {
             quern_params p = crowd_params(i, ids[i]);
@@ -97,6 +98,18 @@ static void a_request_gets_the_same_whatever_happens_around_it(void **state)
         if (SETTINGS[k].options.n_kv_blocks) assert_true(engine_stats(&g).preemptions_total > 0);
         engine_close(&g);
     }
+}
+
+static void a_request_gets_the_same_whatever_happens_around_it(void **state)
+{
+    (void)state;
+    check_crowd(NULL);
+}
+
+static void so_it_does_with_a_quantised_cache(void **state)
+{
+    (void)state;
+    check_crowd("q8_0");
 }
 
 static void logits_have_the_same_bits_in_every_chunking(void **state)
@@ -339,12 +352,63 @@ static void memory_is_budgeted_and_given_back(void **state)
     tiny_model_remove(&files);
 }
 
+static void keep_need(void *user, const quern_memory_need *need)
+{
+    *(quern_memory_need *)user = *need;
+}
+
+// State bytes with a cache of a type, as told before the load and as held after it.
+static uint64_t state_bytes_with(quern_runtime *rt, const char *directory, const char *kv_cache)
+{
+    quern_model *m;
+    quern_error e = {0};
+    quern_memory_need need = {0};
+    quern_runtime_info held;
+    quern_model_info info;
+    const quern_model_options o = {
+        .n_kv_blocks = 40, .kv_cache = kv_cache, .on_memory = keep_need, .user = &need};
+    if (quern_model_load(rt, "x", directory, &o, &m, &e)) fail_msg("%s", e.message);
+    quern_model_get_info(m, &info);
+    quern_runtime_get_info(rt, &held);
+    assert_string_equal(info.kv_cache, kv_cache);
+    assert_string_equal(need.kv_cache, kv_cache);
+    assert_int_equal(need.weights_bytes, held.memory_weights_bytes);
+    assert_int_equal(need.state_bytes, held.memory_state_bytes);
+    assert_int_equal(need.scratch_bytes, held.memory_scratch_bytes);
+    assert_int_equal(need.n_context, info.n_context);
+    assert_int_equal(need.left_bytes, need.total_bytes);
+    quern_model_close(m);
+    return need.state_bytes;
+}
+
+static void a_quantised_cache_takes_half_the_memory(void **state)
+{
+    (void)state;
+    tiny_model files;
+    quern_runtime *rt;
+    quern_model *m;
+    quern_error e = {0};
+    tiny_model_write(&files, "{}");
+    quern_runtime_options o = {.log_fd = -1, .memory_bytes = 100 << 20, .n_threads = 1};
+    assert_int_equal(qn_runtime_open_with(fake_backend(&ON_CPU), &o, &rt, &e), QUERN_OK);
+    uint64_t f16 = state_bytes_with(rt, files.directory, "f16");
+    assert_int_equal(f16, 40 * 16 * 2 * 2 * 32 *
+                              2); // blocks, tokens, layers, keys and values, numbers, bytes
+    assert_int_equal(state_bytes_with(rt, files.directory, "bf16"), f16);
+    assert_int_equal(state_bytes_with(rt, files.directory, "q8_0"), f16 * 34 / 64);
+    const quern_model_options bad = {.kv_cache = "q4_0"};
+    assert_int_equal(quern_model_load(rt, "x", files.directory, &bad, &m, &e), QUERN_E_ARGUMENT);
+    assert_string_equal(e.param, "kv_cache");
+    quern_runtime_close(rt);
+    tiny_model_remove(&files);
+}
+
 // Two models of one runtime share its owner thread and their texts stay their own.
 static void two_models_share_a_device(void **state)
 {
     (void)state;
     static collected want[CROWD], c[2][CROWD];
-    alone(want);
+    alone(NULL, want);
     engine g = engine_open(&SETTINGS[3].fake, NULL), h = g;
     quern_error e = {0};
     assert_int_equal(quern_model_load(g.runtime, "second", g.files.directory, NULL, &h.model, &e),
@@ -433,6 +497,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_gets_the_same_whatever_happens_around_it),
+        cmocka_unit_test(so_it_does_with_a_quantised_cache),
         cmocka_unit_test(logits_have_the_same_bits_in_every_chunking),
         cmocka_unit_test(logits_share_the_outputs_of_a_step),
         cmocka_unit_test(a_stop_string_ends_at_its_token_at_any_speed),
@@ -441,6 +506,7 @@ int main(void)
         cmocka_unit_test(searches_return_n_best_with_text),
         cmocka_unit_test(text_goes_to_ids_and_back),
         cmocka_unit_test(memory_is_budgeted_and_given_back),
+        cmocka_unit_test(a_quantised_cache_takes_half_the_memory),
         cmocka_unit_test(two_models_share_a_device),
         cmocka_unit_test(a_busy_model_does_not_starve_another),
         cmocka_unit_test(figures_follow),

@@ -30,7 +30,7 @@ static void write_config(const tiny_model *m)
     char text[512];
     int n = snprintf(text, sizeof text,
                      "{\"model_type\":\"qwen2\",\"hidden_size\":16,\"num_hidden_layers\":2,"
-                     "\"num_attention_heads\":2,\"num_key_value_heads\":1,"
+                     "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":32,"
                      "\"intermediate_size\":24,\"vocab_size\":%d,\"hidden_act\":\"silu\","
                      "\"max_position_embeddings\":%d,\"rms_norm_eps\":1e-6,"
                      "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,"

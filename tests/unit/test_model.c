@@ -433,8 +433,10 @@ static void random_weights_are_seeded_and_small(void **state)
     (void)state;
     quern_error e = {0};
     qn_model *m = bare_model(1), *again = bare_model(1);
-    assert_int_equal(qn_random_fill(m, QN_DTYPE_F32, &e), 0);
-    assert_int_equal(qn_random_fill(again, QN_DTYPE_F32, &e), 0);
+    qn_weights_describe(m, QN_DTYPE_F32);
+    assert_int_equal(qn_random_fill(m, &e), 0);
+    qn_weights_describe(again, QN_DTYPE_F32);
+    assert_int_equal(qn_random_fill(again, &e), 0);
     assert_int_equal(m->random.n_bytes, again->random.n_bytes);
     assert_memory_equal(m->random.data, again->random.data, m->random.n_bytes);
     const float *embed = m->ends.embed.data, *norm = qn_blocks_layer(m, 1)->attention.q_norm.data;
@@ -484,13 +486,13 @@ static void ranks_share_a_tensor_without_rest(void **state)
         qn_model *m = bare_model(2);
         qn_tensor part;
         m->rank = rank;
-        assert_int_equal(qn_loader_place(m, &rows, &t, &part, NULL), 0);
+        assert_int_equal(qn_loader_place(m, &rows, &t, true, &part, NULL), 0);
         assert_true(part.dim[0] == 3 && part.dim[1] == 4 && part.data == whole + 12 * rank);
-        assert_int_equal(qn_loader_place(m, &columns, &t, &part, NULL), 0);
+        assert_int_equal(qn_loader_place(m, &columns, &t, true, &part, NULL), 0);
         assert_true(part.dim[0] == 6 && part.dim[1] == 2);
         for (int i = 0; i < 12; i++)
             assert_true(((float *)part.data)[i] == whole[i / 2 * 4 + rank * 2 + i % 2]);
-        assert_int_equal(qn_loader_place(m, &all, &t, &part, NULL), 0);
+        assert_int_equal(qn_loader_place(m, &all, &t, true, &part, NULL), 0);
         assert_true(part.dim[0] == 6 && part.data == whole);
         qn_model_free(m);
     }
@@ -508,12 +510,12 @@ static void blocks_are_not_cut(void **state)
     qn_weight_spec columns = {.cut = QN_CUT_COLUMNS};
     qn_model *m = bare_model(2);
     m->rank = 1;
-    assert_int_equal(qn_loader_place(m, &columns, &t, &part, &e), 0);
+    assert_int_equal(qn_loader_place(m, &columns, &t, true, &part, &e), 0);
     for (int row = 0; row < 3; row++)
         assert_memory_equal((char *)part.data + row * 34, whole + row * 68 + 34, 34);
     t.dim[0] = 6;
     t.dim[1] = 32;
-    assert_int_equal(qn_loader_place(m, &columns, &t, &part, &e), QUERN_E_UNSUPPORTED);
+    assert_int_equal(qn_loader_place(m, &columns, &t, true, &part, &e), QUERN_E_UNSUPPORTED);
     qn_model_free(m);
 }
 
@@ -541,7 +543,8 @@ static void shapes_have_block_formats(void **state)
     qn_model *m = bare_model(1);
     qn_state_part parts[QN_MAX_PARTS];
     m->config = d.config;
-    assert_int_equal(qn_random_fill(m, QN_DTYPE_Q4_1, &e), 0);
+    qn_weights_describe(m, QN_DTYPE_Q4_1);
+    assert_int_equal(qn_random_fill(m, &e), 0);
     qn_weights_measure(m);
     qn_weights_bytes(&m->config, m->family, QN_DTYPE_Q4_1, &all, &active);
     assert_true(m->facts.weight_bytes == all && m->facts.active_bytes == active);
@@ -587,7 +590,7 @@ static void a_devices_copies_end_with_the_model(void **state)
     qn_model *m = bare_model(1);
     m->options.backend = &copying;
     for (int i = 0; i < 100; i++)
-        assert_int_equal(qn_loader_place(m, &all, &t, &part, NULL), 0);
+        assert_int_equal(qn_loader_place(m, &all, &t, true, &part, NULL), 0);
     assert_true(part.data != whole && ((float *)part.data)[3] == 4);
     assert_int_equal(n_copies, 100);
     qn_model_free(m);

@@ -415,7 +415,8 @@ static void templates_are_found(void **state)
     check_load("{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"}]}",
                QUERN_E_NOT_FOUND, "no chat_template");
     check_load("{\"chat_template\":5}", QUERN_E_FORMAT, "expected a string");
-    check_load("{\"chat_template\":\"\\n{{\"}", QUERN_E_FORMAT, "tokenizer_config.json:2: ");
+    check_load("{\"chat_template\":\"\\n{{\"}", QUERN_E_FORMAT,
+               "tokenizer_config.json: chat_template:2: ");
     check_load("{", QUERN_E_FORMAT, "tokenizer_config.json");
     check_load("[]", QUERN_E_FORMAT, "expected an object");
     size_t n = 10 << 20;

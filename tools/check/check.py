@@ -130,7 +130,8 @@ def registries():
         if f"QN_OP_{op.upper()}" not in tests and f"qn_{op}" not in tests:
             yield f"src/backend/plan.h: operation {op} has no test"
     rows = [("model/registry.c", r"qn_(qwen\w+)_family", "model/{}.c"),
-            ("tensor/quant/registry.c", r"qn_format_([a-z0-9_]*\d\w*)", "tensor/quant/{}.c"),
+            ("tensor/quant/registry.c", r"&qn_format_(\w+)", "tensor/quant/{}.c"),
+            ("model/packed.c", r"&qn_packing_(\w+)", "model/packed_{}.c"),
             ("backend/registry.c", r"qn_(\w+)_backend\b", "backend/{}")]
     for registry, pattern, file in rows:
         names = set(re.findall(pattern, (SRC / registry).read_text()))
@@ -183,13 +184,32 @@ def headers(build):
                 yield f"{f.relative_to(ROOT)}: does not compile alone with {command[0]}: {done.stderr.splitlines()[0]}"
 
 
+BEGIN, END = "<!-- quern formats --markdown -->\n", "<!-- end -->"
+
+
+def readme(build, write=False):
+    """README.md's tables of what loads are what the program prints from its own."""
+    path = ROOT / "README.md"
+    before, rest = path.read_text().split(BEGIN)
+    old, after = rest.split(END, 1)
+    new = subprocess.run([pathlib.Path(build) / "quern", "formats", "--markdown"], capture_output=True, text=True, check=True).stdout
+    if write:
+        path.write_text(before + BEGIN + new + END + after)
+    elif old != new:
+        yield f"README.md: what loads is not what quern formats prints: tools/check/check.py --build {build} --write-readme"
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--build", help="a Meson build directory")
-    build = arguments.parse_args().build
+    arguments.add_argument("--write-readme", action="store_true", help="write the tables of README.md anew, and check nothing")
+    given = arguments.parse_args()
+    build = given.build
+    if given.write_readme:
+        return len(list(readme(build, write=True)))
     checks = [(layers, None, ()), (sizes, "ctags", ()), (forbidden, None, ()), (unfinished, None, ()),
               (formatting, "clang-format-14", ()), (registries, None, ()),
-              (symbols, "nm", (build,)), (headers, "g++", (build,))]
+              (symbols, "nm", (build,)), (headers, "g++", (build,)), (readme, None, (build,))]
     passed = failed = skipped = 0
     for check, tool, args in checks:
         if tool and not shutil.which(tool):

@@ -1,9 +1,10 @@
 // attention on 16 lanes; see ops/attention.h. Part of kernels_body.h.
 // A chunk is some query heads of one row that share a key head: a key or value is loaded once for all of them. Where rows and key
-// heads are too few for the workers, a chunk has fewer query heads.
+// heads are too few for the workers, a chunk has fewer query heads. A cache in blocks is made float32 16 positions at a time.
 #ifndef QN_BACKEND_CPU_ATTENTION_BODY_H
 #define QN_BACKEND_CPU_ATTENTION_BODY_H
 #include "backend/cpu/tile.h"
+#include "backend/cpu/unpack_body.h"
 #include "backend/ops/attention.h"
 #ifdef SIMD_ISA
 
@@ -14,20 +15,31 @@ enum {
 
 typedef struct {
     const qn_attention_args *a;
-    const float *q; // of the chunk's first head; the others follow
-    int n_heads, n; // n: positions of the block that count
-    const char *k, *v;
+    const float *q;    // of the chunk's first head; the others follow
+    int n_heads, n;    // n: positions of the block that count
+    const char *k, *v; // the block's first position that counts
     // In scratch, of each head:
     float (*score)[QN_BLOCK_TOKENS]; // then the weights
     float *max, *sum, *shrink;
-    float *y;    // [n_heads][head_dim]
-    float *sums; // of a tile
+    float *y;        // [n_heads][head_dim]
+    float *unpacked; // [16][head_dim]: keys, then values, of a cache in blocks
+    float *sums;     // of a tile
 } attention_state;
+
+// The block's records as numbers that stand alone, and their type.
+static const char *plain_numbers(const attention_state *s, const char *records, qn_dtype *dtype)
+{
+    if (qn_dtype_is_plain(*dtype)) return records;
+    unpack(*dtype, records, s->unpacked, s->n * s->a->head_dim);
+    *dtype = QN_DTYPE_F32;
+    return (const char *)s->unpacked;
+}
 
 static void score_block(attention_state *s)
 {
     const qn_attention_args *a = s->a;
     qn_dtype dtype = a->k_cache.dtype;
+    const char *k = plain_numbers(s, s->k, &dtype);
     int tail = a->head_dim % QN_CPU_LANES;
     float scores[TILE_ROWS * TILE_WEIGHTS];
     tile t = {.x_stride = a->head_dim,
@@ -40,7 +52,7 @@ static void score_block(attention_state *s)
         t.x = s->q + head * a->head_dim;
         for (int p = 0, n; p < s->n; p += n) {
             n = s->n - p < TILE_WEIGHTS ? 1 : TILE_WEIGHTS;
-            t.w = s->k + p * t.w_stride;
+            t.w = k + p * t.w_stride;
             choose_tile(dtype, n_heads, n, 0)(&t);
             if (tail) add_tail(&t, n_heads, n, dtype, t.n_k, tail);
             sum_tile(s->sums, scores, n_heads * n);
@@ -68,9 +80,9 @@ static void weigh_block(attention_state *s)
     }
 }
 
-// The values of the block, for n_heads heads from `head` on.
-ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, const int n_heads,
-                              int head)
+// The values from `v` on, for n_heads heads from `head` on.
+ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, const char *values,
+                              const int n_heads, int head)
 {
     const int64_t element = element_bytes(dtype);
     int64_t dim = s->a->head_dim, i = 0;
@@ -81,7 +93,7 @@ ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, co
             y[h] =
                 lanes_mul(lanes_load(s->y + (head + h) * dim + i), lanes_set(s->shrink[head + h]));
         for (int p = 0; p < s->n; p++) {
-            lanes v = lanes_load_as(dtype, s->v + (p * dim + i) * element);
+            lanes v = lanes_load_as(dtype, values + (p * dim + i) * element);
             UNROLL
             for (int h = 0; h < n_heads; h++)
                 y[h] = lanes_fma(lanes_set(s->score[head + h][p]), v, y[h]);
@@ -94,30 +106,34 @@ ALWAYS_INLINE void add_values(const attention_state *s, const qn_dtype dtype, co
         for (int h = head; h < head + n_heads; h++) {
             float y = s->y[h * dim + i] * s->shrink[h];
             for (int p = 0; p < s->n; p++)
-                y = fmaf(s->score[h][p], scalar_load_as(dtype, s->v + (p * dim + i) * element), y);
+                y = fmaf(s->score[h][p], scalar_load_as(dtype, values + (p * dim + i) * element),
+                         y);
             s->y[h * dim + i] = y;
         }
 }
 
-ALWAYS_INLINE void add_all_values(const attention_state *s, const qn_dtype dtype)
+ALWAYS_INLINE void add_all_values(const attention_state *s, const qn_dtype dtype,
+                                  const char *values)
 {
     int head = 0;
     for (; head + HEADS_AT_ONCE <= s->n_heads; head += HEADS_AT_ONCE)
-        add_values(s, dtype, HEADS_AT_ONCE, head);
+        add_values(s, dtype, values, HEADS_AT_ONCE, head);
     for (; head < s->n_heads; head++)
-        add_values(s, dtype, 1, head);
+        add_values(s, dtype, values, 1, head);
 }
 
 static void add_block(attention_state *s)
 {
     score_block(s);
     weigh_block(s);
-    if (s->a->v_cache.dtype == QN_DTYPE_BF16)
-        add_all_values(s, QN_DTYPE_BF16);
-    else if (s->a->v_cache.dtype == QN_DTYPE_F16)
-        add_all_values(s, QN_DTYPE_F16);
+    qn_dtype dtype = s->a->v_cache.dtype;
+    const char *v = plain_numbers(s, s->v, &dtype);
+    if (dtype == QN_DTYPE_BF16)
+        add_all_values(s, QN_DTYPE_BF16, v);
+    else if (dtype == QN_DTYPE_F16)
+        add_all_values(s, QN_DTYPE_F16, v);
     else
-        add_all_values(s, QN_DTYPE_F32);
+        add_all_values(s, QN_DTYPE_F32, v);
 }
 
 static attention_state begin_heads(const qn_attention_args *a, float *scratch, int n_heads)
@@ -131,6 +147,7 @@ static attention_state begin_heads(const qn_attention_args *a, float *scratch, i
     s.y = s.shrink + MAX_HEADS;
     for (int h = 0; h < n_heads; h++)
         s.max[h] = -INFINITY, s.sum[h] = 0;
+    s.unpacked = s.y + (int64_t)MAX_HEADS * a->head_dim;
     memset(s.y, 0, (size_t)n_heads * (size_t)a->head_dim * sizeof *s.y);
     return s;
 }
@@ -141,7 +158,7 @@ static void attend_heads(const qn_attention_args *a, float *scratch, int row, in
     qn_row r = a->rows[row];
     const int32_t *table = a->slots.table + (int64_t)r.slot * a->slots.max_blocks;
     int64_t kv_head = head / (a->n_heads / a->n_kv_heads), dim = a->head_dim;
-    int64_t record_bytes = dim * element_bytes(a->k_cache.dtype);
+    int64_t record_bytes = (int64_t)qn_tensor_row_bytes(&a->k_cache);
     int first = a->window && r.position >= a->window ? r.position - a->window + 1 : 0;
     attention_state s = begin_heads(a, scratch, n_heads);
     s.q = qn_cpu_row(&a->q, row) + head * dim;

@@ -67,6 +67,10 @@ ALWAYS_INLINE lanes lanes_of_bytes(bytes a) // signed
 {
     EACH_PART(vec_of_bytes(a, i));
 }
+ALWAYS_INLINE lanes lanes_of_fp8(bytes a)
+{
+    EACH_PART(vec_mul(vec_of_fp8(a, i), vec_set(256)));
+}
 ALWAYS_INLINE int lanes_any_nan(lanes a)
 {
     int any = 0;

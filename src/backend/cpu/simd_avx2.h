@@ -129,6 +129,14 @@ static inline bytes bytes_sub(bytes a, bytes b)
 {
     return _mm_sub_epi8(a, b);
 }
+static inline bytes bytes_of(uint64_t low, uint64_t high)
+{
+    return _mm_set_epi64x((long long)high, (long long)low);
+}
+static inline bytes bytes_zip(bytes a, bytes b)
+{
+    return _mm_unpacklo_epi8(a, b);
+}
 static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
 {
     return _mm_shuffle_epi8(bytes_load((const uint8_t *)sixteen), index);
@@ -144,6 +152,15 @@ static inline vec vec_of_bytes(bytes a, int part)
 {
     if (part) a = _mm_srli_si128(a, 8);
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a));
+}
+static inline vec vec_of_fp8(bytes a, int part)
+{
+    if (part) a = _mm_srli_si128(a, 8);
+    const __m128i number = _mm_set1_epi16(0x7f);
+    __m128i b = _mm_cvtepu8_epi16(a), size = _mm_and_si128(b, number);
+    __m128i nan = _mm_and_si128(_mm_cmpeq_epi16(size, number), _mm_set1_epi16(0x7c00));
+    __m128i sign = _mm_slli_epi16(_mm_andnot_si128(number, b), 8);
+    return _mm256_cvtph_ps(_mm_or_si128(_mm_or_si128(sign, nan), _mm_slli_epi16(size, 7)));
 }
 static inline float half_load(const uint8_t *p)
 {

@@ -129,6 +129,16 @@ static inline bytes bytes_sub(bytes a, bytes b)
 {
     return _mm_sub_epi8(a, b);
 }
+// Sixteen bytes of two words, the lowest first.
+static inline bytes bytes_of(uint64_t low, uint64_t high)
+{
+    return _mm_set_epi64x((long long)high, (long long)low);
+}
+// The first eight of each, in turns.
+static inline bytes bytes_zip(bytes a, bytes b)
+{
+    return _mm_unpacklo_epi8(a, b);
+}
 // sixteen[index] of each byte.
 static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
 {
@@ -144,6 +154,16 @@ static inline vec vec_of_bytes(bytes a, int part)
 {
     (void)part;
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a));
+}
+// Numbers of 8 bits (qn_fp8_to_f32) over 256, VEC_LANES · part on: their bits one place lower are halves, but for NaN.
+static inline vec vec_of_fp8(bytes a, int part)
+{
+    (void)part;
+    const __m256i number = _mm256_set1_epi16(0x7f);
+    __m256i b = _mm256_cvtepu8_epi16(a), size = _mm256_and_si256(b, number);
+    __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(size, number), _mm256_set1_epi16(0x7c00));
+    __m256i sign = _mm256_slli_epi16(_mm256_andnot_si256(number, b), 8);
+    return _mm512_cvtph_ps(_mm256_or_si256(_mm256_or_si256(sign, nan), _mm256_slli_epi16(size, 7)));
 }
 // A half at any address.
 static inline float half_load(const uint8_t *p)

@@ -127,6 +127,14 @@ static inline bytes bytes_sub(bytes a, bytes b)
 {
     return vsubq_u8(a, b);
 }
+static inline bytes bytes_of(uint64_t low, uint64_t high)
+{
+    return vcombine_u8(vcreate_u8(low), vcreate_u8(high));
+}
+static inline bytes bytes_zip(bytes a, bytes b)
+{
+    return vzip1q_u8(a, b);
+}
 static inline bytes bytes_choose(const int8_t *sixteen, bytes index)
 {
     return vqtbl1q_u8(bytes_load((const uint8_t *)sixteen), index);
@@ -143,6 +151,15 @@ static inline vec vec_of_bytes(bytes a, int part)
     int8x16_t numbers = vreinterpretq_s8_u8(a);
     int16x8_t eight = vmovl_s8(part < 2 ? vget_low_s8(numbers) : vget_high_s8(numbers));
     return vcvtq_f32_s32(vmovl_s16(part % 2 ? vget_high_s16(eight) : vget_low_s16(eight)));
+}
+static inline vec vec_of_fp8(bytes a, int part)
+{
+    uint16x8_t b = vmovl_u8(part < 2 ? vget_low_u8(a) : vget_high_u8(a));
+    uint16x8_t size = vandq_u16(b, vdupq_n_u16(0x7f));
+    uint16x8_t nan = vandq_u16(vceqq_u16(size, vdupq_n_u16(0x7f)), vdupq_n_u16(0x7c00));
+    uint16x8_t sign = vshlq_n_u16(vandq_u16(b, vdupq_n_u16(0x80)), 8);
+    float16x8_t half = vreinterpretq_f16_u16(vorrq_u16(vorrq_u16(sign, nan), vshlq_n_u16(size, 7)));
+    return vcvt_f32_f16(part % 2 ? vget_high_f16(half) : vget_low_f16(half));
 }
 static inline float half_load(const uint8_t *p)
 {

@@ -196,6 +196,57 @@ ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, sink to)
     }
 }
 
+// ---- blocks of float32 scales ----
+
+// Halves of `bits` bits, which lie side by side in twice `room` bits, each at the start of its own room; `ones`: a 1 at every start
+// of two rooms.
+ALWAYS_INLINE uint64_t apart(uint64_t x, int bits, int room, uint64_t ones)
+{
+    uint64_t mask = (((uint64_t)1 << bits) - 1) * ones;
+    return (x & mask) | (x << (room - bits) & mask << room);
+}
+// Eight numbers of `bits` bits, a byte each.
+ALWAYS_INLINE uint64_t spread_eight(uint64_t eight, int bits)
+{
+    eight = apart(eight, 4 * bits, 32, 1);
+    eight = apart(eight, 2 * bits, 16, 0x0000000100000001);
+    return apart(eight, bits, 8, 0x0001000100010001);
+}
+// Read with what lies before: a block's first eight bytes are its scale and bias, behind its last is no memory.
+ALWAYS_INLINE uint64_t load_eight(const uint8_t *q, int bits)
+{
+    uint64_t eight;
+    memcpy(&eight, q + bits - 8, sizeof eight);
+    return eight >> (64 - 8 * bits);
+}
+// 16 numbers of `bits` bits.
+ALWAYS_INLINE lanes affine_numbers(const uint8_t *q, int bits)
+{
+    if (bits == 8) // signed bytes are what becomes lanes
+        return lanes_add(lanes_of_bytes(bytes_sub(bytes_load(q), bytes_set(128))), lanes_set(128));
+    if (bits == 4) {
+        bytes pairs = bytes_of(load_eight(q, 8), 0);
+        return lanes_of_bytes(bytes_zip(low_half(pairs), high_half(pairs)));
+    }
+    return lanes_of_bytes(bytes_of(spread_eight(load_eight(q, bits), bits),
+                                   spread_eight(load_eight(q + bits, bits), bits)));
+}
+
+ALWAYS_INLINE void unpack_affine(const uint8_t *b, sink to, int bits, int group)
+{
+    lanes scale = lanes_set(qn_block_f32(b)), bias = lanes_set(qn_block_f32(b + 4));
+    b += 8;
+    for (int i = 0; i < group; i += 16, b += 2 * bits)
+        emit(to, i, lanes_fma(affine_numbers(b, bits), scale, bias));
+}
+
+ALWAYS_INLINE void unpack_fp8_128(const uint8_t *b, sink to)
+{
+    lanes scale = lanes_set(qn_block_f32(b));
+    for (int i = 0; i < 128; i += 16)
+        emit(to, i, lanes_mul(lanes_of_fp8(bytes_load(b + 4 + i)), scale));
+}
+
 // ---- rows of blocks ----
 
 typedef struct {
@@ -234,6 +285,18 @@ FORMAT(q5_k, 256, 176)
 FORMAT(q6_k, 256, 210)
 FORMAT(iq4_nl, 32, 18)
 FORMAT(iq4_xs, 256, 136)
+FORMAT(fp8_128, 128, 132)
+#define AFFINE(bits, group)                                                                        \
+    ALWAYS_INLINE void unpack_affine##bits##_##group(const uint8_t *b, sink to)                    \
+    {                                                                                              \
+        unpack_affine(b, to, bits, group);                                                         \
+    }                                                                                              \
+    FORMAT(affine##bits##_##group, group, (8 + bits * group / 8))
+#define AFFINE_GROUPS(X, bits) X(bits, 32) X(bits, 64) X(bits, 128)
+#define AFFINE_ALL(X)                                                                              \
+    AFFINE_GROUPS(X, 3)                                                                            \
+    AFFINE_GROUPS(X, 4) AFFINE_GROUPS(X, 5) AFFINE_GROUPS(X, 6) AFFINE_GROUPS(X, 8)
+AFFINE_ALL(AFFINE)
 #undef FORMAT
 
 // clang-format off
@@ -250,6 +313,11 @@ static const block_functions blocks[QN_DTYPE_COUNT] = {
     [QN_DTYPE_Q6_K] = {unpack_row_q6_k, dot_row_q6_k},
     [QN_DTYPE_IQ4_NL] = {unpack_row_iq4_nl, dot_row_iq4_nl},
     [QN_DTYPE_IQ4_XS] = {unpack_row_iq4_xs, dot_row_iq4_xs},
+    [QN_DTYPE_FP8_128] = {unpack_row_fp8_128, dot_row_fp8_128},
+#define ROW(bits, group) \
+    [QN_DTYPE_AFFINE##bits##_##group] = {unpack_row_affine##bits##_##group, dot_row_affine##bits##_##group},
+    AFFINE_ALL(ROW)
+#undef ROW
 };
 // clang-format on
 

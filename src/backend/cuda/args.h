@@ -13,8 +13,10 @@ enum {
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
     // The resident kernel's shared memory: the tasks' own, the ring of weights (ring.cuh), and what is beside them.
     QN_CUDA_RESIDENT_WORK = 73728,
-    QN_CUDA_RING_BYTES = 8 * 4 * 4096,
-    QN_CUDA_RESIDENT_SIDE = 2048,
+    QN_CUDA_RING_BYTES = 8 * 4 * 4608,
+    QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
+    QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
+    QN_CUDA_RESIDENT_SIDE = 2048 + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
@@ -24,11 +26,29 @@ enum {
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 
+// Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
+// and the steps that come at once into the ring (ring.cuh), by these bytes.
+#define QN_CUDA_STEP_BYTES(type)                                                                   \
+    ((type) == 3                   ? 272                                                           \
+     : (type) == 4 || (type) == 10 ? 144                                                           \
+     : (type) == 5                 ? 160                                                           \
+     : (type) == 6 || (type) == 11 ? 176                                                           \
+     : (type) == 7                 ? 192                                                           \
+     : (type) == 12                ? 210                                                           \
+                                   : 512)
+#define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
+#define QN_CUDA_GROUP_STEPS(type) ((type) < 8 ? 8 : 16)
+#define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
+    ((step_bytes) == 512                          ? 8                                              \
+     : (step_bytes) == 144                        ? 32                                             \
+     : (step_bytes) == 160 || (step_bytes) == 192 ? 24                                             \
+                                                  : 16)
+
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off
 #define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128)
 #define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
-#define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(embed_packed) X(read_all) X(resident) \
+#define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
     QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) QN_CUDA_GEMM(X, 64) \
     QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) X(gemm_rows) X(gemm_fold)
 // clang-format on
@@ -46,10 +66,11 @@ enum { QN_CUDA_PLAIN, QN_CUDA_NORM, QN_CUDA_MERGE };
 // partials; of product_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int n_k, padded_k;
-    int n_matrices;              // those that follow
-    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
-    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
-    int type;                    // of the weights: 1 F16, 2 BF16
+    int n_matrices;                // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];    // rows of each
+    int w_type[QN_CUDA_MAX_PARTS]; // of each: as `type`, or blocks (all, or none)
+    int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1
+    int type;                      // of what is multiplied: 1 F16, 2 BF16; blocks become F16
     int accumulate, over_outputs;
     int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
     int source; // QN_CUDA_PLAIN, …
@@ -88,6 +109,13 @@ typedef struct {
     int n_n, n_k, padded_k;
 } qn_cuda_pack_args;
 
+// pack_blocks, unpack_blocks.
+typedef struct {
+    int n_n, n_k, padded_k;
+    int type;
+    int over_outputs; // unpack_blocks: nothing to do in a step without outputs
+} qn_cuda_blocks_args;
+
 typedef struct {
     int width, padded_k, n_vocab, type, max_context;
 } qn_cuda_embed_args;
@@ -95,11 +123,11 @@ typedef struct {
 // The weights of a product of the resident kernel, and how its warps share them (ring.cuh). A unit: a part of K of a strip.
 typedef struct {
     unsigned long long w[QN_CUDA_MAX_PARTS];
-    int strips[QN_CUDA_MAX_PARTS]; // of each matrix
-    int n_strips;                  // of all
-    int n_full, rest_steps;        // full parts of K, and steps of one more (0: none)
-    int strip_bytes;
-    int share, share_rest; // all steps over all warps of the grid, and the remainder
+    int strips[QN_CUDA_MAX_PARTS];     // of each matrix
+    int n_strips;                      // of all
+    int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
+    int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
+    int share, share_rest;             // all steps over all warps of the grid, and the remainder
     int over_outputs;
     int end; // 1: there are no more products
 } qn_cuda_stream;
@@ -112,6 +140,7 @@ typedef struct {
     int waits;    // 1: the first task of an epoch
     int expected; // arrivals of the epoch before
     int arrivals; // of a product, where it has nothing to do
+    int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
     unsigned long long buffers[16];
     unsigned args[32];
     qn_cuda_stream stream; // of a product

@@ -84,13 +84,14 @@ FN int qn_chunk(int row, int chunk)
     return chunk ^ ((row & 1) << 2 | (row >> 1 & 3));
 }
 
-// The keys and the values of a tile, those at positions from … to, on their way.
-template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int tile, char *stage)
+// The keys and the values of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
+template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int tile, char *stage, int without)
 {
     for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 8; i += QN_GPU_THREADS) {
         int row = i / (D / 8), chunk = i % (D / 8), p = tile * QN_FLASH_TILE + row;
         int there = p >= from && p <= to;
         ulong at = 0;
+        if (p == without) continue;
         if (there) at = qn_block_at(c, p) + (ulong)(p % QN_BLOCK_TOKENS * D + chunk * 8);
         char *room = stage + row * D * 2 + qn_chunk(row, chunk) * 16;
         qn_copy16(room, (const ushort *)c->k + at, there);
@@ -101,10 +102,10 @@ template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int t
 // Walks `ahead` one tile further, loading it; the group of copies is closed in any case.
 template <int D>
 FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int from, int to,
-                       char *stage)
+                       char *stage, int without = -1)
 {
     if (ahead->split < r->end) {
-        qn_flash_load<D>(c, from, to, ahead->tile, stage);
+        qn_flash_load<D>(c, from, to, ahead->tile, stage, without);
         qn_walk_on(r, ahead);
     }
     qn_copy_commit();
@@ -158,6 +159,7 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
     return values + key * D * 2 + qn_chunk(key, chunk) * 16;
 }
 
+#include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
 
@@ -176,8 +178,10 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
+#define QN_FLASH_ARMED (qn_flash_early_of(room)->armed)
 #else
 #define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
+#define QN_FLASH_ARMED 0 // kernels of their own begin with nothing
 #endif
 
 #define FLASH(FORMAT, TYPE, D)                                                                     \
@@ -196,7 +200,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
         ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);                   \
-        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, room,                      \
+        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,                   \
                               out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)));           \
     }                                                                                              \
     KERNEL(flash_tiles_##FORMAT##_##D, BUF(0, float, y), BUF(1, const float, q_in),                \
@@ -216,16 +220,21 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            ARGS(12, qn_gpu_attention_args, a))                                                     \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
-        int row = TG_Y, n_rows = counts->n_rows;                                                   \
+        int row = TG_Y, armed = QN_FLASH_ARMED, z =    a.whole ? -1 : TG_Z;                        \
+        qn_flash_early *early = qn_flash_early_of(room);                                           \
+        int n_rows = armed ? row + 1 : counts->n_rows;                                             \
         qn_view c;                                                                                 \
-        qn_look(&c, a, rows + row, table, TG_X);                                                   \
         if (row >= n_rows) return;                                                                 \
+        if (armed)                                                                                 \
+            qn_flash_look_early(&c, a, early, table, TG_X);                                        \
+        else                                                                                       \
+            qn_look(&c, a, rows + row, table, TG_X);                                               \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
         int last = c.position / QN_PIECE, head = qn_head_of(a, TG_X);                              \
         if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_PIECE) > last) return;       \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
-        uint left = n_rows == 1 ? 1u : qn_entering(rows, row, n_rows, a, TG_Z);                     \
+        uint left = armed || n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z);    \
         for (; left; left &= left - 1) {                                                           \
             int r = __ffs(left) - 1;                                                               \
             qn_view w = c;                                                                         \
@@ -233,12 +242,16 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             qn_entry e = {q_in + (r * a.n_heads + head) * D, k_in + (r * a.n_kv_heads + TG_X) * D, \
                           v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
             int appends = a.whole || w.position / QN_PIECE % a.n_splits == TG_Z;                   \
-            qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                                   \
+            if (armed)                                                                             \
+                qn_flash_enter<TYPE, D>(&w, &e, a, early, appends,                                 \
+                                        qn_flash_own_stage<D>(&c, z, room), q);                    \
+            else                                                                                   \
+                qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                               \
         }                                                                                          \
         BARRIER();                                                                                 \
+        if (armed && TID == 0) early->armed = 0;                                                   \
         int line = row * a.n_heads + head;                                                         \
-        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q, room,                                    \
-                              out + line * (a.whole ? D : a.n_splits * (D + 2)));                  \
+        qn_flash_row<TYPE, D>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)));\
     }
 
 FLASH(f16, 1, 64)

@@ -86,10 +86,10 @@ template <int D> FN void qn_flash_head_join(qn_flash_head<D> *all, const qn_flas
     all->l = l;
 }
 
-// z < 0: the row's result to out [n_heads][D]; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere. The caller's group
-// is done with `room`.
+// z < 0: the row's result to out [n_heads][D]; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere. armed: the
+// walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
 template <int TYPE, int D>
-FN void qn_flash_row(const qn_view *c, int z, const float *q, char *room, float *out)
+FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     const int stage_bytes = QN_FLASH_TILE * D * 4;
@@ -110,7 +110,10 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, char *room, float 
     qn_flash_head_clear<D>(&all);
     qn_walk ahead = at;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
-        qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, room + i * stage_bytes);
+        if (!armed)
+            qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, room + i * stage_bytes);
+        else if (ahead.split < r.end)
+            qn_walk_on(&r, &ahead);
     for (int i = 0; at.split < r.end; i = (i + 1) % QN_FLASH_STAGES) {
         char *stage = room + i * stage_bytes;
         int split = at.split;

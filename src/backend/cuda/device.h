@@ -15,6 +15,14 @@ typedef struct qn_cuda_allocation {
     int adopted; // a weight: the device's own copy, which it may reorder
 } qn_cuda_allocation;
 
+// Memory that programs of one device share, since only one of them runs at a time (staging.c).
+typedef struct qn_cuda_shared {
+    struct qn_cuda_shared *next;
+    void *at;
+    size_t n_bytes;
+    int n_users;
+} qn_cuda_shared;
+
 // A launch: its event, and where its results go when it is over.
 typedef struct {
     CUevent over;
@@ -37,7 +45,8 @@ struct qn_device {
     int unified; // alloc gives pinned memory of the host, which both sides read (tests)
     qn_cuda_allocation *allocations;
     qn_cuda_weights weights; // the products' own form
-    char *staging[2];        // pinned, for uploads
+    qn_cuda_shared *shared;
+    char *staging[2]; // pinned, for uploads
     CUevent staged[2];
     qn_cuda_flight flights[QN_CUDA_IN_FLIGHT];
     qn_ticket last;
@@ -50,6 +59,10 @@ int qn_cuda_device_alloc(qn_device *d, size_t n_bytes, void **address, quern_err
 void qn_cuda_device_free(qn_device *d, void *address); // takes NULL
 // The allocation that starts at the address, or NULL.
 qn_cuda_allocation *qn_cuda_device_find(qn_device *d, const void *address);
+// Room of at least n_bytes that other programs use too: the smallest there is, or a new one. NULL: QUERN_E_MEMORY.
+qn_cuda_shared *qn_cuda_shared_take(qn_device *d, size_t n_bytes, quern_error *e);
+// Freed with its last user; takes NULL.
+void qn_cuda_shared_drop(qn_device *d, qn_cuda_shared *s);
 // The kernel of a task: the dialect's, or CUDA's own behind them.
 CUfunction qn_cuda_device_kernel(const qn_device *d, int kernel);
 // Bytes of shared memory that a group of a task's kernel needs beside what the kernel declares.

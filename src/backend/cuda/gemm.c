@@ -71,6 +71,7 @@ typedef struct {
     int swiglu;     // the task that joins gate and up, or −1
     int tiled;      // its result is the next product's x and nothing else
     int n_rows, form;
+    int w_type[QN_CUDA_MAX_PARTS]; // of its matrices
     qn_cuda_gemm_args a;
 } bundle;
 
@@ -139,6 +140,7 @@ static void gather(const rewriting *r, bundle *b)
             break;
         b->a.n_n[n] = a->n_n[0];
         b->a.bias[n] = a->bias[0];
+        b->w_type[n] = a->w_type[0];
         b->a.n_matrices++;
         b->end++;
     }
@@ -242,6 +244,22 @@ static void gated_access(const rewriting *r, qn_gpu_task *t, int write)
     qn_gpu_task_bytes(t, r->plan, part(r, before), r->room->gated_bytes, write);
 }
 
+static int in_blocks(const bundle *b, int i)
+{
+    return QN_CUDA_IN_BLOCKS(b->w_type[i]);
+}
+
+// Matrix i as F16, behind those before it.
+static qn_access unpacked_access(const rewriting *r, const bundle *b, int i, int write)
+{
+    size_t before = 0;
+    for (int j = 0; j < i; j++)
+        if (in_blocks(b, j))
+            before += qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[j], b->a.padded_k);
+    const char *at = r->room->weights ? (const char *)r->room->weights + before : NULL;
+    return (qn_access){at, qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[i], b->a.padded_k), write};
+}
+
 static int64_t strips(const bundle *b)
 {
     int64_t n = 0;
@@ -273,6 +291,10 @@ static void measure(const rewriting *r, const bundle *b, int tiled)
     grow(&r->room->handed_bytes,
          QN_CUDA_GEMM_FLAG_BYTES + n_groups * (size_t)b->a.tile_rows * 128 * sizeof(float));
     grow(&r->room->partial_bytes, n_parts * (size_t)split_rows(b) * n_columns * sizeof(float));
+    size_t unpacked = 0;
+    for (int i = 0; i < b->a.n_matrices; i++)
+        if (in_blocks(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
+    grow(&r->room->weight_bytes, unpacked);
     if (!tiled) grow(&r->room->x_bytes, tile_bytes(b->n_rows, b->a.tile_rows, b->a.padded_k));
     if (b->tiled)
         grow(&r->room->gated_bytes, tile_bytes(b->n_rows, b->a.tile_rows, padded(b->a.n_n[0])));
@@ -335,6 +357,25 @@ static void copy_buffers(const rewriting *r, const bundle *b, qn_gpu_task *t, in
 
 enum { W_AT = QN_CUDA_MAX_PARTS + 2, BIAS_AT = W_AT + QN_CUDA_MAX_PARTS }; // in a product's buffers
 
+// Weights in blocks become F16: to, from, counts.
+static void write_unpacked(const rewriting *r, const bundle *b)
+{
+    for (int i = 0; i < b->a.n_matrices; i++) {
+        const qn_gpu_task *from = &r->in->tasks[b->first + i];
+        const qn_cuda_product_args *p = product_at(r->in, b->first + i);
+        qn_cuda_blocks_args a = {p->n_n[0], p->n_k, p->padded_k, p->w_type[0], p->over_outputs};
+        int64_t n_warps = (int64_t)qn_gpu_groups(a.n_n, QN_CUDA_STEP) *
+                          (a.padded_k / QN_CUDA_STEP / QN_CUDA_GROUP_STEPS(a.type));
+        uint32_t n_groups[3] = {qn_gpu_groups(n_warps, SIMDS), 1, 1};
+        if (!in_blocks(b, i)) continue;
+        qn_gpu_task *t =
+            qn_gpu_task_add(r->out, own(QN_CUDA_unpack_blocks), n_groups, &a, sizeof a);
+        t->buffers[t->n_buffers++] = unpacked_access(r, b, i, 1);
+        t->buffers[t->n_buffers++] = from->buffers[W_AT];
+        qn_gpu_task_counts(t, r->plan);
+    }
+}
+
 static void write_product(const rewriting *r, const bundle *b, int tiled)
 {
     int kernel = QN_CUDA_gemm_f16_16 + 2 * b->form + (b->a.type == QN_DTYPE_BF16);
@@ -346,6 +387,9 @@ static void write_product(const rewriting *r, const bundle *b, int tiled)
     else
         x_access(r, t, 0);
     copy_buffers(r, b, t, W_AT);
+    for (int i = 0; i < b->a.n_matrices; i++)
+        if (in_blocks(b, i))
+            t->buffers[t->n_buffers - QN_CUDA_MAX_PARTS + i] = unpacked_access(r, b, i, 0);
     copy_buffers(r, b, t, BIAS_AT);
     qn_gpu_task_counts(t, r->plan);
     partial_access(r, t, 1);
@@ -369,6 +413,7 @@ static void write_bundle(rewriting *r, const bundle *b)
     int tiled = r->tiled && r->tiled == x_of(&r->in->tasks[b->first])->from && b->norm < 0;
     measure(r, b, tiled);
     if (!tiled) write_rows(r, b);
+    write_unpacked(r, b);
     write_product(r, b, tiled);
     write_fold(r, b);
     r->tiled = b->tiled ? r->in->tasks[b->swiglu].buffers[0].from : NULL;

@@ -9,6 +9,8 @@ typedef struct {
     void *
         at; // qn_cuda_gemm_room_bytes, in this order: sums handed over; sums of parts; tiles of x; tiles of gate · up
     size_t handed_bytes, partial_bytes, x_bytes, gated_bytes;
+    void *weights;       // blocks of one product as F16; programs of a device may share it
+    size_t weight_bytes; // of it
 } qn_cuda_gemm_room;
 
 // Sizes the room for the list; at stays NULL.

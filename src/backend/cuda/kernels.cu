@@ -4,6 +4,7 @@
 #include "backend/gpu/kernels/all.h"
 
 #include "backend/cuda/args.h"
+#include "backend/cuda/blocks_pack.cuh"
 #include "backend/cuda/embed_packed.cuh"
 #include "backend/cuda/gemm_kernels.cuh"
 #include "backend/cuda/product.cuh"

@@ -1,10 +1,11 @@
-// The product of up to eight rows with packed 16-bit weights, by 256 threads of each of many groups; see products.h for the order
+// The product of up to eight rows with packed weights, by 256 threads of each of many groups; see products.h for the order
 // of a sum. Packed: strips of 16 rows of w; of a strip, steps of 16 along K; of a step, the 32 lanes' A fragments of
-// mma.m16n8k16, 16 bytes a lane: so a warp reads 512 bytes in a row with one instruction.
+// mma.m16n8k16, 16 bytes a lane: so a warp reads 512 bytes in a row with one instruction. Of blocks: blocks_packed.cuh.
 // A unit of work is a part of K of one strip. A group takes every n-th strip; its warps share the units; the parts' sums meet in
 // shared memory and are added in order.
 #ifndef QN_BACKEND_CUDA_PRODUCT_CUH
 #define QN_BACKEND_CUDA_PRODUCT_CUH
+#include "backend/cuda/blocks_packed.cuh"
 #include "backend/cuda/product_ptx.cuh"
 
 #define QN_TILE_ROWS 8
@@ -147,14 +148,15 @@ FN void qn_stage_rows(const qn_product_buffers *b, const qn_cuda_product_args &a
 // ---- units ----
 
 // Strip s of all matrices side by side: whose, and where it begins.
-FN const uint4 *qn_strip_at(const qn_product_buffers *b, const qn_cuda_product_args &a, int s)
+FN const char *qn_strip_at(const qn_product_buffers *b, const qn_cuda_product_args &a, int s, int *matrix)
 {
     int m = 0;
     while (m < a.n_matrices - 1 && s >= (a.n_n[m] + 15) / 16) {
         s -= (a.n_n[m] + 15) / 16;
         m++;
     }
-    return b->w[m] + (ulong)s * (ulong)(a.padded_k / 16) * 32;
+    *matrix = m;
+    return (const char *)b->w[m] + (ulong)s * (ulong)(a.padded_k / 16) * QN_CUDA_STEP_BYTES(a.w_type[m]);
 }
 
 FN int qn_n_strips(const qn_cuda_product_args &a)
@@ -180,16 +182,22 @@ FN int qn_batch_n_units(const qn_cuda_product_args &a, const qn_batch_of_units *
     return u->n_strips * (u->end - u->begin) * (a.gated ? 2 : 1);
 }
 
+// The strip of unit number `which` of a part.
+FN int qn_unit_strip(const qn_cuda_product_args &a, const qn_batch_of_units *u, int which)
+{
+    int partner = a.gated ? which % 2 : 0;
+    return u->first + (a.gated ? which / 2 : which) * u->stride + partner * ((a.n_n[0] + 15) / 16);
+}
+
 // Where unit i's weights begin (this lane's), and how many steps it has.
 FN const uint4 *qn_unit_at(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_batch_of_units *u, int i,
                            int *n_steps)
 {
-    int n_parts = u->end - u->begin, part = u->begin + i % n_parts, which = i / n_parts;
-    int partner = a.gated ? which % 2 : 0;
-    int strip = u->first + (a.gated ? which / 2 : which) * u->stride + partner * ((a.n_n[0] + 15) / 16);
+    int n_parts = u->end - u->begin, part = u->begin + i % n_parts, strip = qn_unit_strip(a, u, i / n_parts);
     int steps = a.padded_k / 16 - part * QN_STEPS_A_PART;
     *n_steps = steps < QN_STEPS_A_PART ? steps : QN_STEPS_A_PART;
-    return qn_strip_at(b, a, strip) + (ulong)part * QN_STEPS_A_PART * 32 + (threadIdx.x & 31);
+    int m;
+    return (const uint4 *)qn_strip_at(b, a, strip, &m) + (ulong)part * QN_STEPS_A_PART * 32 + (threadIdx.x & 31);
 }
 
 FN void qn_prefetch_unit(const uint4 *lane_at, int n_steps)
@@ -272,6 +280,13 @@ FN void qn_walk_enter(qn_unit_walk *w, const qn_product_room *room, const qn_cud
         w->c[i] = 0.0f;
 }
 
+// Sums are kept by strip and part, whatever the window.
+FN void qn_walk_leave(const qn_unit_walk *w, const qn_product_room *room, const qn_batch_of_units *u)
+{
+    int place = w->unit / w->n_parts * w->all_parts + u->begin + w->unit % w->n_parts;
+    ((float4 *)room->sums)[place * 32 + (threadIdx.x & 31)] = make_float4(w->c[0], w->c[1], w->c[2], w->c[3]);
+}
+
 // Multiplies a buffer's steps and loads it again. False at the end of the warp's units.
 FN bool qn_walk_turn(uint4 buffer[QN_STEPS_AT_ONCE], qn_unit_walk *w, const qn_product_buffers *b,
                      const qn_cuda_product_args &a, const qn_product_room *room, const qn_batch_of_units *u)
@@ -281,9 +296,7 @@ FN bool qn_walk_turn(uint4 buffer[QN_STEPS_AT_ONCE], qn_unit_walk *w, const qn_p
     w->xs += QN_STEPS_AT_ONCE * w->stride;
     w->left -= QN_STEPS_AT_ONCE;
     if (w->left > 0) return true;
-    // Sums are kept by strip and part, whatever the window.
-    int place = w->unit / w->n_parts * w->all_parts + u->begin + w->unit % w->n_parts;
-    ((float4 *)room->sums)[place * 32 + (threadIdx.x & 31)] = make_float4(w->c[0], w->c[1], w->c[2], w->c[3]);
+    qn_walk_leave(w, room, u);
     w->unit += QN_GPU_SIMDS;
     if (w->unit >= w->n_units) return false;
     qn_walk_enter(w, room, a, u);
@@ -311,6 +324,26 @@ FN void qn_multiply_units(const qn_product_buffers *b, const qn_cuda_product_arg
     qn_walk_enter(&w, room, a, u);
     while (qn_walk_turn(b0, &w, b, a, room, u) && qn_walk_turn(b1, &w, b, a, room, u) &&
            qn_walk_turn(b2, &w, b, a, room, u)) {
+    }
+}
+
+// The same with weights in blocks, whose units are shared in the same way.
+FN void qn_multiply_block_units(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room,
+                                const qn_batch_of_units *u, int n_rows)
+{
+    qn_unit_walk w;
+    w.n_units = qn_batch_n_units(a, u);
+    w.n_parts = u->end - u->begin;
+    w.all_parts = qn_n_parts(a);
+    w.n_rows = n_rows;
+    w.stride = ((threadIdx.x & 31) >> 2) < n_rows ? n_rows * 32 : 0;
+    for (w.unit = threadIdx.x >> 5; w.unit < w.n_units; w.unit += QN_GPU_SIMDS) {
+        int part = u->begin + w.unit % w.n_parts, m;
+        qn_walk_enter(&w, room, a, u);
+        const char *at = qn_strip_at(b, a, qn_unit_strip(a, u, w.unit / w.n_parts), &m);
+        at += (ulong)part * QN_STEPS_A_PART * QN_CUDA_STEP_BYTES(a.w_type[m]);
+        qn_multiply_blocks(a.w_type[m], at, w.left, w.xs, w.stride, w.c);
+        qn_walk_leave(&w, room, u);
     }
 }
 
@@ -382,7 +415,10 @@ static __device__ __noinline__ void qn_product_rows(const qn_product_buffers *b,
                 qn_stage_rows(b, a, room, row0, n_rows, u.begin * QN_STEPS_A_PART, last);
                 BARRIER();
             }
-            qn_multiply_units(b, a, room, &u, n_rows);
+            if (QN_CUDA_IN_BLOCKS(a.w_type[0]))
+                qn_multiply_block_units(b, a, room, &u, n_rows);
+            else
+                qn_multiply_units(b, a, room, &u, n_rows);
             BARRIER();
         }
         qn_finish_units(b, a, room, &u, row0, n_rows);

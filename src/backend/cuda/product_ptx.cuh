@@ -46,6 +46,19 @@ FN uint4 qn_load_shared4(uint at)
     return v;
 }
 
+FN uint qn_load_shared1(uint at)
+{
+    uint v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
+    return v;
+}
+FN uint qn_load_shared_half(uint at)
+{
+    ushort v;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(at));
+    return v;
+}
+
 // n_bytes (a multiple of 16) start to come into L2; one thread asks.
 FN void qn_prefetch_l2(const void *from, int n_bytes)
 {

@@ -275,9 +275,10 @@ FN void qn_tiles_group(const qn_product_buffers *b, const qn_cuda_product_args &
 #pragma unroll
     for (int j = 0; j < 2; j++) {
         int s = a.gated ? at.x * (QN_TILES_STRIPS / 2) + (warp >> 1) : at.x * QN_TILES_STRIPS + (warp >> 1) * 2 + j;
+        int matrix;
         bool there = s < n_gate;
         s = (there ? s : n_gate - 1) + (a.gated ? j * n_gate : 0); // what is not there reads what is
-        p.w[j] = qn_strip_at(b, a, s) + (threadIdx.x & 31);
+        p.w[j] = (const uint4 *)qn_strip_at(b, a, s, &matrix) + (threadIdx.x & 31);
         p.strip[j] = there ? s : -1;
     }
     if (a.source == QN_CUDA_NORM) qn_tiles_inverses(b, a, &p, (float *)(shared + QN_TILES_INVERSES_AT));

@@ -20,9 +20,21 @@ static int64_t padded(int64_t n)
     return (n + QN_CUDA_STEP - 1) / QN_CUDA_STEP * QN_CUDA_STEP;
 }
 
-static int is_16_bit(qn_dtype t)
+static int in_blocks(qn_dtype t)
 {
-    return t == QN_DTYPE_F16 || t == QN_DTYPE_BF16;
+    return (t >= QN_DTYPE_Q8_0 && t <= QN_DTYPE_Q5_1) || (t >= QN_DTYPE_Q4_K && t <= QN_DTYPE_Q6_K);
+}
+
+static int is_packed(qn_dtype t)
+{
+    return t == QN_DTYPE_F16 || t == QN_DTYPE_BF16 || in_blocks(t);
+}
+
+size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k)
+{
+    _Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_Q5_1 == 7 && QN_DTYPE_Q6_K == 12, "args.h");
+    size_t n_steps = (size_t)(padded(n) / QN_CUDA_STEP) * (size_t)(padded_k(k) / QN_CUDA_STEP);
+    return n_steps * QN_CUDA_STEP_BYTES(dtype);
 }
 
 static const qn_cuda_weight *find(const qn_cuda_weights *w, const void *user, const void *from)
@@ -48,72 +60,111 @@ static int remember(qn_cuda_weights *w, const qn_cuda_weight *weight)
     return 0;
 }
 
-static int run_pack(qn_device *d, const qn_cuda_weight *w, const void *to, quern_error *e)
+// Rooms of packing.
+typedef struct {
+    void *place; // of a matrix that is packed in place, grown as needed
+    size_t place_bytes;
+    void *overflow; // pack_blocks: a number that F16 does not hold
+} rooms;
+
+static int64_t n_steps_of(const qn_cuda_weight *w)
 {
-    qn_cuda_pack_args a = {(int)w->n, (int)w->k, (int)padded_k(w->k)};
-    CUdeviceptr from_at = qn_cuda_address(w->from), to_at = qn_cuda_address(to);
-    void *parameters[] = {&from_at, &to_at, &a};
-    int64_t n_lanes = padded(w->n) / QN_CUDA_STEP * (padded_k(w->k) / QN_CUDA_STEP) * 32;
-    unsigned n_groups = (unsigned)((n_lanes + QN_GPU_N_THREADS - 1) / QN_GPU_N_THREADS);
-    return qn_cuda_driver_check(d->cu->cuLaunchKernel(d->own[QN_CUDA_pack_weights], n_groups, 1, 1,
+    return padded(w->n) / QN_CUDA_STEP * (padded_k(w->k) / QN_CUDA_STEP);
+}
+
+static int start_pack(qn_device *d, qn_cuda_kernel kernel, int64_t n_warps, void **parameters,
+                      quern_error *e)
+{
+    unsigned n_groups = (unsigned)((n_warps + QN_GPU_N_SIMDS - 1) / QN_GPU_N_SIMDS);
+    return qn_cuda_driver_check(d->cu->cuLaunchKernel(d->own[kernel], n_groups, 1, 1,
                                                       QN_GPU_N_THREADS, 1, 1, 0, d->stream,
                                                       parameters, NULL),
                                 "packing of weights", e);
 }
 
-// Through a room of its size, grown as needed, and back.
-static int pack_in_place(qn_device *d, const qn_cuda_weight *w, size_t n_bytes, void **room,
-                         size_t *room_bytes, quern_error *e)
+static int pack_blocks(qn_device *d, const qn_cuda_weight *w, const void *to, const rooms *r,
+                       int *overflows, quern_error *e)
+{
+    qn_cuda_blocks_args a = {(int)w->n, (int)w->k, (int)padded_k(w->k), (int)w->dtype, 0};
+    CUdeviceptr from_at = qn_cuda_address(w->from), to_at = qn_cuda_address(to),
+                overflow_at = qn_cuda_address(r->overflow);
+    void *parameters[] = {&from_at, &to_at, &overflow_at, &a};
+    uint32_t found = 0;
+    CUresult cleared = d->cu->cuMemsetD8Async(overflow_at, 0, sizeof found, d->stream);
+    int rc = qn_cuda_driver_check(cleared, "packing of weights", e);
+    if (!rc) rc = start_pack(d, QN_CUDA_pack_blocks, n_steps_of(w), parameters, e);
+    if (!rc) rc = qn_cuda_driver_check(d->cu->cuStreamSynchronize(d->stream), "packing", e);
+    if (!rc)
+        rc = qn_cuda_driver_check(d->cu->cuMemcpyDtoH_v2(&found, overflow_at, sizeof found),
+                                  "packing of weights", e);
+    *overflows = found != 0;
+    return rc;
+}
+
+static int run_pack(qn_device *d, const qn_cuda_weight *w, const void *to, const rooms *r,
+                    int *overflows, quern_error *e)
+{
+    *overflows = 0;
+    if (in_blocks(w->dtype)) return pack_blocks(d, w, to, r, overflows, e);
+    qn_cuda_pack_args a = {(int)w->n, (int)w->k, (int)padded_k(w->k)};
+    CUdeviceptr from_at = qn_cuda_address(w->from), to_at = qn_cuda_address(to);
+    void *parameters[] = {&from_at, &to_at, &a};
+    return start_pack(d, QN_CUDA_pack_weights, n_steps_of(w), parameters, e);
+}
+
+// Through a room of its size, and back.
+static int pack_in_place(qn_device *d, const qn_cuda_weight *w, size_t n_bytes, rooms *r,
+                         int *overflows, quern_error *e)
 {
     int rc = 0;
-    if (*room_bytes < n_bytes) {
-        qn_cuda_device_free(d, *room);
-        *room_bytes = n_bytes;
-        rc = qn_cuda_device_alloc(d, n_bytes, room, e);
+    if (r->place_bytes < n_bytes) {
+        qn_cuda_device_free(d, r->place);
+        r->place_bytes = n_bytes;
+        rc = qn_cuda_device_alloc(d, n_bytes, &r->place, e);
     }
-    if (!rc) rc = run_pack(d, w, *room, e);
-    return rc ? rc
-              : qn_cuda_driver_check(d->cu->cuMemcpyDtoDAsync_v2(qn_cuda_address(w->packed),
-                                                                 qn_cuda_address(*room), n_bytes,
-                                                                 d->stream),
-                                     "packing of weights", e);
+    if (!rc) rc = run_pack(d, w, r->place, r, overflows, e);
+    return rc || *overflows
+               ? rc
+               : qn_cuda_driver_check(d->cu->cuMemcpyDtoDAsync_v2(qn_cuda_address(w->packed),
+                                                                  qn_cuda_address(r->place),
+                                                                  n_bytes, d->stream),
+                                      "packing of weights", e);
 }
 
 // The device's own copy is reordered in place where it fits; else there is a second one, of this program.
-static int pack(qn_device *d, const qn_program *user, const qn_tensor *t, void **room,
-                size_t *room_bytes, quern_error *e)
+static int pack(qn_device *d, const qn_program *user, const qn_tensor *t, rooms *r, quern_error *e)
 {
     qn_cuda_weight w = {t->data, t->data, NULL, t->dim[0], t->dim[1], t->dtype};
-    size_t n_bytes = (size_t)padded(w.n) * (size_t)padded_k(w.k) * 2;
+    size_t n_bytes = qn_cuda_products_bytes(w.dtype, w.n, w.k);
     const qn_cuda_allocation *own = qn_cuda_device_find(d, t->data);
     int adopted = own && own->adopted && own->n_bytes == qn_tensor_bytes(t);
-    int in_place = adopted && own->n_bytes == n_bytes, rc = 0;
+    int in_place = adopted && own->n_bytes == n_bytes, overflows = 0, rc = 0;
     if (!in_place) {
         w.user = adopted ? NULL : user;
         rc = qn_cuda_device_alloc(d, n_bytes, &w.packed, e);
-        if (!rc) rc = run_pack(d, &w, w.packed, e);
+        if (!rc) rc = run_pack(d, &w, w.packed, r, &overflows, e);
     } else
-        rc = pack_in_place(d, &w, n_bytes, room, room_bytes, e);
-    if (!rc && remember(&d->weights, &w))
+        rc = pack_in_place(d, &w, n_bytes, r, &overflows, e);
+    if (!rc && !overflows && remember(&d->weights, &w))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a list of weights");
-    if (rc && !in_place) qn_cuda_device_free(d, w.packed);
+    if ((rc || overflows) && !in_place) qn_cuda_device_free(d, w.packed);
     return rc;
 }
 
 int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *plan, quern_error *e)
 {
-    void *room = NULL;
-    size_t room_bytes = 0;
-    int rc = 0;
+    rooms r = {0};
+    int rc = qn_cuda_device_alloc(d, sizeof(uint32_t), &r.overflow, e);
     for (int i = 0; i < plan->n_records && !rc; i++) {
         const qn_matmul_args *a = plan->records[i].args;
-        if (plan->records[i].op == QN_OP_MATMUL && is_16_bit(a->w.dtype) &&
+        if (plan->records[i].op == QN_OP_MATMUL && is_packed(a->w.dtype) &&
             !find(&d->weights, user, a->w.data))
-            rc = pack(d, user, &a->w, &room, &room_bytes, e);
+            rc = pack(d, user, &a->w, &r, e);
     }
     CUresult over = d->cu->cuStreamSynchronize(d->stream);
     if (!rc) rc = qn_cuda_driver_check(over, "packing of weights", e);
-    qn_cuda_device_free(d, room);
+    qn_cuda_device_free(d, r.place);
+    qn_cuda_device_free(d, r.overflow);
     return rc;
 }
 
@@ -151,7 +202,7 @@ static qn_access nothing(const qn_plan *p)
 
 static qn_access packed_access(const qn_cuda_weight *w)
 {
-    return (qn_access){w->packed, (size_t)padded(w->n) * (size_t)padded_k(w->k) * 2, 0};
+    return (qn_access){w->packed, qn_cuda_products_bytes(w->dtype, w->n, w->k), 0};
 }
 
 typedef struct {
@@ -174,7 +225,8 @@ static void set_weight(product *q, int i, const qn_cuda_weight *w)
     q->a.n_n[i] = (int)w->n;
     q->a.n_k = (int)w->k;
     q->a.padded_k = (int)padded_k(w->k);
-    q->a.type = (int)w->dtype;
+    q->a.w_type[i] = (int)w->dtype;
+    q->a.type = in_blocks(w->dtype) ? QN_DTYPE_F16 : (int)w->dtype;
     q->a.n_matrices = i + 1;
 }
 
@@ -315,7 +367,8 @@ void qn_cuda_products_rewrite(qn_device *d, const qn_program *user, const qn_pla
     for (int i = 0; i < list->n_tasks; i++) {
         qn_gpu_task *t = &list->tasks[i];
         int k = (int)t->kernel;
-        if (k >= QN_GPU_matmul_f32_1x1 && k <= QN_GPU_matmul_any)
+        if ((k >= QN_GPU_matmul_f32_1x1 && k <= QN_GPU_matmul_any) ||
+            (k >= QN_GPU_matmul_q8_0_1x2 && k <= QN_GPU_matmul_iq4_xs_4x2))
             rewrite_matmul(d, user, plan, t);
         else if (k >= QN_GPU_norm_project_f32 && k <= QN_GPU_norm_project_bf16)
             rewrite_norm_project(d, user, plan, t);

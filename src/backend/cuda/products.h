@@ -1,7 +1,8 @@
-// Products with 16-bit weights, CUDA's own form of matmul (ops/matmul.h) and of what is fused with it.
+// Products with 16-bit weights and with weights in blocks (Q8_0, Q4_0 … Q5_1, Q4_K … Q6_K), CUDA's own form of matmul (ops/matmul.h) and of what is fused with it.
 // Weights are kept in the order of the matrix units' fragments (product.cuh), made once from the file's order when the first plan
-// that multiplies with them is compiled.
-// Order of a sum, for one row as for thousands: x is rounded to the weights' type (F16: kept within its range); K is cut into
+// that multiplies with them is compiled. Blocks keep their size and become F16 where they are multiplied (blocks_packed.cuh), for one row
+// as for thousands; a matrix with a number that F16 does not hold stays as it is, with the dialect's kernels.
+// Order of a sum, for one row as for thousands: x is rounded to the weights' type (that of blocks: F16; F16: kept within its range); K is cut into
 // parts of 1,024; a part is a chain of m16n8k16 products with float32 accumulators, k ascending, from 0; parts are added
 // ascending in float32; then + bias, then + y.
 #ifndef QN_BACKEND_CUDA_PRODUCTS_H
@@ -25,9 +26,11 @@ typedef struct {
     int n, capacity;
 } qn_cuda_weights;
 
-// Packs every 16-bit weight that the program's plan multiplies with and that is not packed yet. QUERN_E_MEMORY, QUERN_E_DEVICE.
+// Packs every weight of these types that the program's plan multiplies with and that is not packed yet. QUERN_E_MEMORY, QUERN_E_DEVICE.
 int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *plan,
                           quern_error *e);
+// Bytes of a packed matrix; those of its strips as F16, which the products of many rows multiply.
+size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k);
 // 1 where all weights that the plan multiplies with are packed.
 int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan);
 // Rewrites the list's products with packed weights, and reads of packed tables, as tasks of CUDA's own kernels.

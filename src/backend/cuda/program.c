@@ -91,13 +91,6 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
-// The fused forms of CUDA's own take as many rows as the resident kernel; the dialect's take one.
-static int fuse_rows(const qn_device *d, const qn_plan *plan, const qn_program *p)
-{
-    int own = qn_cuda_products_all(d, p, plan) && qn_cuda_flash_all(plan);
-    return own ? QN_CUDA_RESIDENT_ROWS : 1;
-}
-
 // Products of many rows, by the units that the card has.
 static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_list *in,
                  qn_gpu_list *out, quern_error *e)
@@ -114,11 +107,16 @@ static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_
     size_t n_bytes = qn_cuda_gemm_room_bytes(&room);
     if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
     room.at = p->partials;
+    if (!rc && room.weight_bytes) {
+        p->unpacked = qn_cuda_shared_take(d, room.weight_bytes, e);
+        rc = p->unpacked ? 0 : QUERN_E_MEMORY;
+        room.weights = rc ? NULL : p->unpacked->at;
+    }
     if (!rc) qn_cuda_gemm_rewrite(d, plan, in, &room, out);
     return rc;
 }
 
-// The dialect's fused kernels take one row: none may be left where there are more.
+// The dialect's fused kernels take one row and no blocks: none may be left where there are more, or where all are CUDA's own.
 static int is_for_one_row(int kernel)
 {
     return (kernel >= QN_GPU_attend_f32_64 && kernel <= QN_GPU_attend_bf16_256) ||
@@ -126,9 +124,9 @@ static int is_for_one_row(int kernel)
            (kernel >= QN_GPU_merge_project_f32_2048 && kernel <= QN_GPU_merge_project_bf16_6144);
 }
 
-static int check_rows(const qn_plan *plan, const qn_gpu_list *list, quern_error *e)
+static int check_rows(const qn_plan *plan, int own, const qn_gpu_list *list, quern_error *e)
 {
-    for (int i = 0; i < list->n_tasks && plan->max_rows > 1; i++)
+    for (int i = 0; i < list->n_tasks && (own || plan->max_rows > 1); i++)
         if (is_for_one_row((int)list->tasks[i].kernel))
             return qn_error_set(e, QUERN_E_INTERNAL, "cuda: %s for %d rows",
                                 qn_gpu_kernel_name(list->tasks[i].kernel), plan->max_rows);
@@ -139,7 +137,10 @@ static int check_rows(const qn_plan *plan, const qn_gpu_list *list, quern_error 
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
 {
-    qn_gpu_options options = {.fuse_rows = fuse_rows(d, plan, p)};
+    // The fused forms of CUDA's own take as many rows as the resident kernel; the dialect's take one.
+    int all_own = qn_cuda_products_all(d, p, plan) && qn_cuda_flash_all(plan);
+    qn_gpu_options options = {.fuse_rows = all_own ? QN_CUDA_RESIDENT_ROWS : 1,
+                              .fuse_blocks = all_own};
     qn_gpu_list dialect = {0}, own = {0};
     int rc = 0;
     options.scratch_bytes = qn_gpu_scratch_bytes(plan);
@@ -151,7 +152,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a program's tasks");
-    if (!rc) rc = check_rows(plan, out, e);
+    if (!rc) rc = check_rows(plan, all_own, out, e);
     qn_gpu_list_free(&own);
     qn_gpu_list_free(&dialect);
     return rc;
@@ -208,5 +209,6 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
     qn_cuda_device_free(d, p->scratch);
     qn_cuda_device_free(d, p->partials);
     qn_cuda_device_free(d, p->sums);
+    qn_cuda_shared_drop(d, p->unpacked);
     free(p);
 }

@@ -11,6 +11,7 @@ struct qn_program {
     void *results[QN_CUDA_IN_FLIGHT]; // pinned: what the device hands out
     int has_results;
     void *scratch, *partials;              // between tasks of one launch
+    qn_cuda_shared *unpacked;              // of products whose weights come in blocks (gemm.h)
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT]; // where there is no resident task list
     int n_tasks;                           // of the resident list
     void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device

@@ -99,6 +99,27 @@ static int depends(const qn_gpu_list *l, int first, int i)
     return 0;
 }
 
+static int is_attend(const qn_gpu_task *t)
+{
+    int kernel = (int)t->kernel - QN_GPU_N_KERNELS;
+    return kernel >= QN_CUDA_flash_attend_f16_64 && kernel <= QN_CUDA_flash_attend_bf16_128;
+}
+
+// What attention_early.cuh reads (buffers of flash_attend: out, q, k, v, then these) has been written, if at all, by tasks whose
+// end a group has seen when it begins with task i: all those before `since`.
+static int begins_early(const qn_gpu_list *l, int since, int i)
+{
+    enum { FIRST = 4 };
+    const qn_gpu_task *t = &l->tasks[i];
+    if (!is_attend(t)) return 0;
+    for (int j = since; j < i; j++)
+        for (int a = 0; a < l->tasks[j].n_buffers; a++)
+            for (int b = FIRST; b < t->n_buffers; b++)
+                if (l->tasks[j].buffers[a].write && meet(&l->tasks[j].buffers[a], &t->buffers[b]))
+                    return 0;
+    return 1;
+}
+
 static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
 {
     enum { FIRST_WEIGHTS = 5 };
@@ -107,11 +128,11 @@ static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
     qn_cuda_stream s = {.n_strips = n_strips(&a),
                         .n_full = a.padded_k / QN_CUDA_PART,
                         .rest_steps = a.padded_k % QN_CUDA_PART / QN_CUDA_STEP,
-                        .strip_bytes = a.padded_k * QN_CUDA_STEP * 2,
                         .over_outputs = a.over_outputs};
     for (int i = 0; i < a.n_matrices; i++) {
         s.w[i] = (unsigned long long)(uintptr_t)t->buffers[FIRST_WEIGHTS + i].from;
         s.strips[i] = (a.n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
+        s.step_bytes[i] = QN_CUDA_STEP_BYTES(a.w_type[i]);
     }
     int64_t n_steps = (int64_t)s.n_strips * (a.padded_k / QN_CUDA_STEP);
     s.share = (int)(n_steps / n_warps);
@@ -166,18 +187,20 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
 static void make_list(maker *m, const qn_device *d, const qn_program *p, int flight,
                       const qn_gpu_list *l)
 {
-    int first = 0;
+    int first = 0, first_before = 0; // tasks that begin this epoch and the one before
     for (int i = 0; i < l->n_tasks; i++) {
         const qn_gpu_task *t = &l->tasks[i];
         qn_cuda_resident_task *out = m->tasks ? &m->tasks[i] : NULL;
         int waits = depends(l, first, i);
         if (waits) {
             begin_epoch(m);
+            first_before = first;
             first = i;
         }
         if (out) {
             *out = (qn_cuda_resident_task){
                 .kernel = (int)t->kernel, .epoch = m->epoch, .waits = waits, .expected = m->before};
+            out->early = begins_early(l, waits ? first_before : first, i);
             write_task(p, flight, t, out);
         }
         qn_cuda_product_args a = product_args(t);

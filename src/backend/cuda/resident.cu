@@ -111,6 +111,15 @@ FN void run_groups(const qn_cuda_resident_task *t, char *work, uint *progress)
     if (threadIdx.x == 0 && n_done) qn_add_release(progress, n_done);
 }
 
+// What a task can begin with before its epoch does. Attention's part is one call, so that the products' registers are left alone.
+static __device__ __noinline__ void begin_attend(const qn_cuda_resident_task *t, char *shared, int n_rows)
+{
+    if (((const qn_gpu_attention_args *)t->args)->head_dim == 64)
+        qn_flash_begin<64>(t, shared, n_rows);
+    else
+        qn_flash_begin<128>(t, shared, n_rows);
+}
+
 // ---- the list ----
 
 // A task's words, a word a thread.
@@ -127,7 +136,8 @@ static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thr
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
-static_assert(2 * sizeof(qn_cuda_resident_task) + 2 * QN_SLOTS * QN_GPU_SIMDS * 8 + 16 <= QN_CUDA_RESIDENT_SIDE, "args.h");
+static_assert(2 * sizeof(qn_cuda_resident_task) + 2 * QN_SLOTS * QN_GPU_SIMDS * 8 + 16 <= QN_CUDA_RESIDENT_SIDE - QN_CUDA_EARLY_BYTES,
+              "args.h");
 
 // progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
@@ -141,6 +151,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     int2 *rows = (int2 *)(room + 2);
     int warp = threadIdx.x >> 5;
     put_task_word(room, task_word(tasks));
+    if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
     if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
     __syncthreads();
@@ -155,6 +166,10 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         uint next = i + 1 < n_tasks ? task_word(tasks + i + 1) : 0;
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
         if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product) qn_resident_product_prefetch(t);
+        if (t->early) {
+            begin_attend(t, shared, rows->x);
+            BARRIER();
+        }
         if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
         PROFILE_START(t);
         if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product)

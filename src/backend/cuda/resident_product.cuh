@@ -5,6 +5,7 @@
 // parts of x, so a load of x must end up in a sum.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
+#include "backend/cuda/resident_blocks.cuh"
 #include "backend/cuda/ring.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
@@ -120,6 +121,7 @@ FN void qn_group_parts(const qn_cuda_stream *s, int *first, int *end)
     *end = last < unit ? *first : qn_unit_part(s, last) + 1;
 }
 
+// TYPE 0: blocks, whose formats may differ from matrix to matrix.
 template <int TYPE>
 FN void qn_multiply_run(const qn_resident_product *p, qn_ring *ring, const qn_product_room *room, int first_part)
 {
@@ -133,7 +135,11 @@ FN void qn_multiply_run(const qn_resident_product *p, qn_ring *ring, const qn_pr
         const uint2 *xs = room->zeros;
         if (there) xs = room->xs + ((part - first_part) * QN_STEPS_A_PART * p->n_rows + row) * 4 + (lane & 3);
         float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        qn_multiply_unit<TYPE>(ring, qn_part_steps(s, part), qn_shared_address(xs), there ? p->n_rows * 32 : 0, c);
+        uint stride = there ? p->n_rows * 32 : 0;
+        if (TYPE == 0)
+            qn_multiply_block_unit(ring, qn_strip_type(p->a, s, strip), qn_part_steps(s, part), qn_shared_address(xs), stride, c);
+        else
+            qn_multiply_unit<TYPE>(ring, qn_part_steps(s, part), qn_shared_address(xs), stride, c);
         qn_store_sums(p, strip, part, c);
         if (++strip == s->n_strips) strip = 0, part++;
     }
@@ -198,7 +204,9 @@ FN void qn_resident_product_run(const qn_cuda_resident_task *t, qn_ring *ring, c
         qn_stage_rows(&p.b, *p.a, &room, 0, p.n_rows, first * QN_STEPS_A_PART, last_step);
         BARRIER();
         PROFILE_PHASE(*p.a, 1);
-        if (p.a->type == 1)
+        if (QN_CUDA_IN_BLOCKS(p.a->w_type[0]))
+            qn_multiply_run<0>(&p, ring, &room, first);
+        else if (p.a->type == 1)
             qn_multiply_run<1>(&p, ring, &room, first);
         else
             qn_multiply_run<2>(&p, ring, &room, first);

@@ -14,8 +14,9 @@
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
+#define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
-#define QN_SLOT_BYTES (QN_SLOT_STEPS * 512)
+#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
 // ---- which units ----
@@ -50,7 +51,7 @@ typedef struct {
     int warp;        // whose stream it is, of the grid
     int2 rows;       // of the step, and outputs
     int units, left; // units with this one; steps left of this one; units < 0: the stream is over
-    int strip, part;
+    int strip, part, step_bytes;
     ulong from;
 } qn_walker;
 
@@ -68,10 +69,12 @@ FN void qn_walker_place(qn_walker *w)
 {
     int m = 0, strip = w->strip;
     ulong at = w->now.w[0];
-    if (strip >= w->now.strips[0] && w->now.strips[1]) strip -= w->now.strips[0], at = w->now.w[1], m = 1;
-    if (m == 1 && strip >= w->now.strips[1] && w->now.strips[2]) strip -= w->now.strips[1], at = w->now.w[2];
+    w->step_bytes = w->now.step_bytes[0];
+    if (strip >= w->now.strips[0] && w->now.strips[1]) strip -= w->now.strips[0], at = w->now.w[1], w->step_bytes = w->now.step_bytes[1], m = 1;
+    if (m == 1 && strip >= w->now.strips[1] && w->now.strips[2]) strip -= w->now.strips[1], at = w->now.w[2], w->step_bytes = w->now.step_bytes[2];
     w->left = qn_part_steps(&w->now, w->part);
-    w->from = at + (ulong)strip * (ulong)w->now.strip_bytes + (ulong)w->part * (QN_STEPS_A_PART * 512);
+    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + w->part * QN_STEPS_A_PART;
+    w->from = at + (ulong)step * (ulong)w->step_bytes;
 }
 
 // To the first unit that the warp has of the products from `next` on.
@@ -104,12 +107,14 @@ FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, int warp, i
     qn_walker_enter(w);
 }
 
-// The next slot's weights.
-FN ulong qn_walker_next(qn_walker *w)
+// The next slot's weights: where they are, and how many bytes.
+FN ulong qn_walker_next(qn_walker *w, uint *n_bytes)
 {
     ulong from = w->from;
-    w->from += QN_SLOT_BYTES;
-    w->left -= QN_SLOT_STEPS;
+    int steps = QN_CUDA_SLOT_STEPS(w->step_bytes);
+    *n_bytes = (uint)((w->left < steps ? w->left : steps) * w->step_bytes);
+    w->from += *n_bytes;
+    w->left -= steps;
     if (w->left > 0) return from;
     if (--w->units == 0) {
         qn_walker_enter(w);
@@ -158,17 +163,27 @@ FN void qn_slot_wait(uint bar, uint phase)
     __trap();
 }
 
-// This lane's fragments of the ring's next steps.
-FN void qn_ring_read(qn_ring *r, uint4 to[QN_SLOT_STEPS])
+// Where the next slot's weights lie, come by then; and that the warp has read them.
+FN uint qn_ring_slot(const qn_ring *r)
 {
     qn_slot_wait(r->full + r->slot * 8, r->phase);
-    uint at = r->slots + r->slot * QN_SLOT_BYTES + (threadIdx.x & 31) * 16;
-#pragma unroll
-    for (int i = 0; i < QN_SLOT_STEPS; i++)
-        to[i] = qn_load_shared4(at + i * 512);
+    return r->slots + r->slot * QN_SLOT_BYTES;
+}
+FN void qn_ring_done(qn_ring *r)
+{
     __syncwarp();
     if ((threadIdx.x & 31) == 0) qn_bar_arrive(r->empty + r->slot * 8);
     qn_ring_advance(r);
+}
+
+// This lane's fragments of the ring's next steps.
+FN void qn_ring_read(qn_ring *r, uint4 to[QN_SLOT_STEPS])
+{
+    uint at = qn_ring_slot(r) + (threadIdx.x & 31) * 16;
+#pragma unroll
+    for (int i = 0; i < QN_SLOT_STEPS; i++)
+        to[i] = qn_load_shared4(at + i * 512);
+    qn_ring_done(r);
 }
 
 // A filling warp, `filler` of QN_FILLERS: a lane a ring.
@@ -187,9 +202,13 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         bool may = w.units >= 0 && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         uint one = __ballot_sync(~0u, on_way > 0), more = __ballot_sync(~0u, on_way > 1), want = __ballot_sync(~0u, may);
         int all = __popc(one) + __popc(more) + __popc(want & ((1u << lane) - 1));
-        if (may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY))) {
-            qn_bar_expect(r.full + r.slot * 8, QN_SLOT_BYTES);
-            qn_copy_in(r.slots + r.slot * QN_SLOT_BYTES, (const void *)qn_walker_next(&w), QN_SLOT_BYTES, r.full + r.slot * 8);
+        bool starts = may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY));
+        uint started = __ballot_sync(~0u, starts);
+        if (starts) {
+            uint n_bytes;
+            const void *from = (const void *)qn_walker_next(&w, &n_bytes);
+            qn_bar_expect(r.full + r.slot * 8, n_bytes);
+            qn_copy_in(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8);
             qn_ring_advance(&r);
             on_way++;
             n++;
@@ -197,6 +216,7 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         if (__all_sync(~0u, w.units < 0)) return;
         idle = want ? 0 : idle + 1;
         if (idle > QN_SPINS_MOST) __trap();
+        if (!started) __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
     }
 }
 

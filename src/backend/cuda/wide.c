@@ -25,6 +25,7 @@ static int shape_of(const qn_device *d, const qn_plan *plan, const qn_gpu_task *
 {
     if ((int)t->kernel != QN_GPU_N_KERNELS + QN_CUDA_product) return 0;
     memcpy(&s->a, t->args, sizeof s->a);
+    if (QN_CUDA_IN_BLOCKS(s->a.w_type[0])) return 0; // `product` has tiles of eight rows
     int n_rows = plan->max_rows, n_parts = (s->a.padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
     if (s->a.over_outputs && plan->batch.limits.max_outputs < n_rows)
         n_rows = plan->batch.limits.max_outputs;

@@ -6,7 +6,9 @@
 // clang-format off
 #define QN_GPU_BLOCK_FORMATS(X) \
     X(3, q8_0) X(4, q4_0) X(5, q4_1) X(6, q5_0) X(7, q5_1) X(8, q2_k) X(9, q3_k) X(10, q4_k) X(11, q5_k) X(12, q6_k) \
-    X(13, iq4_nl) X(14, iq4_xs)
+    X(13, iq4_nl) X(14, iq4_xs) X(30, fp8_128)
+// Affine blocks by their bits: the value of groups of 32; those of 64 and 128 follow it. One pair of kernels for all three.
+#define QN_GPU_AFFINE_FORMATS(X) X(15, 3) X(18, 4) X(21, 5) X(24, 6) X(27, 8)
 // clang-format on
 
 // step_begin: the sizes of the step block's parts (its layout is qn_step_at of step.h) and of the slot table.
@@ -58,7 +60,7 @@ typedef struct {
 typedef struct {
     int n_k, n_n;
     int bias_type, accumulate, over_outputs;
-    int w_type;  // matmul_any only
+    int w_type;  // matmul_any and affine blocks only
     int aligned; // weights at multiples of 16 bytes (else of 8)
 } qn_gpu_matmul_args;
 

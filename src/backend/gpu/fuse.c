@@ -63,13 +63,19 @@ static int over_rows(const qn_plan *p, const int32_t *n_rows)
 }
 
 // A product of h in the form by eights.
-static const qn_matmul_args *product_of(const qn_plan *p, int i, const qn_tensor *h)
+static const qn_matmul_args *product_of(const qn_gpu_lowering *l, int i, const qn_tensor *h)
 {
+    const qn_plan *p = l->plan;
     const qn_matmul_args *m = record_at(p, i, QN_OP_MATMUL);
-    return m && m->x.data == h->data && over_rows(p, m->n_rows) && qn_dtype_is_plain(m->w.dtype) &&
-                   m->x.dim[1] % 8 == 0 && (uintptr_t)m->w.data % 8 == 0
-               ? m
-               : NULL;
+    if (!m || m->x.data != h->data || !over_rows(p, m->n_rows)) return NULL;
+    if (!qn_dtype_is_plain(m->w.dtype)) return l->options->fuse_blocks ? m : NULL;
+    return m->x.dim[1] % 8 == 0 && (uintptr_t)m->w.data % 8 == 0 ? m : NULL;
+}
+
+// Which of a fused form's kernels: by the weights' type, and of blocks that of F16, which the host replaces.
+static qn_dtype kernel_type(const qn_matmul_args *m)
+{
+    return qn_dtype_is_plain(m->w.dtype) ? m->w.dtype : QN_DTYPE_F16;
 }
 
 static int is_aligned(const qn_matmul_args *m)
@@ -80,7 +86,8 @@ static int is_aligned(const qn_matmul_args *m)
 
 static int is_same_kind(const qn_matmul_args *a, const qn_matmul_args *b)
 {
-    return a->w.dtype == b->w.dtype && a->w.dim[1] == b->w.dim[1];
+    int plain = qn_dtype_is_plain(a->w.dtype) || qn_dtype_is_plain(b->w.dtype);
+    return (a->w.dtype == b->w.dtype || !plain) && a->w.dim[1] == b->w.dim[1];
 }
 
 static int bias_type(const qn_matmul_args *m)
@@ -117,7 +124,7 @@ static void lower_project(qn_gpu_lowering *l, const qn_rms_norm_args *n,
     for (int i = 0; i < 3; i++)
         a.aligned &= is_aligned(m[i]);
     uint32_t n_groups[3] = {qn_gpu_groups(a.n_q + 2 * a.n_kv, ROWS_OF_W), 1, 1};
-    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[m[0]->w.dtype], n_groups, &a, sizeof a);
+    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[kernel_type(m[0])], n_groups, &a, sizeof a);
     for (int i = 0; i < 3; i++)
         qn_gpu_task_tensor(t, p, &m[i]->y, 1);
     qn_gpu_task_tensor(t, p, &n->x, 0);
@@ -135,7 +142,7 @@ static int fuse_project(qn_gpu_lowering *l, int i)
     const qn_matmul_args *m[3];
     if (!n) return 0;
     for (int j = 0; j < 3; j++) {
-        m[j] = product_of(p, i + 1 + j, &n->y);
+        m[j] = product_of(l, i + 1 + j, &n->y);
         if (!m[j] || m[j]->accumulate || !is_same_kind(m[j], m[0]) || overlap(&m[j]->y, &n->x))
             return 0;
     }
@@ -158,7 +165,7 @@ static void lower_gate_up(qn_gpu_lowering *l, const qn_rms_norm_args *n,
     qn_gpu_norm_gate_up_args a = {(int)n->x.dim[1], (int)m[0]->w.dim[0], (int)n->weight.dtype,
                                   n->eps, is_aligned(m[0]) && is_aligned(m[1])};
     uint32_t n_groups[3] = {qn_gpu_groups(a.n_n, ROWS_OF_W), 1, 1};
-    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[m[0]->w.dtype], n_groups, &a, sizeof a);
+    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[kernel_type(m[0])], n_groups, &a, sizeof a);
     qn_gpu_task_tensor(t, p, y, 1);
     qn_gpu_task_tensor(t, p, &n->x, 0);
     qn_gpu_task_tensor(t, p, &n->weight, 0);
@@ -180,7 +187,7 @@ static int fuse_gate_up(qn_gpu_lowering *l, int i)
     const qn_matmul_args *m[2];
     if (!n || !s || !over_rows(p, s->n_rows)) return 0;
     for (int j = 0; j < 2; j++) {
-        m[j] = product_of(p, i + 1 + j, &n->y);
+        m[j] = product_of(l, i + 1 + j, &n->y);
         if (!m[j] || m[j]->accumulate || m[j]->bias.data || !is_same_kind(m[j], m[0])) return 0;
     }
     if (s->gate.data != m[0]->y.data || s->up.data != m[1]->y.data ||
@@ -226,6 +233,7 @@ static heads heads_at(const qn_plan *p, int i)
 static int can_attend(const qn_plan *p, const heads *q, const heads *k, const qn_kv_append_args *kv,
                       const qn_attention_args *o)
 {
+    if (!qn_dtype_is_plain(o->k_cache.dtype)) return 0; // attend writes numbers one by one
     if (q->rope->x.data != o->q.data || k->rope->x.data != kv->k.data) return 0;
     if (kv->k_cache.data != o->k_cache.data || kv->v_cache.data != o->v_cache.data) return 0;
     if (q->rope->n_heads != o->n_heads || k->rope->n_heads != o->n_kv_heads) return 0;
@@ -293,7 +301,8 @@ static void lower_merge_project(qn_gpu_lowering *l, const qn_attention_args *o,
                                    .aligned = is_aligned(m)};
     int size = a.n_k <= 2048 ? 0 : a.n_k <= 4096 ? 1 : 2;
     uint32_t n_groups[3] = {qn_gpu_groups(a.n_n, ROWS_OF_W), 1, 1};
-    qn_gpu_task *t = qn_gpu_task_add(l->list, kernels[m->w.dtype][size], n_groups, &a, sizeof a);
+    qn_gpu_task *t =
+        qn_gpu_task_add(l->list, kernels[kernel_type(m)][size], n_groups, &a, sizeof a);
     qn_gpu_task_tensor(t, p, &m->y, m->accumulate ? 2 : 1);
     qn_gpu_attention_out(l, t, o, shape, 0);
     qn_gpu_task_tensor(t, p, &m->w, 0);
@@ -307,7 +316,7 @@ static int finish_attention(qn_gpu_lowering *l, const qn_attention_args *o,
                             const qn_gpu_attention_args *shape, int i)
 {
     enum { MAX_MERGED = 6144 };
-    const qn_matmul_args *m = product_of(l->plan, i, &o->y);
+    const qn_matmul_args *m = product_of(l, i, &o->y);
     if (shape->whole) return 0;
     if (m && m->x.dim[1] == o->y.dim[1] && m->x.dim[1] <= MAX_MERGED &&
         unread(l->plan, i + 1, &o->y)) {

@@ -21,7 +21,10 @@
     X(matmul_q8_0_1x2) X(matmul_q8_0_4x2) X(matmul_q4_0_1x2) X(matmul_q4_0_4x2) X(matmul_q4_1_1x2) X(matmul_q4_1_4x2) \
     X(matmul_q5_0_1x2) X(matmul_q5_0_4x2) X(matmul_q5_1_1x2) X(matmul_q5_1_4x2) X(matmul_q2_k_1x2) X(matmul_q2_k_4x2) \
     X(matmul_q3_k_1x2) X(matmul_q3_k_4x2) X(matmul_q4_k_1x2) X(matmul_q4_k_4x2) X(matmul_q5_k_1x2) X(matmul_q5_k_4x2) \
-    X(matmul_q6_k_1x2) X(matmul_q6_k_4x2) X(matmul_iq4_nl_1x2) X(matmul_iq4_nl_4x2) X(matmul_iq4_xs_1x2) X(matmul_iq4_xs_4x2)
+    X(matmul_q6_k_1x2) X(matmul_q6_k_4x2) X(matmul_iq4_nl_1x2) X(matmul_iq4_nl_4x2) X(matmul_iq4_xs_1x2) X(matmul_iq4_xs_4x2) \
+    X(matmul_fp8_128_1x2) X(matmul_fp8_128_4x2) X(matmul_affine3_1x2) X(matmul_affine3_4x2) X(matmul_affine4_1x2) X(matmul_affine4_4x2) \
+    X(matmul_affine5_1x2) X(matmul_affine5_4x2) X(matmul_affine6_1x2) X(matmul_affine6_4x2) X(matmul_affine8_1x2) X(matmul_affine8_4x2) \
+    X(attention_q8_0_64) X(attention_q8_0_128) X(attention_q8_0_256)
 // clang-format on
 
 typedef enum {

@@ -109,12 +109,17 @@ int qn_gpu_is_vector(const qn_tensor *t, int64_t n)
     return t->dtype <= QN_DTYPE_BF16 && t->rank == 1 && t->dim[0] == n;
 }
 
-_Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_IQ4_XS == 14, "QN_GPU_BLOCK_FORMATS has the values");
+_Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_IQ4_XS == 14 && QN_DTYPE_AFFINE3_32 == 15 &&
+                   QN_DTYPE_AFFINE8_128 == 29 && QN_DTYPE_FP8_128 == 30,
+               "QN_GPU_BLOCK_FORMATS and QN_GPU_AFFINE_FORMATS have the values");
 
 int qn_gpu_is_weights(const qn_tensor *t, int64_t n)
 {
 #define ROW(value, name) [value] = 1,
-    static const char in_blocks[QN_DTYPE_COUNT] = {QN_GPU_BLOCK_FORMATS(ROW)};
+#define AFFINE(value, bits) [value] = 1, [value + 1] = 1, [value + 2] = 1,
+    static const char in_blocks[QN_DTYPE_COUNT] = {QN_GPU_BLOCK_FORMATS(ROW)
+                                                       QN_GPU_AFFINE_FORMATS(AFFINE)};
+#undef AFFINE
 #undef ROW
     if ((unsigned)t->dtype >= QN_DTYPE_COUNT || t->rank != 2 || t->dim[1] != n) return 0;
     const qn_format *f = qn_format_of(t->dtype);
@@ -290,7 +295,8 @@ static int supports_kv_append(const void *args)
 {
     const qn_kv_append_args *o = args;
     return qn_gpu_is_f32(&o->k) && qn_gpu_is_f32(&o->v) && o->k_cache.rank == 4 &&
-           o->k_cache.dtype == o->v_cache.dtype && o->k_cache.dtype <= QN_DTYPE_BF16;
+           o->k_cache.dtype == o->v_cache.dtype &&
+           qn_kv_cache_supports(o->k_cache.dtype, o->k_cache.dim[3]);
 }
 
 static void lower_kv_append(qn_gpu_lowering *l, const void *args)

@@ -15,11 +15,11 @@ static int supports(const void *args)
     const qn_tensor *k = &o->k_cache, *v = &o->v_cache;
     for (int i = 0; i < QN_MAX_RANK; i++)
         if (k->dim[i] != v->dim[i]) return 0;
-    return k->rank == 4 && v->rank == 4 && k->dtype == v->dtype && k->dtype <= QN_DTYPE_BF16 &&
-           o->head_dim > 0 && o->head_dim <= MAX_DIM && k->dim[3] == o->head_dim &&
-           k->dim[2] == QN_BLOCK_TOKENS && o->n_kv_heads > 0 && k->dim[1] == o->n_kv_heads &&
-           o->n_heads > 0 && o->n_heads % o->n_kv_heads == 0 && o->window >= 0 &&
-           qn_gpu_is_f32(&o->q) && qn_gpu_is_f32(&o->y) &&
+    return k->rank == 4 && v->rank == 4 && k->dtype == v->dtype &&
+           qn_kv_cache_supports(k->dtype, k->dim[3]) && o->head_dim > 0 && o->head_dim <= MAX_DIM &&
+           k->dim[3] == o->head_dim && k->dim[2] == QN_BLOCK_TOKENS && o->n_kv_heads > 0 &&
+           k->dim[1] == o->n_kv_heads && o->n_heads > 0 && o->n_heads % o->n_kv_heads == 0 &&
+           o->window >= 0 && qn_gpu_is_f32(&o->q) && qn_gpu_is_f32(&o->y) &&
            o->q.dim[1] == (int64_t)o->n_heads * o->head_dim && o->y.dim[1] == o->q.dim[1];
 }
 
@@ -55,6 +55,7 @@ qn_gpu_attention_args qn_gpu_attention_shape(const qn_gpu_lowering *l, const qn_
     static const int elements_a_lane[] = {2, 4, 8};
     int group = o->n_heads / o->n_kv_heads,
         mine = elements_a_lane[qn_gpu_attention_width(o->head_dim)];
+    int blocks = !qn_dtype_is_plain(o->k_cache.dtype); // whole ones, whose loads need no more
     int fits = l->options->scratch && l->options->scratch_bytes >= partial_bytes(l->plan, o);
     return (qn_gpu_attention_args){
         .n_heads = o->n_heads,
@@ -66,8 +67,8 @@ qn_gpu_attention_args qn_gpu_attention_shape(const qn_gpu_lowering *l, const qn_
         .n_splits = splits_of(o),
         .whole = is_whole(l->plan, o) || !fits,
         .max_blocks = o->slots.max_blocks,
-        .wide_k = o->head_dim % 8 == 0 && (uintptr_t)o->k_cache.data % 16 == 0,
-        .wide_v = o->head_dim % mine == 0 && (uintptr_t)o->v_cache.data % 16 == 0,
+        .wide_k = blocks || (o->head_dim % 8 == 0 && (uintptr_t)o->k_cache.data % 16 == 0),
+        .wide_v = blocks || (o->head_dim % mine == 0 && (uintptr_t)o->v_cache.data % 16 == 0),
         .q_norm_type = -1,
         .k_norm_type = -1,
     };
@@ -99,6 +100,8 @@ void qn_gpu_attention_split(qn_gpu_lowering *l, const qn_attention_args *o,
                           QN_GPU_attention_f16_256},
         [QN_DTYPE_BF16] = {QN_GPU_attention_bf16_64, QN_GPU_attention_bf16_128,
                            QN_GPU_attention_bf16_256},
+        [QN_DTYPE_Q8_0] = {QN_GPU_attention_q8_0_64, QN_GPU_attention_q8_0_128,
+                           QN_GPU_attention_q8_0_256},
     };
     const qn_plan *p = l->plan;
     uint32_t n_groups[3];

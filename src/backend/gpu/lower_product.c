@@ -33,7 +33,11 @@ static qn_gpu_kernel kernel_of(form f, qn_dtype w)
                            QN_GPU_matmul_bf16_4x2},
     };
 #define ROW(value, name) [value] = {QN_GPU_matmul_##name##_1x2, QN_GPU_matmul_##name##_4x2},
-    static const qn_gpu_kernel of_blocks[QN_DTYPE_COUNT][2] = {QN_GPU_BLOCK_FORMATS(ROW)};
+#define AFFINE(value, bits)                                                                        \
+    ROW(value, affine##bits) ROW(value + 1, affine##bits) ROW(value + 2, affine##bits)
+    static const qn_gpu_kernel of_blocks[QN_DTYPE_COUNT][2] = {QN_GPU_BLOCK_FORMATS(ROW)
+                                                                   QN_GPU_AFFINE_FORMATS(AFFINE)};
+#undef AFFINE
 #undef ROW
     return qn_dtype_is_plain(w) ? kernels[w][f] : of_blocks[w][f == FOUR_BY_TWO];
 }

@@ -1,7 +1,7 @@
 // attention: grouped-query attention (Ainslie et al. 2023) of each row over the cached positions of its sequence, causal:
 //   y[r, h] = Σ_p softmax_p(scale · q[r, h] · k[p, h / (n_heads/n_kv_heads)]) · v[p, …],  first ≤ p ≤ position(r)
 //   first = max(0, position(r) − window + 1), or 0 where window = 0.
-// q, y: F32 [rows, n_heads · D]; caches: [n_blocks, n_kv_heads, 16, D]. The row's own key is already appended.
+// q, y: F32 [rows, n_heads · D]; caches: [n_blocks, n_kv_heads, 16, D], of types as in kv_append.h. The row's own key is already appended.
 // Order: blocks of 16 positions ascending, aligned to multiples of 16 of the absolute position (so that chunking, batch and
 // threads do not matter), each with the online softmax of flash attention: m' = max(m, block's max), accumulators and sum
 // times exp(m − m'), then the block's positions ascending (accumulators by fused multiply-add); at the end accumulator / sum.

@@ -1,6 +1,6 @@
 // kv_append: writes each row's key and value into its place of the paged cache: block table[slot][position / 16], entry
-// position mod 16, converted to the cache's type (round to nearest even).
-// k, v: F32 [rows, n_kv_heads · D]; k_cache, v_cache: [n_blocks, n_kv_heads, 16, D], F32/F16/BF16.
+// position mod 16, converted to the cache's type (round to nearest even; Q8_0 as tensor/quant/q8_0.c: blocks of 32 along a head).
+// k, v: F32 [rows, n_kv_heads · D]; k_cache, v_cache: [n_blocks, n_kv_heads, 16, D], F32/F16/BF16, or Q8_0.
 #ifndef QN_BACKEND_OPS_KV_APPEND_H
 #define QN_BACKEND_OPS_KV_APPEND_H
 #include "backend/plan.h"

@@ -36,6 +36,7 @@ static void write_model(qn_json *j, const qn_server *s, const quern_model *model
     qn_json_put_uint(j, "bytes", info.weight_bytes);
     qn_json_put_text(j, "dtype", info.dtype);
     qn_json_put_int(j, "context", info.n_context);
+    qn_json_put_text(j, "kv_cache", info.kv_cache);
     qn_json_put_text(j, "backend", info.backend);
     qn_json_put_text(j, "state", qn_answer_state(s));
     qn_json_put_int(j, "layers", info.n_layers);

@@ -1,8 +1,11 @@
 // What the block formats share: halves in memory, the packed scales of two formats, rounding of the quantisers.
 // A block is bytes, little-endian, at any address. Products of a half and a block's small integers (11 bits by at most 13)
-// are exact in float32, so a value is rounded at most once: where a minimum is added or taken away.
+// are exact in float32, so a value is rounded at most once: where a minimum is added or taken away. Where scales are float32
+// (affine), the sum is a fused multiply-add for the same reason.
 #ifndef QN_TENSOR_QUANT_BLOCKS_H
 #define QN_TENSOR_QUANT_BLOCKS_H
+#include <string.h>
+
 #include "tensor/tensor.h"
 
 enum { QN_K_BLOCK = 256 }; // elements of a block of the K formats
@@ -22,6 +25,37 @@ static inline void qn_block_put_f16(uint8_t *p, float f)
 static inline uint32_t qn_block_u32(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline float qn_block_f32(const uint8_t *p)
+{
+    uint32_t u = qn_block_u32(p);
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline void qn_block_put_f32(uint8_t *p, float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(u >> 8 * i);
+}
+
+// Eight numbers of `bits` bits, which are as many bytes: the first is the lowest.
+static inline uint64_t qn_block_eight(const uint8_t *p, int bits)
+{
+    uint64_t eight = 0;
+    for (int i = 0; i < bits; i++)
+        eight |= (uint64_t)p[i] << 8 * i;
+    return eight;
+}
+
+static inline void qn_block_put_eight(uint8_t *p, int bits, uint64_t eight)
+{
+    for (int i = 0; i < bits; i++)
+        p[i] = (uint8_t)(eight >> 8 * i);
 }
 
 // The whole part of f, within 0 … most.

@@ -20,6 +20,22 @@ static const qn_format *const formats[QN_DTYPE_COUNT] = {
     [QN_DTYPE_Q6_K] = &qn_format_q6_k,
     [QN_DTYPE_IQ4_NL] = &qn_format_iq4_nl,
     [QN_DTYPE_IQ4_XS] = &qn_format_iq4_xs,
+    [QN_DTYPE_AFFINE3_32] = &qn_format_affine[0],
+    [QN_DTYPE_AFFINE3_64] = &qn_format_affine[1],
+    [QN_DTYPE_AFFINE3_128] = &qn_format_affine[2],
+    [QN_DTYPE_AFFINE4_32] = &qn_format_affine[3],
+    [QN_DTYPE_AFFINE4_64] = &qn_format_affine[4],
+    [QN_DTYPE_AFFINE4_128] = &qn_format_affine[5],
+    [QN_DTYPE_AFFINE5_32] = &qn_format_affine[6],
+    [QN_DTYPE_AFFINE5_64] = &qn_format_affine[7],
+    [QN_DTYPE_AFFINE5_128] = &qn_format_affine[8],
+    [QN_DTYPE_AFFINE6_32] = &qn_format_affine[9],
+    [QN_DTYPE_AFFINE6_64] = &qn_format_affine[10],
+    [QN_DTYPE_AFFINE6_128] = &qn_format_affine[11],
+    [QN_DTYPE_AFFINE8_32] = &qn_format_affine[12],
+    [QN_DTYPE_AFFINE8_64] = &qn_format_affine[13],
+    [QN_DTYPE_AFFINE8_128] = &qn_format_affine[14],
+    [QN_DTYPE_FP8_128] = &qn_format_fp8_128,
 };
 // clang-format on
 
@@ -51,5 +67,14 @@ qn_dtype qn_dtype_by_name(const char *name)
 {
     for (int i = 0; i < QN_DTYPE_COUNT; i++)
         if (strcmp(name, formats[i]->name) == 0) return (qn_dtype)i;
+    return QN_DTYPE_COUNT;
+}
+
+qn_dtype qn_dtype_affine(int64_t bits, int64_t group)
+{
+    static const int all_bits[] = {3, 4, 5, 6, 8}, groups[] = {32, 64, 128};
+    for (int i = 0; i < QN_AFFINE_N; i++)
+        if (bits == all_bits[i / 3] && group == groups[i % 3])
+            return (qn_dtype)(QN_DTYPE_AFFINE3_32 + i);
     return QN_DTYPE_COUNT;
 }

@@ -13,10 +13,11 @@ int qn_ref_attention_supports(const void *args)
     for (int i = 0; i < QN_MAX_RANK; i++)
         if (k->dim[i] != v->dim[i] || k->dim[i] <= 0) return 0;
     return k->data && v->data && k->rank == 4 && v->rank == 4 && k->dtype == v->dtype &&
-           qn_dtype_is_plain(k->dtype) && a->head_dim > 0 && a->head_dim <= QN_CPU_MAX_HEAD_DIM &&
-           k->dim[3] == a->head_dim && k->dim[2] == QN_BLOCK_TOKENS && a->n_kv_heads > 0 &&
-           k->dim[1] == a->n_kv_heads && a->n_heads > 0 && a->n_heads % a->n_kv_heads == 0 &&
-           a->window >= 0 && qn_cpu_is_f32(&a->q) && qn_cpu_is_f32(&a->y) &&
+           qn_kv_cache_supports(k->dtype, k->dim[3]) && a->head_dim > 0 &&
+           a->head_dim <= QN_CPU_MAX_HEAD_DIM && k->dim[3] == a->head_dim &&
+           k->dim[2] == QN_BLOCK_TOKENS && a->n_kv_heads > 0 && k->dim[1] == a->n_kv_heads &&
+           a->n_heads > 0 && a->n_heads % a->n_kv_heads == 0 && a->window >= 0 &&
+           qn_cpu_is_f32(&a->q) && qn_cpu_is_f32(&a->y) &&
            a->q.dim[1] == (int64_t)a->n_heads * a->head_dim && a->y.dim[1] == a->q.dim[1];
 }
 
@@ -37,7 +38,7 @@ static void attend(const qn_attention_args *a, const float *q, const char *k, co
                    state *s)
 {
     const qn_format *format = qn_format_of(a->k_cache.dtype);
-    int64_t record_bytes = (int64_t)a->head_dim * format->block_bytes;
+    int64_t record_bytes = (int64_t)qn_format_bytes(format, (uint64_t)a->head_dim);
     float score[QN_BLOCK_TOKENS], record[QN_CPU_MAX_HEAD_DIM], max = s->max;
     for (int p = 0; p < n; p++) {
         format->to_f32(k + p * record_bytes, record, (size_t)a->head_dim);
@@ -63,7 +64,7 @@ static void attend_head(const qn_attention_args *a, int row, int head)
     qn_row r = a->rows[row];
     const int32_t *table = a->slots.table + (int64_t)r.slot * a->slots.max_blocks;
     int64_t kv_head = head / (a->n_heads / a->n_kv_heads);
-    int64_t record_bytes = (int64_t)a->head_dim * qn_format_of(a->k_cache.dtype)->block_bytes;
+    int64_t record_bytes = (int64_t)qn_tensor_row_bytes(&a->k_cache);
     int first = a->window && r.position >= a->window ? r.position - a->window + 1 : 0;
     state s = {.max = -INFINITY};
     for (int p = first, n; p <= r.position; p += n) {

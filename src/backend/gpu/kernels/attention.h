@@ -154,6 +154,28 @@ FN void qn_load2_bf16(GLOBAL const void *p, ulong i, PRIV float *to)
     to[0] = AS_FLOAT(u << 16), to[1] = AS_FLOAT(u & 0xffff0000u);
 }
 
+// Blocks of q8_0, at multiples of 2 only. Numbers of a lane lie in one block.
+FN uint qn_four_by_2(GLOBAL const uchar *p)
+{
+    GLOBAL const ushort *h = (GLOBAL const ushort *)p;
+    return (uint)h[0] | (uint)h[1] << 16;
+}
+FN void qn_load4_q8_0(GLOBAL const void *p, ulong i, PRIV float *to)
+{
+    GLOBAL const uchar *block = qn_block_at(p, i >> 5, 34);
+    float4 f =
+        qn_scaled4(qn_four_by_2(block + 2 + (uint)(i & 31)) ^ 0x80808080u, 128, qn_half_at(block));
+    to[0] = f.x, to[1] = f.y, to[2] = f.z, to[3] = f.w;
+}
+FN void qn_load2_q8_0(GLOBAL const void *p, ulong i, PRIV float *to)
+{
+    GLOBAL const uchar *block = qn_block_at(p, i >> 5, 34);
+    uint u = (uint) * (GLOBAL const ushort *)(block + 2 + (uint)(i & 31)) ^ 0x8080u;
+    float d = qn_half_at(block);
+    to[0] = d * (float)((int)(u & 255u) - 128);
+    to[1] = d * (float)((int)(u >> 8) - 128);
+}
+
 #define FORMAT f32
 #define FORMAT_TYPE 0
 #include "backend/gpu/kernels/attention_format.h"
@@ -166,6 +188,11 @@ FN void qn_load2_bf16(GLOBAL const void *p, ulong i, PRIV float *to)
 #undef FORMAT_TYPE
 #define FORMAT bf16
 #define FORMAT_TYPE 2
+#include "backend/gpu/kernels/attention_format.h"
+#undef FORMAT
+#undef FORMAT_TYPE
+#define FORMAT q8_0
+#define FORMAT_TYPE 3
 #include "backend/gpu/kernels/attention_format.h"
 #undef FORMAT
 #undef FORMAT_TYPE

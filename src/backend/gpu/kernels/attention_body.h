@@ -195,6 +195,7 @@ KERNEL(NAME(attention_), BUF(0, float, out), BUF(1, const float, q_in), BUF(2, c
      out + line * (ulong)(a.whole ? a.head_dim : a.n_splits * (a.head_dim + 2)));
 }
 
+#if FORMAT_TYPE < 3
 // One row: queries as their norm and their rotation leave them, to q; and where this group appends, the key and the value to
 // their place in the cache. A simdgroup a head; the key is the one behind the queries. The caller's barrier follows.
 FN void NAME(qn_enter_)(PRIV const qn_view *c, PRIV const qn_entry *e,
@@ -261,6 +262,7 @@ KERNEL(NAME(attend_), BUF(0, float, out), BUF(1, const float, q_in), BUF(2, cons
      out + head * (a.whole ? a.head_dim : a.n_splits * (a.head_dim + 2)));
 }
 
+#endif
 #undef NAME
 #undef ROUNDS
 #undef HEADS_A_ROUND

@@ -1,5 +1,6 @@
 // attention over one type of cache (FORMAT, its number FORMAT_TYPE); included by attention.h, so without a guard.
-// Its three widths of a head, and merge_project for three sizes of a row.
+// Its three widths of a head; of plain types also attend, and merge_project for three sizes of a row. Heads of a type in blocks are
+// whole blocks: they are always read in whole vectors.
 
 // Eights of a key; `left` elements are there.
 FN void QN_JOIN(qn_key8_, FORMAT)(GLOBAL const void *p, ulong at, int wide, int left,
@@ -43,6 +44,7 @@ FN void QN_JOIN(qn_load8s_, FORMAT)(GLOBAL const void *p, ulong i, PRIV float *t
 #undef MINE
 #undef LOAD_MINE
 
+#if FORMAT_TYPE < 3
 // One row of at most WIDTH numbers: its partials joined, then y (+)= row · wᵀ, in the order of product.h. Two rows of the
 // weights a simdgroup.
 #define MERGE_PROJECT(NAME, WIDTH)                                                                 \
@@ -83,3 +85,4 @@ MERGE_PROJECT(QN_JOIN(QN_JOIN(merge_project_, FORMAT), _4096), 4096)
 MERGE_PROJECT(QN_JOIN(QN_JOIN(merge_project_, FORMAT), _6144), 6144)
 
 #undef MERGE_PROJECT
+#endif

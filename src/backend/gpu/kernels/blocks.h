@@ -1,6 +1,7 @@
 // Weights in blocks (tensor/quant/<format>.c says how they are laid), eight numbers at a time: those from element i on, i a multiple
 // of 8 that counts through all rows, which are of whole blocks. Blocks start at multiples of qn_format_alignment.
-// Values are the formats' own, bit for bit: every product here is exact, so that no contraction changes one.
+// Values are the formats' own, bit for bit: every product here is exact, so that no contraction changes one; of those with a float32
+// scale nothing is added to the product, or it is a fused multiply-add.
 #ifndef QN_BACKEND_GPU_KERNELS_BLOCKS_H
 #define QN_BACKEND_GPU_KERNELS_BLOCKS_H
 
@@ -209,6 +210,71 @@ FN void qn_load8_iq4_xs(GLOBAL const void *p, ulong i, int aligned, PRIV float4 
     *b = qn_scaled4(qn_iq4_bytes(high >> shift), 128, d);
 }
 
+// ---- blocks of float32 scales ----
+
+// scale · number of the four bytes of u; a byte's bits, one place lower, are a half of the number over 256, but for NaN.
+FN float4 qn_fp8x4(uint u, float scale)
+{
+    float2 v[2];
+    for (int j = 0; j < 2; j++, u >>= 16) {
+        uint pair = (u & 255u) | (u & 0xff00u) << 8, size = pair & 0x007f007fu;
+        uint nan = ((size + 0x00010001u) & 0x00800080u) * 0xf8u;
+        v[j] = qn_h2((pair & 0x00800080u) << 8 | size << 7 | nan);
+    }
+    return F4(scale * (v[0].x * 256.0f), scale * (v[0].y * 256.0f), scale * (v[1].x * 256.0f),
+              scale * (v[1].y * 256.0f));
+}
+FN void qn_load8_fp8_128(GLOBAL const void *p, ulong i, int aligned, PRIV float4 *a, PRIV float4 *b)
+{
+    GLOBAL const uchar *block = qn_block_at(p, i >> 7, 132);
+    float scale = *(GLOBAL const float *)block;
+    uint low, high;
+    qn_eight_by_4(block + 4 + (uint)(i & 127), &low, &high);
+    *a = qn_fp8x4(low, scale);
+    *b = qn_fp8x4(high, scale);
+}
+
+// Where the eight of affine weights from element i on begin, their scale and their bias. type: 15 … 29.
+FN GLOBAL const uchar *qn_affine_at(GLOBAL const void *p, ulong i, int type, uint bits,
+                                    PRIV float2 *by)
+{
+    uint shift = 5u + (uint)(type - 15) % 3u; // of the group
+    GLOBAL const uchar *block = qn_block_at(p, i >> shift, 8u + (bits << (shift - 3u)));
+    *by = F2(((GLOBAL const float *)block)[0], ((GLOBAL const float *)block)[1]);
+    return block + 8 + ((uint)i & ((1u << shift) - 1u)) / 8u * bits;
+}
+// Four numbers from the lowest bits of u on.
+FN float4 qn_affine4(uint u, uint bits, float scale, float bias)
+{
+    uint mask = (1u << bits) - 1u;
+    return F4(FMA(scale, (float)(u & mask), bias), FMA(scale, (float)(u >> bits & mask), bias),
+              FMA(scale, (float)(u >> 2u * bits & mask), bias),
+              FMA(scale, (float)(u >> 3u * bits & mask), bias));
+}
+FN uint qn_affine_bytes3(GLOBAL const uchar *q)
+{
+    return (uint)q[0] | (uint)q[1] << 8 | (uint)q[2] << 16;
+}
+// low, high: words whose lowest bits are the first and the second four, made of the bytes at q.
+#define AFFINE(BITS, WORDS)                                                                        \
+    FN void qn_load8_affine##BITS(GLOBAL const void *p, ulong i, int type, PRIV float4 *a,         \
+                                  PRIV float4 *b)                                                  \
+    {                                                                                              \
+        float2 by;                                                                                 \
+        GLOBAL const uchar *q = qn_affine_at(p, i, type, BITS, &by);                               \
+        uint low, high;                                                                            \
+        WORDS;                                                                                     \
+        *a = qn_affine4(low, BITS, by.x, by.y);                                                    \
+        *b = qn_affine4(high, BITS, by.x, by.y);                                                   \
+    }
+AFFINE(3, low = qn_affine_bytes3(q); high = low >> 12)
+AFFINE(4, low = *(GLOBAL const uint *)q; high = low >> 16)
+AFFINE(5, low = qn_affine_bytes3(q); high = qn_affine_bytes3(q + 2) >> 4)
+AFFINE(6, GLOBAL const ushort *h = (GLOBAL const ushort *)q; low = (uint)h[0] | (uint)h[1] << 16;
+       high = (uint)h[1] >> 8 | (uint)h[2] << 8)
+AFFINE(8, qn_eight_by_4(q, &low, &high))
+#undef AFFINE
+
 // Element i of weights in blocks of any format, for tables of which few rows are read.
 FN float qn_load_block(GLOBAL const void *p, int type, ulong i)
 {
@@ -220,6 +286,14 @@ FN float qn_load_block(GLOBAL const void *p, int type, ulong i)
         qn_load8_##name(p, eight, 0, &a, &b);                                                      \
         break;
         QN_GPU_BLOCK_FORMATS(FORMAT)
+#undef FORMAT
+#define FORMAT(value, bits)                                                                        \
+    case value:                                                                                    \
+    case value + 1:                                                                                \
+    case value + 2:                                                                                \
+        qn_load8_affine##bits(p, eight, type, &a, &b);                                             \
+        break;
+        QN_GPU_AFFINE_FORMATS(FORMAT)
 #undef FORMAT
     }
     uint e = (uint)(i & 7);

@@ -38,6 +38,17 @@ KERNEL(swiglu, BUF(0, float, y), BUF(1, const float, gate), BUF(2, const float, 
     y[at] = qn_silu(gate[at]) * up[at];
 }
 
+// A number into element i of blocks of q8_0: a simdgroup has a block, lane l its number l.
+FN void qn_store_q8_0(GLOBAL void *p, ulong i, int lane, float x)
+{
+    GLOBAL uchar *block = (GLOBAL uchar *)p + (i >> 5) * 34;
+    float d = SG_MAX(x < 0.0f ? -x : x) / 127.0f;
+    float q = x * (d > 0.0f ? 1.0f / d : 0.0f);
+    q = q > 127.0f ? 127.0f : q > -127.0f ? q : -127.0f;
+    block[2 + lane] = (uchar)((int)(q < 0.0f ? q - 0.5f : q + 0.5f) & 255);
+    if (lane == 0) *(GLOBAL f16s *)block = qn_to_h(d);
+}
+
 KERNEL(kv_append, BUF(0, const float, k), BUF(1, const float, v), BUF(2, void, k_cache),
        BUF(3, void, v_cache), BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),
        BUF(6, const int, table), ARGS(7, qn_gpu_kv_append_args, a))
@@ -51,6 +62,11 @@ KERNEL(kv_append, BUF(0, const float, k), BUF(1, const float, v), BUF(2, void, k
                  (ulong)(position % QN_BLOCK_TOKENS);
     ulong at = line * (ulong)a.head_dim + (ulong)d;
     ulong from = (ulong)r * (ulong)width + (ulong)i;
+    if (a.type == 3) {
+        qn_store_q8_0(k_cache, at, LANE, k[from]);
+        qn_store_q8_0(v_cache, at, LANE, v[from]);
+        return;
+    }
     qn_store(k_cache, a.type, at, k[from]);
     qn_store(v_cache, a.type, at, v[from]);
 }

@@ -52,8 +52,9 @@ FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type,
 #define QN_JOIN_(a, b) a##b
 #define QN_JOIN(a, b) QN_JOIN_(a, b)
 
-// ROWS rows of x and N_A_SIMD rows of w a simdgroup: the more rows of w, the fewer reads of x.
-#define MATMUL(NAME, LOAD8, ROWS, N_A_SIMD)                                                        \
+// ROWS rows of x and N_A_SIMD rows of w a simdgroup: the more rows of w, the fewer reads of x. HOW: the argument that says how a
+// load finds its numbers.
+#define MATMUL(NAME, LOAD8, HOW, ROWS, N_A_SIMD)                                                   \
     KERNEL(NAME, BUF(0, float, y), BUF(1, const float, x), BUF(2, const void, w),                  \
            BUF(3, const void, bias), BUF(4, const qn_step_counts, counts),                         \
            ARGS(5, qn_gpu_matmul_args, a))                                                         \
@@ -68,7 +69,7 @@ FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type,
             float4 wa[N_A_SIMD], wb[N_A_SIMD];                                                     \
             for (int j = 0; j < N_A_SIMD; j++) {                                                   \
                 int n = n0 + j < a.n_n ? n0 + j : a.n_n - 1;                                       \
-                LOAD8(w, (ulong)n *(ulong)a.n_k + (ulong)k, a.aligned, &wa[j], &wb[j]);            \
+                LOAD8(w, (ulong)n *(ulong)a.n_k + (ulong)k, a.HOW, &wa[j], &wb[j]);                \
             }                                                                                      \
             for (int r = 0; r < ROWS; r++) {                                                       \
                 int row = row0 + r < n_rows ? row0 + r : n_rows - 1;                               \
@@ -102,9 +103,14 @@ FN float4 qn_normed4(GLOBAL const float *x, GLOBAL const void *weight, int type,
 
 // Weights in blocks: rows of whole eights, and two of w a simdgroup.
 #define BLOCKS(VALUE, FORMAT)                                                                      \
-    MATMUL(matmul_##FORMAT##_1x2, qn_load8_##FORMAT, 1, 2)                                         \
-    MATMUL(matmul_##FORMAT##_4x2, qn_load8_##FORMAT, 4, 2)
+    MATMUL(matmul_##FORMAT##_1x2, qn_load8_##FORMAT, aligned, 1, 2)                                \
+    MATMUL(matmul_##FORMAT##_4x2, qn_load8_##FORMAT, aligned, 4, 2)
 QN_GPU_BLOCK_FORMATS(BLOCKS)
+#undef BLOCKS
+#define BLOCKS(VALUE, BITS)                                                                        \
+    MATMUL(matmul_affine##BITS##_1x2, qn_load8_affine##BITS, w_type, 1, 2)                         \
+    MATMUL(matmul_affine##BITS##_4x2, qn_load8_affine##BITS, w_type, 4, 2)
+QN_GPU_AFFINE_FORMATS(BLOCKS)
 #undef BLOCKS
 #undef MATMUL
 

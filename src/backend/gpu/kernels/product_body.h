@@ -1,9 +1,9 @@
 // The products over one format of weights (FORMAT); included by product.h once a format, so without a guard.
 #define LOAD8 QN_JOIN(qn_load8_, FORMAT)
 
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x1), LOAD8, 1, 1)
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x4), LOAD8, 1, 4)
-MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _4x2), LOAD8, 4, 2)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x1), LOAD8, aligned, 1, 1)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _1x4), LOAD8, aligned, 1, 4)
+MATMUL(QN_JOIN(QN_JOIN(matmul_, FORMAT), _4x2), LOAD8, aligned, 4, 2)
 
 // One row: RMSNorm, then queries, keys and values with their biases. Two rows of the weights a simdgroup.
 KERNEL(QN_JOIN(norm_project_, FORMAT), BUF(0, float, q), BUF(1, float, k), BUF(2, float, v),

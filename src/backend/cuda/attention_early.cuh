@@ -1,0 +1,148 @@
+// What a group of flash_attend does in the resident kernel before its queries, key and value are there: the cache's earlier positions
+// are on their way, and the angles of the rotation are computed, while it waits for the product that makes them.
+#ifndef QN_BACKEND_CUDA_ATTENTION_EARLY_CUH
+#define QN_BACKEND_CUDA_ATTENTION_EARLY_CUH
+
+#define QN_FLASH_AHEAD 2 // tiles that are fetched into L2, behind those in shared memory
+
+// What all attentions of a launch share for the row that this group has in each of them: beside the ring (resident.cu).
+typedef struct {
+    int known;  // 1: the rest has been read; −1: another row of the step enters keys that this one sees, or it has no row
+    int armed;  // 1: the tiles that the task's walk begins with are on their way, all but the row's own position
+    qn_row row;
+    const float *inv_freq; // of turn: cos and sin of the row's pairs
+    float2 turn[64];
+    int table[QN_CUDA_EARLY_BLOCKS]; // of the row's slot, as far as there is room
+} qn_flash_early;
+static_assert(sizeof(qn_flash_early) <= QN_CUDA_EARLY_BYTES, "args.h");
+
+FN qn_flash_early *qn_flash_early_of(char *shared)
+{
+    return (qn_flash_early *)(shared + QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES);
+}
+
+// Where the row looks, for key head x.
+FN void qn_flash_look_early(qn_view *c, const qn_gpu_attention_args &a, const qn_flash_early *early, const int *table, int x)
+{
+    qn_look(c, a, &early->row, table, x);
+    if (c->position < QN_CUDA_EARLY_BLOCKS * QN_BLOCK_TOKENS) c->table = early->table;
+}
+
+// A tile's keys and values, asked for in L2: a line a thread and turn.
+template <int D> FN void qn_flash_prefetch(const qn_view *c, int tile)
+{
+    for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 64 * 2; i += QN_GPU_THREADS) {
+        int row = i / 2 / (D / 64), line = i / 2 % (D / 64), p = tile * QN_FLASH_TILE + row;
+        if (p < c->first || p >= c->position) continue;
+        ulong at = qn_block_at(c, p) + (ulong)(p % QN_BLOCK_TOKENS * D + line * 64);
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const ushort *)(i % 2 ? c->v : c->k) + at));
+    }
+}
+
+// Whether another row of the step enters a key that this one sees.
+FN bool qn_sees_another(const qn_row *rows, int row, int n_rows)
+{
+    qn_row own = rows[row];
+    bool sees = false;
+    for (int i = 0; i < n_rows; i++)
+        sees = sees || (i != row && rows[i].slot == own.slot && rows[i].position <= own.position);
+    return sees;
+}
+
+// What the launch's attentions share; y: the row of this group.
+FN void qn_flash_know(const qn_cuda_resident_task *t, const qn_gpu_attention_args &a, qn_flash_early *early, int y, int n_rows)
+{
+    const qn_row *rows = (const qn_row *)t->buffers[10];
+    const float *inv_freq = (const float *)t->buffers[4];
+    bool alone = y < n_rows && !qn_sees_another(rows, y, n_rows);
+    if (alone) {
+        qn_row row = rows[y];
+        const int *table = (const int *)t->buffers[11] + (ulong)row.slot * (ulong)a.max_blocks;
+        for (int i = threadIdx.x; i < QN_CUDA_EARLY_BLOCKS && i <= row.position / QN_BLOCK_TOKENS; i += QN_GPU_THREADS)
+            early->table[i] = table[i];
+        if (threadIdx.x < a.head_dim / 2) early->turn[threadIdx.x] = qn_turn(inv_freq, threadIdx.x, row.position, a.rope_scale);
+        if (threadIdx.x == 0) early->row = row;
+    }
+    if (threadIdx.x == 0) early->inv_freq = inv_freq;
+    BARRIER();
+    if (threadIdx.x == 0) early->known = alone ? 1 : -1;
+    BARRIER();
+}
+
+// For the group's first place of the task's grid; n_rows: of the step.
+template <int D> FN void qn_flash_begin(const qn_cuda_resident_task *t, char *shared, int n_rows)
+{
+    const qn_gpu_attention_args &a = *(const qn_gpu_attention_args *)t->args;
+    qn_flash_early *early = qn_flash_early_of(shared);
+    int g = blockIdx.x, x = g % t->n_groups[0], y = g / t->n_groups[0] % t->n_groups[1], z = g / t->n_groups[0] / t->n_groups[1];
+    if (z >= t->n_groups[2]) return;
+    if (early->known == 0) qn_flash_know(t, a, early, y, n_rows);
+    if (early->known < 0 || early->inv_freq != (const float *)t->buffers[4]) return;
+    qn_view c;
+    qn_flash_look_early(&c, a, early, (const int *)t->buffers[11], x);
+    c.k = (const void *)t->buffers[7];
+    c.v = (const void *)t->buffers[8];
+    qn_range r = {c.first / QN_FLASH_TILE, c.position / QN_FLASH_TILE, c.n_splits, a.whole ? c.n_splits : z + 1};
+    qn_walk at = {a.whole ? 0 : z, 0, 0};
+    qn_walk_split(&r, &at);
+    if (at.split >= r.end) return;
+    for (int i = 0; i < QN_FLASH_STAGES; i++)
+        qn_flash_fetch<D>(&c, &r, &at, c.first, c.position, shared + i * QN_FLASH_TILE * D * 4, c.position);
+    for (int i = 0; i < QN_FLASH_AHEAD && at.split < r.end; i++) {
+        qn_flash_prefetch<D>(&c, at.tile);
+        qn_walk_on(&r, &at);
+    }
+    if (threadIdx.x == 0) early->armed = 1;
+}
+
+// qn_enter_… (gpu/kernels/attention_body.h) of a row for which that was done; the same numbers. Key and value also go to their place in
+// shared memory, where one of the tiles there has it (stage NULL: none has).
+template <int TYPE, int D>
+FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, const qn_flash_early *early, int appends,
+                       char *stage, float *q)
+{
+    int lane = threadIdx.x & 31, row = c->position % QN_FLASH_TILE, own = threadIdx.x;
+    ulong at = qn_block_at(c, c->position) + (ulong)(c->position % QN_BLOCK_TOKENS * D);
+    float value = appends && own < D ? e->v[own] : 0.0f;
+    for (int h = threadIdx.x >> 5; h < c->n_heads + appends; h += QN_GPU_SIMDS) {
+        int key = h == c->n_heads, type = key ? a.k_norm_type : a.q_norm_type;
+        const float *x = key ? e->k : e->q + h * D;
+        const void *norm = key ? e->k_norm : e->q_norm;
+        float inverse = 0.0f;
+        if (type >= 0) inverse = qn_inverse(SG_SUM(qn_squares(x, D, lane)), D, a.eps);
+#pragma unroll
+        for (int d = lane; d < D / 2; d += 32) {
+            float2 t = early->turn[d];
+            float x_low = qn_headed(x, norm, type, inverse, d), x_high = qn_headed(x, norm, type, inverse, d + D / 2);
+            float low = qn_rotate(x_low, t.x, -x_high, t.y), high = qn_rotate(x_high, t.x, x_low, t.y);
+            if (key) {
+                qn_store(e->k_cache, TYPE, at + (ulong)d, low);
+                qn_store(e->k_cache, TYPE, at + (ulong)(d + D / 2), high);
+                if (!stage) continue;
+                qn_store(stage, TYPE, (ulong)(row * D + qn_chunk(row, d / 8) * 8 + d % 8), low);
+                qn_store(stage, TYPE, (ulong)(row * D + qn_chunk(row, (d + D / 2) / 8) * 8 + d % 8), high);
+            } else {
+                q[h * D + d] = low;
+                q[h * D + d + D / 2] = high;
+            }
+        }
+    }
+    if (!appends || own >= D) return;
+    qn_store(e->v_cache, TYPE, at + (ulong)own, value);
+    if (stage) qn_store(stage + QN_FLASH_TILE * D * 2, TYPE, (ulong)(row * D + qn_chunk(row, own / 8) * 8 + own % 8), value);
+}
+
+// The place of the row's own tile among those of the walk's first that are in shared memory; NULL: it is not there.
+template <int D> FN char *qn_flash_own_stage(const qn_view *c, int z, char *room)
+{
+    qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 ? c->n_splits : z + 1};
+    qn_walk at = {z < 0 ? 0 : z, 0, 0};
+    qn_walk_split(&r, &at);
+    for (int i = 0; i < QN_FLASH_STAGES && at.split < r.end; i++) {
+        if (at.tile == c->position / QN_FLASH_TILE) return room + i * QN_FLASH_TILE * D * 4;
+        qn_walk_on(&r, &at);
+    }
+    return NULL;
+}
+
+#endif

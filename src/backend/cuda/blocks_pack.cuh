@@ -1,0 +1,243 @@
+// Packing of weights in blocks (blocks_packed.cuh), what is read of them one by one, and their strips as F16 for gemm.cuh.
+#ifndef QN_BACKEND_CUDA_BLOCKS_PACK_CUH
+#define QN_BACKEND_CUDA_BLOCKS_PACK_CUH
+#include "backend/cuda/blocks_packed.cuh"
+
+// ---- the file's blocks ----
+
+FN uint qn_file_half(const uchar *p)
+{
+    return (uint)p[0] | (uint)p[1] << 8;
+}
+// The lower four bits of number e, whose upper 16 (of 32, or as K formats have them) are upper halves of bytes; bit number i of a field.
+FN uint qn_file_nibble(const uchar *q, int e, bool k)
+{
+    return k ? (uint)q[(e >> 6) * 32 + (e & 31)] >> (e >> 5 & 1) * 4 & 15u : (uint)q[e & 15] >> (e & 16) / 4 & 15u;
+}
+FN uint qn_file_bit(const uchar *bits, int i)
+{
+    return (uint)bits[i / 8] >> i % 8 & 1u;
+}
+// Quants as they are packed: of Q8_0 and with 128 added.
+FN uint qn_file_quant(int type, const uchar *block, int e)
+{
+    switch (type) {
+    case QN_Q8_0:
+        return (uint)block[2 + e] ^ 128u;
+    case QN_Q4_0:
+        return qn_file_nibble(block + 2, e, false);
+    case QN_Q4_1:
+        return qn_file_nibble(block + 4, e, false);
+    case QN_Q5_0:
+        return qn_file_nibble(block + 6, e, false) | qn_file_bit(block + 2, e) << 4;
+    case QN_Q5_1:
+        return qn_file_nibble(block + 8, e, false) | qn_file_bit(block + 4, e) << 4;
+    case QN_Q4_K:
+        return qn_file_nibble(block + 16, e, true);
+    case QN_Q5_K:
+        return qn_file_nibble(block + 48, e, true) | ((uint)block[16 + (e & 31)] >> (e >> 5) & 1u) << 4;
+    }
+    uint low = (uint)block[(e >> 7) * 64 + (e & 63)] >> (e >> 6 & 1) * 4 & 15u;
+    return low | ((uint)block[128 + (e >> 7) * 32 + (e & 31)] >> (e >> 5 & 3) * 2 & 3u) << 4;
+}
+// Scale and minimum j of a block of Q4_K and Q5_K.
+FN uint2 qn_file_q4_k_scale(const uchar *block, int j)
+{
+    const uchar *p = block + 4;
+    if (j < 4) return make_uint2((uint)p[j] & 63u, (uint)p[j + 4] & 63u);
+    return make_uint2(((uint)p[j + 4] & 15u) | (uint)p[j - 4] >> 6 << 4, (uint)p[j + 4] >> 4 | (uint)p[j] >> 6 << 4);
+}
+
+FN int qn_file_elements(int type)
+{
+    return QN_CUDA_GROUP_STEPS(type) == 8 ? 32 : 256;
+}
+
+// A group of a strip in the making.
+typedef struct {
+    const uchar *from;
+    uchar *to;
+    int type, n_n, n_k;
+    int row0, k0; // first of the strip and of the group
+} qn_group_place;
+
+// The block with row `row` of the strip and number k of the group; NULL beyond the matrix.
+FN const uchar *qn_file_block(const qn_group_place *p, int row, int k)
+{
+    int n = p->row0 + row, elements = qn_file_elements(p->type), bytes = QN_CUDA_STEP_BYTES(p->type) * elements / 256;
+    if (n >= p->n_n || p->k0 + k >= p->n_k) return NULL;
+    return p->from + ((ulong)n * (ulong)(p->n_k / elements) + (ulong)((p->k0 + k) / elements)) * (ulong)bytes;
+}
+
+// Quant number i of 8 of the lane's fragment of a step: registers, two numbers each.
+FN uint qn_group_quant(const qn_group_place *p, int lane, int step, int i)
+{
+    int reg = i / 2, row = (lane >> 2) + (reg & 1) * 8, k = step * 16 + (lane & 3) * 2 + (reg >> 1) * 8 + i % 2;
+    const uchar *block = qn_file_block(p, row, k);
+    if (!block) return p->type == QN_Q8_0 ? 128u : 0u;
+    return qn_file_quant(p->type, block, (p->k0 + k) % qn_file_elements(p->type));
+}
+
+// [row][4] d, or d and m.
+FN void qn_pack_scales(const qn_group_place *p, int lane, uchar *to, bool sum)
+{
+    for (int i = lane; i < 64; i += 32) {
+        const uchar *block = qn_file_block(p, i / 4, i % 4 * 32);
+        if (sum)
+            ((uint *)to)[i] = block ? qn_file_half(block) | qn_file_half(block + 2) << 16 : 0;
+        else
+            ((ushort *)to)[i] = block ? (ushort)qn_file_half(block) : 0;
+    }
+}
+
+FN void qn_pack_q8_0(const qn_group_place *p, int lane)
+{
+    for (int step = 0; step < 8; step++)
+        for (int i = 0; i < 8; i++)
+            p->to[step / 2 * 512 + lane * 16 + step % 2 * 8 + i] = (uchar)qn_group_quant(p, lane, step, i);
+    qn_pack_scales(p, lane, p->to + qn_group_form<QN_Q8_0>::scales, false);
+}
+
+// Lower four bits: number i of 8 at bits 4 · (register) + 16 · (which of two).
+FN void qn_pack_lower(const qn_group_place *p, int lane)
+{
+    for (int step = 0; step < QN_CUDA_GROUP_STEPS(p->type); step++) {
+        uint word = 0;
+        for (int i = 0; i < 8; i++)
+            word |= (qn_group_quant(p, lane, step, i) & 15u) << (i / 2 * 4 + i % 2 * 16);
+        ((uint *)p->to)[step / 4 * 128 + lane * 4 + step % 4] = word;
+    }
+}
+FN void qn_pack_fifth(const qn_group_place *p, int lane, uchar *to)
+{
+    for (int four = 0; four < QN_CUDA_GROUP_STEPS(p->type) / 4; four++) {
+        uint word = 0;
+        for (int i = 0; i < 32; i++)
+            word |= (qn_group_quant(p, lane, 4 * four + i / 8, i % 8) >> 4) << qn_fifth_at(i / 8, i % 8);
+        ((uint *)to)[four * 32 + lane] = word;
+    }
+}
+
+FN void qn_pack_headers(const qn_group_place *p, int lane, uchar *to)
+{
+    if (lane >= 16) return;
+    const uchar *block = qn_file_block(p, lane, 0);
+    uint4 header = make_uint4(0, 0, 0, 0);
+    for (int j = 0; block && j < 8; j++) {
+        uint2 s = qn_file_q4_k_scale(block, j);
+        int four = j / 2 * 4 + j % 2 * 16, two = j / 2 * 2 + j % 2 * 16;
+        header.y |= (s.x & 15u) << four;
+        header.z |= (s.y & 15u) << four;
+        header.w |= s.x >> 4 << two | s.y >> 4 << (8 + two);
+    }
+    if (block) header.x = qn_file_half(block) | qn_file_half(block + 2) << 16;
+    ((uint4 *)to)[lane] = header;
+}
+
+template <int TYPE> FN void qn_pack_nibbles(const qn_group_place *p, int lane)
+{
+    typedef qn_group_form<TYPE> form;
+    qn_pack_lower(p, lane);
+    if (form::fifth) qn_pack_fifth(p, lane, p->to + form::fifth);
+    if (form::steps == 16)
+        qn_pack_headers(p, lane, p->to + form::scales);
+    else
+        qn_pack_scales(p, lane, p->to + form::scales, form::sum);
+}
+
+FN void qn_pack_q6_k(const qn_group_place *p, int lane)
+{
+    qn_pack_lower(p, lane);
+    for (int pair = 0; pair < 8; pair++) {
+        uint word = 0;
+        for (int i = 0; i < 16; i++)
+            word |= qn_group_quant(p, lane, 2 * pair + i / 8, i % 8) >> 4 << qn_upper_at(i / 8, i % 8);
+        ((uint *)(p->to + 2048))[pair / 2 * 64 + lane * 2 + pair % 2] = word;
+    }
+    if (lane >= 16) return;
+    const uchar *block = qn_file_block(p, lane, 0);
+    for (int j = 0; j < 16; j++)
+        p->to[3072 + lane * 16 + j] = block ? (uchar)(block[192 + j] ^ 128) : 128;
+    ((ushort *)(p->to + 3328))[lane] = block ? (ushort)qn_file_half(block + 208) : 0;
+}
+
+template <int TYPE> FN void qn_pack_group(const qn_group_place *p, int lane)
+{
+    if constexpr (TYPE == QN_Q8_0)
+        qn_pack_q8_0(p, lane);
+    else if constexpr (TYPE == QN_Q6_K)
+        qn_pack_q6_k(p, lane);
+    else
+        qn_pack_nibbles<TYPE>(p, lane);
+}
+
+// ---- kernels ----
+
+// Which group a warp of the grid has; false: none.
+FN bool qn_group_of_warp(const qn_cuda_blocks_args &a, ulong *strip, int *group)
+{
+    int n_groups = a.padded_k / 16 / QN_CUDA_GROUP_STEPS(a.type);
+    ulong i = ((ulong)blockIdx.x * QN_GPU_THREADS + threadIdx.x) / 32;
+    *strip = i / (ulong)n_groups;
+    *group = (int)(i % (ulong)n_groups);
+    return *strip < (ulong)(a.n_n + 15) / 16;
+}
+FN ulong qn_group_offset(const qn_cuda_blocks_args &a, ulong strip, int group)
+{
+    ulong step = strip * (ulong)(a.padded_k / 16) + (ulong)(group * QN_CUDA_GROUP_STEPS(a.type));
+    return step * (ulong)QN_CUDA_STEP_BYTES(a.type);
+}
+template <typename TAKE> FN void qn_steps_of_type(int type, const char *at, TAKE take)
+{
+    switch (type) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        qn_group_steps<value>(qn_in_memory{at}, take);                                                                 \
+        break;
+        QN_PACKED_FORMATS(CASE)
+#undef CASE
+    }
+}
+
+FN bool qn_pair_is_finite(uint u)
+{
+    return (u & 0x7c00u) != 0x7c00u && (u & 0x7c000000u) != 0x7c000000u;
+}
+
+// A group a warp. overflow: becomes 1 where a number is none in F16.
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    pack_blocks(const uchar *from, uchar *to, uint *overflow, const qn_cuda_blocks_args a)
+{
+    ulong strip;
+    int group, lane = threadIdx.x & 31;
+    if (!qn_group_of_warp(a, &strip, &group)) return;
+    uchar *at = to + qn_group_offset(a, strip, group);
+    qn_group_place p = {from, at, a.type, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(a.type) * 16};
+    switch (a.type) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        qn_pack_group<value>(&p, lane);                                                                                \
+        break;
+        QN_PACKED_FORMATS(CASE)
+#undef CASE
+    }
+    __syncwarp();
+    bool fine = true;
+    qn_steps_of_type(a.type, (const char *)at, [&](int, uint4 w) {
+        fine = fine && qn_pair_is_finite(w.x) && qn_pair_is_finite(w.y) && qn_pair_is_finite(w.z) && qn_pair_is_finite(w.w);
+    });
+    if (!fine) *overflow = 1;
+}
+
+// Packed blocks to packed F16, a group a warp; nothing where the step has no rows for them.
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    unpack_blocks(uint4 *to, const char *from, const qn_step_counts *counts, const qn_cuda_blocks_args a)
+{
+    ulong strip;
+    int group;
+    if ((a.over_outputs ? counts->n_outputs : counts->n_rows) == 0 || !qn_group_of_warp(a, &strip, &group)) return;
+    uint4 *at = to + (strip * (ulong)(a.padded_k / 16) + (ulong)(group * QN_CUDA_GROUP_STEPS(a.type))) * 32 + (threadIdx.x & 31);
+    qn_steps_of_type(a.type, from + qn_group_offset(a, strip, group), [&](int step, uint4 w) { at[step * 32] = w; });
+}
+
+#endif
