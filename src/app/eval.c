@@ -55,6 +55,7 @@ static qn_engine_options sized(const options *o)
     int window = sizes.model.n_context ? sizes.model.n_context : DEFAULT_WINDOW;
     if (!sizes.model.n_kv_blocks) sizes.model.n_kv_blocks = window / BLOCK + 2;
     if (!sizes.model.max_batch) sizes.model.max_batch = DEFAULT_BATCH;
+    if (o->quiet) sizes.model.on_memory = NULL;
     return sizes;
 }
 
