@@ -9,6 +9,7 @@ import conftest
 import gguf
 import gguf_files
 import numpy
+import packed_files
 import pytest
 
 sys.path.insert(0, str(conftest.REPO / "tools"))
@@ -217,6 +218,20 @@ def test_rows_of_no_whole_blocks(quern, tmp_path):
     kinds = {tensor.tensor_type.name: tensor.shape[0] for tensor in read(tmp_path / "m.gguf").tensors if len(tensor.shape) == 2}
     assert kinds and all((kind == "F16") == bool(width % 32) for kind, width in kinds.items())
     quern.ok("logits", tmp_path / "m.gguf", "--tokens", "1 2 3", "--out", tmp_path / "l.npy")
+
+
+@pytest.mark.parametrize("scheme", ["gptq", "mlx"])
+def test_from_packed_weights(quern, scheme, tmp_path):
+    """What others have quantised is requantised from the numbers that it stands for, and a note says so."""
+    if scheme == "gptq":
+        packed, plain, _ = packed_files.write(EMBEDDED[1], tmp_path, packed_files.linears(packed_files.gptq, 8, 128), packed_files.gptq_config(8))
+    else:
+        packed, plain, _ = packed_files.write_mlx(EMBEDDED[1], tmp_path, 6, 64)
+    done = quern.run("quantize", packed, tmp_path / "a.gguf", "--to", "q8_0")
+    assert done.returncode == 0 and "was quantised already" in conftest.text_of(done.stderr)
+    quern.ok("quantize", plain, tmp_path / "b.gguf", "--to", "q8_0")
+    for a, b in zip(read(tmp_path / "a.gguf").tensors, read(tmp_path / "b.gguf").tensors, strict=True):
+        assert a.name == b.name and a.data.tobytes() == b.data.tobytes(), a.name
 
 
 @pytest.mark.parametrize("kind, kinds", [("q3_k_m", {"Q3_K", "Q4_K", "Q5_K", "Q6_K"}), ("q2_k", {"Q2_K", "Q3_K", "Q6_K"}),
