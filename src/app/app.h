@@ -2,6 +2,7 @@
 #ifndef QN_APP_APP_H
 #define QN_APP_APP_H
 #include "app/options.h"
+#include "backend/backend.h"
 #include "quern.h"
 
 // Exit codes of every command.
@@ -26,6 +27,8 @@ int qn_app_template(int argc, char **argv);
 int qn_app_logits(int argc, char **argv);
 int qn_app_selftest(int argc, char **argv);
 int qn_app_bench(int argc, char **argv);
+int qn_app_quantize(int argc, char **argv);
+int qn_app_eval(int argc, char **argv);
 
 // Prints "quern: <message>" on stderr; QN_EXIT_FAILED.
 int qn_app_fail(const quern_error *e);
@@ -44,6 +47,9 @@ typedef struct {
 } qn_app_session;
 int qn_app_open(const char *model, const qn_engine_options *options, qn_app_session *out,
                 quern_error *e);
+// On the CPU, with an observer of the inputs of products (NULL: as qn_app_open); it outlives the session.
+int qn_app_open_observed(const char *model, const qn_engine_options *options,
+                         const qn_observer *observer, qn_app_session *out, quern_error *e);
 int qn_app_open_shape(const char *shape, const char *dtype, const qn_engine_options *options,
                       qn_app_session *out, quern_error *e);
 void qn_app_close(qn_app_session *s);

@@ -12,6 +12,8 @@ static const qn_command COMMANDS[] = {
     {"pull", qn_app_pull, "download a model from the Hugging Face hub"},
     {"inspect", qn_app_inspect, "what a model is: architecture, parameters, tensors, tokenizer"},
     {"formats", qn_app_formats, "what loads: containers, architectures and tensor types"},
+    {"quantize", qn_app_quantize, "write a model as one GGUF file, smaller"},
+    {"eval", qn_app_eval, "perplexity on a text, and how far a model is from another"},
     {"tokenize", qn_app_tokenize, "text to token ids"},
     {"detokenize", qn_app_detokenize, "token ids to text"},
     {"template", qn_app_template, "the prompt that a chat renders to"},

@@ -1,14 +1,14 @@
 // What a person sees of a download: a bar on a terminal, else plain lines. On stderr: stdout is for the path.
 #ifndef QN_APP_PULL_H
 #define QN_APP_PULL_H
+#include "app/progress.h"
 #include "hub/hub.h"
 
 typedef struct {
     const char *repository;
-    bool quiet, terminal;
-    bool bar; // one is on the screen
+    qn_progress bar;
     const char *file;
-    double shown_ms, counted_ms, bytes_per_second;
+    double counted_ms, bytes_per_second;
     uint64_t counted_bytes;
 } qn_pull_progress;
 

@@ -1,24 +1,22 @@
 // See pull.h.
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app/pull.h"
 #include "base/clock.h"
 #include "base/units.h"
 
-enum { BAR_MS = 100, LINE_MS = 30000, RATE_MS = 250, BAR_CELLS = 24 };
+enum { RATE_MS = 250 };
 
 void qn_pull_progress_begin(qn_pull_progress *p, const char *repository, bool quiet)
 {
-    *p = (qn_pull_progress){.repository = repository, .quiet = quiet};
-    p->terminal = isatty(2);
+    *p = (qn_pull_progress){.repository = repository};
+    qn_progress_begin(&p->bar, quiet);
 }
 
 void qn_pull_progress_end(qn_pull_progress *p)
 {
-    if (p->bar) fputs("\r\033[K", stderr);
-    p->bar = false;
+    qn_progress_end(&p->bar);
 }
 
 // A moving average, from what came since the last look.
@@ -39,37 +37,24 @@ static void count_rate(qn_pull_progress *p, const qn_hub_event *v, double now_ms
 
 static void show_bytes(qn_pull_progress *p, const qn_hub_event *v)
 {
-    double now_ms = qn_clock_ms();
-    char there[16], all[16], rate[16], left[24] = "", bar[BAR_CELLS + 1];
-    count_rate(p, v, now_ms);
-    if (!p->shown_ms) p->shown_ms = now_ms; // the first line after a while only
-    if (now_ms - p->shown_ms < (p->terminal ? BAR_MS : LINE_MS)) return;
-    p->shown_ms = now_ms;
-    double part = v->total_bytes ? (double)v->bytes / (double)v->total_bytes : 1;
-    memset(bar, '.', BAR_CELLS);
-    memset(bar, '#', (size_t)(part * BAR_CELLS));
-    bar[BAR_CELLS] = 0;
-    qn_units_bytes(v->bytes, there);
-    qn_units_bytes(v->total_bytes, all);
-    qn_units_bytes((uint64_t)p->bytes_per_second, rate);
+    char there[16], all[16], rate[16], left[24] = "", text[192];
+    count_rate(p, v, qn_clock_ms());
+    if (!qn_progress_is_due(&p->bar)) return;
     double seconds = (double)(v->total_bytes - v->bytes) / p->bytes_per_second;
     if (p->bytes_per_second > 0 && seconds < 1e6)
         snprintf(left, sizeof left, ", %d:%02d left", (int)seconds / 60, (int)seconds % 60);
-    if (p->terminal)
-        fprintf(stderr, "\r\033[K[%s] %3.0f%%  %s of %s, %s/s%s  %.40s", bar, part * 100, there,
-                all, rate, left, v->file);
-    else
-        fprintf(stderr, "%3.0f%%  %s of %s, %s/s%s  %s\n", part * 100, there, all, rate, left,
-                v->file);
-    p->bar = p->terminal;
-    fflush(stderr);
+    snprintf(text, sizeof text, "%s of %s, %s/s%s  %.*s", qn_units_bytes(v->bytes, there),
+             qn_units_bytes(v->total_bytes, all),
+             qn_units_bytes((uint64_t)p->bytes_per_second, rate), left, p->bar.terminal ? 40 : 100,
+             v->file);
+    qn_progress_draw(&p->bar, v->total_bytes ? (double)v->bytes / (double)v->total_bytes : 1, text);
 }
 
 void qn_pull_progress_event(void *progress, const qn_hub_event *v)
 {
     qn_pull_progress *p = progress;
     char size[16];
-    if (p->quiet) return;
+    if (p->bar.quiet) return;
     if (v->kind == QN_HUB_BYTES) {
         show_bytes(p, v);
         return;

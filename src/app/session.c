@@ -5,21 +5,30 @@
 #include "app/app.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/observed.h"
 
-static int open_runtime(const qn_engine_options *o, qn_app_session *s, quern_error *e)
+static int open_runtime(const qn_engine_options *o, const qn_observer *observer, qn_app_session *s,
+                        quern_error *e)
 {
     quern_runtime_options options = o->runtime;
     if (o->log_level) options.log_level = (quern_log_level)qn_log_level_of(o->log_level);
     *s = (qn_app_session){0};
-    return quern_runtime_open(&options, &s->runtime, e);
+    return observer ? qn_runtime_open_observed(observer, &options, &s->runtime, e)
+                    : quern_runtime_open(&options, &s->runtime, e);
 }
 
 int qn_app_open(const char *model, const qn_engine_options *o, qn_app_session *s, quern_error *e)
 {
+    return qn_app_open_observed(model, o, NULL, s, e);
+}
+
+int qn_app_open_observed(const char *model, const qn_engine_options *o, const qn_observer *observer,
+                         qn_app_session *s, quern_error *e)
+{
     char *path = NULL;
     *s = (qn_app_session){0};
     int rc = qn_app_find_model(model, &path, e);
-    if (!rc) rc = open_runtime(o, s, e);
+    if (!rc) rc = open_runtime(o, observer, s, e);
     if (!rc) rc = quern_model_load(s->runtime, model, path, &o->model, &s->model, e);
     free(path);
     if (rc) qn_app_close(s);
@@ -29,7 +38,7 @@ int qn_app_open(const char *model, const qn_engine_options *o, qn_app_session *s
 int qn_app_open_shape(const char *shape, const char *dtype, const qn_engine_options *o,
                       qn_app_session *s, quern_error *e)
 {
-    int rc = open_runtime(o, s, e);
+    int rc = open_runtime(o, NULL, s, e);
     if (!rc) rc = quern_model_load_shape(s->runtime, shape, dtype, &o->model, &s->model, e);
     if (rc) qn_app_close(s);
     return rc;

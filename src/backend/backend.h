@@ -10,11 +10,21 @@ typedef struct qn_device qn_device; // each backend has its own struct behind th
 typedef struct qn_program qn_program;
 typedef uint64_t qn_ticket;
 
+// Who looks at the inputs of every product before it is computed (calibration): x, F32 [n_rows, n_columns], of the weight at
+// `weight`. Called on compute threads; products of different weights at once, those of one weight one after the other.
+typedef struct {
+    void (*product)(void *user, const void *weight, const float *x, int64_t n_rows,
+                    int64_t n_columns);
+    void *user;
+} qn_observer;
+
 typedef struct {
     int n_threads; // compute threads; 0: one a core
     const char *
         isa; // CPU: instruction set ("portable", "avx2", "avx512", "neon"); NULL: the best that the machine has
     int unified; // GPUs: alloc gives memory that the host can read and write too, slow as it may be (tests)
+    const qn_observer
+        *observer; // CPU: NULL, or who sees the inputs of products; outlives the device
     int unchecked; // GPUs: open does not compare their kernels with the CPU's first (the self-test itself)
 } qn_device_options;
 

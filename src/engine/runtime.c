@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/observed.h"
+
 enum { MAX_THREADS = 1024 };
 
 static int text_threads(int n_threads)
@@ -13,10 +15,12 @@ static int text_threads(int n_threads)
     return n < 2 ? 2 : n;
 }
 
-static int open_device(quern_runtime *rt, const quern_runtime_options *o, quern_error *e)
+static int open_device(quern_runtime *rt, const qn_observer *observer,
+                       const quern_runtime_options *o, quern_error *e)
 {
     qn_executor *x = &rt->executor;
-    int rc = x->backend->open(&(qn_device_options){.n_threads = o->n_threads}, &x->device, e);
+    const qn_device_options options = {.n_threads = o->n_threads, .observer = observer};
+    int rc = x->backend->open(&options, &x->device, e);
     if (rc) return rc;
     x->backend->info(x->device, &rt->info);
     uint64_t budget = o->memory_bytes ? o->memory_bytes : rt->info.memory_bytes;
@@ -30,8 +34,8 @@ static void close_device(quern_runtime *rt)
     qn_ledger_destroy(&rt->ledger);
 }
 
-int qn_runtime_open_with(const qn_backend *backend, const quern_runtime_options *options,
-                         quern_runtime **out, quern_error *e)
+static int open_runtime(const qn_backend *backend, const qn_observer *observer,
+                        const quern_runtime_options *options, quern_runtime **out, quern_error *e)
 {
     if (options->n_threads < 0 || options->n_threads > MAX_THREADS)
         return qn_error_set(e, QUERN_E_ARGUMENT, "threads: must be 0 to %d, found %d", MAX_THREADS,
@@ -43,7 +47,7 @@ int qn_runtime_open_with(const qn_backend *backend, const quern_runtime_options 
     rt->executor.runtime = rt;
     pthread_mutex_init(&rt->gone_mutex, NULL);
     pthread_cond_init(&rt->gone, NULL);
-    int rc = open_device(rt, options, e);
+    int rc = open_device(rt, observer, options, e);
     if (rc) {
         free(rt);
         return rc;
@@ -58,6 +62,18 @@ int qn_runtime_open_with(const qn_backend *backend, const quern_runtime_options 
     }
     *out = rt;
     return QUERN_OK;
+}
+
+int qn_runtime_open_with(const qn_backend *backend, const quern_runtime_options *options,
+                         quern_runtime **out, quern_error *e)
+{
+    return open_runtime(backend, NULL, options, out, e);
+}
+
+int qn_runtime_open_observed(const qn_observer *observer, const quern_runtime_options *options,
+                             quern_runtime **out, quern_error *e)
+{
+    return open_runtime(qn_backend_by_name("cpu"), observer, options, out, e);
 }
 
 // The first backend that can be opened; the log says why the ones before it cannot.

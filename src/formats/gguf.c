@@ -40,6 +40,18 @@ static const tensor_type tensor_types[] = {
 static const int scalar_bytes[QN_GGUF_N_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 // clang-format on
 
+int qn_gguf_number_of(qn_dtype dtype)
+{
+    for (size_t i = 0; i < sizeof tensor_types / sizeof *tensor_types; i++)
+        if (tensor_types[i].name && tensor_types[i].dtype == dtype) return (int)i;
+    return -1;
+}
+
+size_t qn_gguf_scalar_bytes(qn_gguf_type type)
+{
+    return (size_t)scalar_bytes[type];
+}
+
 enum { MAX_DIMS = 4, MIN_VALUE_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
 
 typedef struct {

@@ -85,6 +85,10 @@ void qn_gguf_close(qn_gguf *g);
 int qn_gguf_parse(const unsigned char *bytes, size_t n, uint64_t file_bytes, int file,
                   qn_gguf_metadata *out, qn_tensor_set *s, quern_error *e);
 void qn_gguf_free_metadata(qn_gguf_metadata *m);
+// The file's number of a type that Quern computes with; -1 where the format has none.
+int qn_gguf_number_of(qn_dtype dtype);
+// Bytes of a value of a type other than QN_GGUF_STRING.
+size_t qn_gguf_scalar_bytes(qn_gguf_type type);
 
 // ---- gguf_value.c: readers of one value. An absent key leaves *out alone and is no error; another type or a number outside
 // the range is QUERN_E_FORMAT with "file: key: expected …, found …". ----

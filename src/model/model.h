@@ -93,13 +93,18 @@ void qn_model_free_vocabulary(const qn_vocabulary *v); // takes NULL
 
 // One named tensor of the weight table that a config implies: what must be in the files, and what inspect prints.
 typedef struct {
-    char name[96];
+    char name[96], gguf_name[96]; // in a Hugging Face directory and in a GGUF file
     int rank;
     int64_t dim[QN_MAX_RANK];
 } qn_weight_fact;
 // All of them for a model's config or (path NULL) a shape; *out is malloc'd.
 int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,
                           quern_error *e);
+
+// The same for a loaded model, with each tensor as it lies on the device (whole, at one rank): calls visit in order until it
+// returns nonzero, and returns that. A tied head is the embedding table, told once.
+typedef int (*qn_model_visit)(void *context, const qn_weight_fact *fact, const qn_tensor *view);
+int qn_model_each_weight(const qn_model *m, qn_model_visit visit, void *context);
 
 // State of a sequence: parts with one record of record_bytes a token and layer, kept for the last `window` positions (0: all).
 typedef struct {

@@ -195,16 +195,40 @@ typedef struct {
     int n;
 } list_context;
 
+static void fill_fact(const qn_model_config *c, const qn_weight_spec *spec, int layer,
+                      qn_weight_fact *out)
+{
+    *out = (qn_weight_fact){0};
+    qn_weights_name(spec, layer, out->name);
+    qn_gguf_name(spec, layer, out->gguf_name);
+    out->rank = qn_weights_shape(c, spec, out->dim);
+}
+
 static int list_one(void *context, const qn_weight_spec *spec, int layer)
 {
     list_context *x = context;
-    if (x->facts) {
-        qn_weight_fact *fact = &x->facts[x->n];
-        qn_weights_name(spec, layer, fact->name);
-        fact->rank = qn_weights_shape(x->config, spec, fact->dim);
-    }
+    if (x->facts) fill_fact(x->config, spec, layer, &x->facts[x->n]);
     x->n++;
     return 0;
+}
+
+typedef struct {
+    const qn_model *model;
+    qn_model_visit visit;
+    void *context;
+} each_context;
+
+static int visit_one(void *context, const qn_weight_spec *spec, int layer)
+{
+    const each_context *x = context;
+    qn_weight_fact fact;
+    fill_fact(&x->model->config, spec, layer, &fact);
+    return x->visit(x->context, &fact, qn_weights_slot(x->model, spec, layer));
+}
+
+int qn_model_each_weight(const qn_model *m, qn_model_visit visit, void *context)
+{
+    return qn_weights_each(&m->config, m->family, visit_one, &(each_context){m, visit, context});
 }
 
 int qn_model_list_weights(const char *path, const char *shape, qn_weight_fact **out, int *n,

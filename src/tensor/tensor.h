@@ -82,6 +82,11 @@ typedef struct {
 } qn_format;
 
 const qn_format *qn_format_of(qn_dtype dtype);
+// A row of n finite numbers into a type that can be written. columns[n] (NULL: none): how much an error in each column costs,
+// all above 0; a type that does not weigh them takes no notice.
+bool qn_format_weighs(qn_dtype dtype);
+void qn_format_quantise(qn_dtype dtype, const float *from, const float *columns, void *to,
+                        size_t n);
 // Bytes of n elements, the last block whole.
 size_t qn_format_bytes(const qn_format *f, uint64_t n);
 // Kernels of GPUs read tensors at multiples of this: the largest power of two that divides a block, at most 16. Rows keep it.

@@ -96,6 +96,11 @@ bool qn_tokenizer_is_fast(const qn_tokenizer *t)
     return qn_pretokenizer_is_fast(t->pretokenizer);
 }
 
+const char *qn_tokenizer_pre(const qn_tokenizer *t)
+{
+    return t->pre;
+}
+
 int qn_tokenizer_n_ids(const qn_tokenizer *t)
 {
     return t->bpe.n_ids;

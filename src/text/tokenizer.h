@@ -32,6 +32,9 @@ void qn_tokenizer_free(qn_tokenizer *t);
 // False where the pattern runs without just-in-time compilation (the system refused it): several times slower, worth a log line.
 bool qn_tokenizer_is_fast(const qn_tokenizer *t);
 
+// What GGUF files call its normalizer and pattern ("qwen2"); NULL: no name that Quern knows.
+const char *qn_tokenizer_pre(const qn_tokenizer *t);
+
 // Highest id + 1, added tokens included.
 int qn_tokenizer_n_ids(const qn_tokenizer *t);
 // The id of an added token or vocabulary entry by its content; -1 where there is none.

@@ -12,7 +12,8 @@
 struct qn_tokenizer {
     qn_bpe bpe;
     qn_pretokenizer *pretokenizer;
-    bool nfc; // normalizer NFC, else none
+    bool nfc;        // normalizer NFC, else none
+    const char *pre; // the name of both, see tokenizer_vocabulary.c; NULL: none
     qn_added_token *added;
     size_t n_added;
     qn_added_set raw, normalized; // added tokens sought in the raw text, and after normalization
@@ -62,6 +63,8 @@ int qn_tokenizer_load_added(qn_tokenizer_loader *l, const json_t *tokens);
 int qn_tokenizer_load_decoder(qn_tokenizer_loader *l, const json_t *tokens);
 // After the last added token: what encoding needs.
 int qn_tokenizer_load_sets(qn_tokenizer_loader *l);
+// The name of a normalizer and pattern; NULL where they have none.
+const char *qn_tokenizer_pre_name(bool nfc, const char *pattern, size_t n);
 // "normalizer", "pre_tokenizer", "post_processor" and "decoder".
 int qn_tokenizer_load_pipeline(qn_tokenizer_loader *l, const json_t *root);
 

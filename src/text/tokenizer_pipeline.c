@@ -61,6 +61,8 @@ static int split_pattern(const qn_tokenizer_loader *l, const json_t *v)
     if (!json_is_string(pattern))
         return qn_error_set(l->e, QUERN_E_UNSUPPORTED,
                             "%s: pre_tokenizer: Split: pattern.Regex: expected a string", l->path);
+    l->t->pre =
+        qn_tokenizer_pre_name(l->t->nfc, json_string_value(pattern), json_string_length(pattern));
     char where[4160];
     snprintf(where, sizeof where, "%s: pre_tokenizer", l->path);
     return qn_pretokenizer_new(where, json_string_value(pattern), json_string_length(pattern),

@@ -21,6 +21,15 @@ static const struct {
      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
 };
 
+const char *qn_tokenizer_pre_name(bool nfc, const char *pattern, size_t n)
+{
+    for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
+        if (nfc == pre_tokenizers[i].nfc && n == strlen(pre_tokenizers[i].pattern) &&
+            !memcmp(pattern, pre_tokenizers[i].pattern, n))
+            return pre_tokenizers[i].name;
+    return NULL;
+}
+
 // A file from before pre-tokenizers had names (April 2024) means Qwen's, the only one then of these models.
 static int load_pre_tokenizer(const qn_tokenizer_loader *l, qn_text_span pre)
 {
@@ -28,6 +37,7 @@ static int load_pre_tokenizer(const qn_tokenizer_loader *l, qn_text_span pre)
     for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
         if (!pre.data || qn_vocabulary_is(pre, pre_tokenizers[i].name)) {
             l->t->nfc = pre_tokenizers[i].nfc;
+            l->t->pre = pre_tokenizers[i].name;
             return qn_pretokenizer_new(l->path, pre_tokenizers[i].pattern,
                                        strlen(pre_tokenizers[i].pattern), &l->t->pretokenizer,
                                        l->e);

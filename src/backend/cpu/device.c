@@ -23,6 +23,7 @@ typedef struct allocation {
 struct qn_device {
     qn_pool *pool;
     const qn_cpu_isa *isa;
+    const qn_observer *observer;
     char *scratch; // QN_CPU_SCRATCH_BYTES a worker
     allocation *allocations;
     qn_ticket last;
@@ -121,6 +122,7 @@ static int device_open(const qn_device_options *options, qn_device **out, quern_
     qn_device *d = calloc(1, sizeof *d);
     if (!d) return qn_error_set(e, QUERN_E_MEMORY, "cpu: no memory for the device");
     int code = 0;
+    d->observer = options->observer;
     d->isa = qn_dispatch_isa_by_name(options->isa);
     if (!d->isa)
         code = qn_error_set(e, QUERN_E_UNSUPPORTED, "cpu: no instruction set \"%s\" here",
@@ -160,7 +162,7 @@ static int supports(qn_device *d, const qn_record *r)
 
 static int compile(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e)
 {
-    return qn_program_make(d->isa, plan, out, e);
+    return qn_program_make(d->isa, d->observer, plan, out, e);
 }
 
 static void free_program(qn_device *d, qn_program *p)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/ops/matmul.h"
+
 typedef struct {
     _Alignas(64) atomic_uint n_taken; // a cache line of its own: every worker writes it
     qn_cpu_kernel kernel;
@@ -57,7 +59,30 @@ static int depends_on_any(const qn_plan *plan, int i, int first)
 
 // ---- make ----
 
-static int copy_records(qn_program *p, const qn_cpu_isa *isa, const qn_plan *plan)
+typedef struct {
+    const qn_observer *observer;
+    const qn_matmul_args *product;
+} observation;
+
+// One worker tells the observer, while others may be at the product already: both only read.
+static void observe(const void *args, const qn_cpu_task *task)
+{
+    const observation *a = args;
+    if (qn_cpu_take(task) > 0) return;
+    const qn_matmul_args *m = a->product;
+    a->observer->product(a->observer->user, m->w.data, m->x.data, *m->n_rows, m->x.dim[1]);
+}
+
+static void add_record(qn_program *p, qn_cpu_kernel kernel, const void *args, int barrier)
+{
+    record *r = &p->records[p->n_records++];
+    r->kernel = kernel;
+    r->args = args;
+    r->barrier_before = barrier;
+}
+
+static int copy_records(qn_program *p, const qn_cpu_isa *isa, const qn_observer *observer,
+                        const qn_plan *plan)
 {
     int first = 0; // the first record since the last barrier
     for (int i = 0; i < plan->n_records; i++) {
@@ -68,14 +93,20 @@ static int copy_records(qn_program *p, const qn_cpu_isa *isa, const qn_plan *pla
         memcpy(args, from->args, bytes);
         int barrier = depends_on_any(plan, i, first);
         if (barrier) first = i;
-        p->records[i].kernel = qn_dispatch_kernel(isa, from->op);
-        p->records[i].args = args;
-        p->records[i].barrier_before = barrier;
+        if (observer && from->op == QN_OP_MATMUL) {
+            observation *seen = qn_arena_take(&p->arena, sizeof *seen);
+            if (!seen) return QUERN_E_MEMORY;
+            *seen = (observation){observer, args};
+            add_record(p, observe, seen, barrier);
+            barrier = 0;
+        }
+        add_record(p, qn_dispatch_kernel(isa, from->op), args, barrier);
     }
     return 0;
 }
 
-int qn_program_make(const qn_cpu_isa *isa, const qn_plan *plan, qn_program **out, quern_error *e)
+int qn_program_make(const qn_cpu_isa *isa, const qn_observer *observer, const qn_plan *plan,
+                    qn_program **out, quern_error *e)
 {
     *out = NULL;
     for (int i = 0; i < plan->n_records; i++)
@@ -85,14 +116,12 @@ int qn_program_make(const qn_cpu_isa *isa, const qn_plan *plan, qn_program **out
                                 qn_op_get(plan->records[i].op)->name);
     qn_program *p = calloc(1, sizeof *p);
     void *records = NULL;
-    size_t bytes = (size_t)(plan->n_records ? plan->n_records : 1) * sizeof(record);
+    int most = plan->n_records * (observer ? 2 : 1);
+    size_t bytes = (size_t)(most ? most : 1) * sizeof(record);
     if (p && !plan->failed && posix_memalign(&records, 64, bytes) == 0) {
         memset(records, 0, bytes);
-        *p = (qn_program){.records = records,
-                          .n_records = plan->n_records,
-                          .max_rows = plan->max_rows,
-                          .batch = plan->batch};
-        if (copy_records(p, isa, plan) == 0) {
+        *p = (qn_program){.records = records, .max_rows = plan->max_rows, .batch = plan->batch};
+        if (copy_records(p, isa, observer, plan) == 0) {
             *out = p;
             return 0;
         }

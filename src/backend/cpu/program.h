@@ -5,8 +5,9 @@
 #include "backend/cpu/dispatch.h"
 #include "backend/cpu/pool.h"
 
-// QUERN_E_UNSUPPORTED naming the operation, QUERN_E_MEMORY.
-int qn_program_make(const qn_cpu_isa *isa, const qn_plan *plan, qn_program **out, quern_error *e);
+// observer (NULL: none): a record of its own before each product. QUERN_E_UNSUPPORTED naming the operation, QUERN_E_MEMORY.
+int qn_program_make(const qn_cpu_isa *isa, const qn_observer *observer, const qn_plan *plan,
+                    qn_program **out, quern_error *e);
 void qn_program_free(qn_program *p); // takes NULL
 
 // Takes the step block over, runs every record and writes the results out. `scratch`: QN_CPU_SCRATCH_BYTES a worker.

@@ -25,11 +25,11 @@ static void to_f32(const void *from, float *to, size_t n)
         block_to_f32(b, to);
 }
 
-static void block_from_f32(const float *x, uint8_t *b)
+static void block_from_f32(const float *x, const float *columns, uint8_t *b)
 {
     static const qn_search_range range = {32, 31, -0.5f, 15, 0};
     uint8_t q[ELEMENTS];
-    qn_search_k_scales(x, &range, b);
+    qn_search_k_scales(x, columns, &range, b);
     qn_search_k_numbers(x, range.most, b, q);
     for (int i = 0; i < 32; i++)
         b[16 + i] = 0;
@@ -41,10 +41,17 @@ static void block_from_f32(const float *x, uint8_t *b)
     }
 }
 
+void qn_q5_k_weighted(const float *from, const float *columns, void *to, size_t n)
+{
+    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS) {
+        block_from_f32(from, columns, b);
+        if (columns) columns += ELEMENTS;
+    }
+}
+
 static void from_f32(const float *from, void *to, size_t n)
 {
-    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS)
-        block_from_f32(from, b);
+    qn_q5_k_weighted(from, NULL, to, n);
 }
 
 const qn_format qn_format_q5_k = {"q5_k", ELEMENTS, BYTES, to_f32, from_f32};

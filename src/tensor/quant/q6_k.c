@@ -26,11 +26,11 @@ static void to_f32(const void *from, float *to, size_t n)
         block_to_f32(b, to);
 }
 
-static void choose_scales(const float *x, uint8_t *b)
+static void choose_scales(const float *x, const float *columns, uint8_t *b)
 {
     float scales[16], extreme = 0;
     for (int j = 0; j < 16; j++) {
-        scales[j] = qn_search_symmetric(x + 16 * j, 16, 32);
+        scales[j] = qn_search_symmetric(x + 16 * j, columns ? columns + 16 * j : NULL, 16, 32);
         if (fabsf(scales[j]) > fabsf(extreme)) extreme = scales[j];
     }
     if (fabsf(extreme) < 1e-15f) return;
@@ -40,11 +40,11 @@ static void choose_scales(const float *x, uint8_t *b)
     qn_block_put_f16(b + 208, 1 / inverse);
 }
 
-static void block_from_f32(const float *x, uint8_t *b)
+static void block_from_f32(const float *x, const float *columns, uint8_t *b)
 {
     for (int i = 0; i < BYTES; i++)
         b[i] = 0;
-    choose_scales(x, b);
+    choose_scales(x, columns, b);
     float d = qn_block_f16(b + 208);
     for (int i = 0; i < ELEMENTS; i++) {
         float scale = d * (float)(int8_t)b[192 + i / 16];
@@ -54,10 +54,17 @@ static void block_from_f32(const float *x, uint8_t *b)
     }
 }
 
+void qn_q6_k_weighted(const float *from, const float *columns, void *to, size_t n)
+{
+    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS) {
+        block_from_f32(from, columns, b);
+        if (columns) columns += ELEMENTS;
+    }
+}
+
 static void from_f32(const float *from, void *to, size_t n)
 {
-    for (uint8_t *b = to; n > 0; n -= ELEMENTS, b += BYTES, from += ELEMENTS)
-        block_from_f32(from, b);
+    qn_q6_k_weighted(from, NULL, to, n);
 }
 
 const qn_format qn_format_q6_k = {"q6_k", ELEMENTS, BYTES, to_f32, from_f32};

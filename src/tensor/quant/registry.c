@@ -44,6 +44,25 @@ const qn_format *qn_format_of(qn_dtype dtype)
     return (unsigned)dtype < QN_DTYPE_COUNT ? formats[dtype] : NULL;
 }
 
+static void (*const weighted[QN_DTYPE_COUNT])(const float *, const float *, void *, size_t) = {
+    [QN_DTYPE_Q4_0] = qn_q4_0_weighted, [QN_DTYPE_Q4_1] = qn_q4_1_weighted,
+    [QN_DTYPE_Q5_0] = qn_q5_0_weighted, [QN_DTYPE_Q4_K] = qn_q4_k_weighted,
+    [QN_DTYPE_Q5_K] = qn_q5_k_weighted, [QN_DTYPE_Q6_K] = qn_q6_k_weighted,
+};
+
+bool qn_format_weighs(qn_dtype dtype)
+{
+    return weighted[dtype] != NULL;
+}
+
+void qn_format_quantise(qn_dtype dtype, const float *from, const float *columns, void *to, size_t n)
+{
+    if (weighted[dtype])
+        weighted[dtype](from, columns, to, n);
+    else
+        formats[dtype]->from_f32(from, to, n);
+}
+
 qn_dtype qn_dtype_by_name(const char *name)
 {
     for (int i = 0; i < QN_DTYPE_COUNT; i++)

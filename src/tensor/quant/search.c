@@ -89,7 +89,7 @@ float qn_search_affine(const qn_search_range *s, const float *x, const float *w,
 
 // ---- a scale alone ----
 
-float qn_search_symmetric(const float *x, int n, int most)
+float qn_search_symmetric(const float *x, const float *w, int n, int most)
 {
     float extreme = qn_block_extreme(x, n), scale = 0, best = -1;
     if (fabsf(extreme) < nothing) return 0;
@@ -98,15 +98,25 @@ float qn_search_symmetric(const float *x, int n, int most)
         float steps = trial == 0 ? 0 : 0.1f * (float)(trial <= 9 ? trial - 10 : trial - 9);
         float inverse = -((float)most + steps) / extreme, sum_xq = 0, sum_q2 = 0;
         for (int i = 0; i < n; i++) {
-            float q = (float)qn_search_nearest(inverse * x[i], -most, most - 1), w = x[i] * x[i];
-            sum_xq += w * x[i] * q;
-            sum_q2 += w * q * q;
+            float q = (float)qn_search_nearest(inverse * x[i], -most, most - 1);
+            float weight = w ? w[i] : x[i] * x[i];
+            sum_xq += weight * x[i] * q;
+            sum_q2 += weight * q * q;
         }
         if (!(sum_q2 > 0) || (best >= 0 && !(sum_xq * sum_xq > best * sum_q2))) continue;
         scale = sum_xq / sum_q2;
         best = scale * sum_xq;
     }
     return scale;
+}
+
+void qn_search_weigh(const float *x, const float *columns, int n, float factor, float *out)
+{
+    float sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    for (int i = 0; i < n; i++)
+        out[i] = columns[i] * sqrtf(factor * sum / (float)n + x[i] * x[i]);
 }
 
 int qn_search_value(float f)
@@ -148,18 +158,29 @@ static float largest(const float *x, int n)
     return most;
 }
 
-void qn_search_k_scales(const float *x, const qn_search_range *s, uint8_t *block)
+// Without weights of columns: those of each 32 numbers by their size.
+static void weigh_by_size(const float *x, float *w)
 {
-    float scales[8], minima[8], w[32];
-    for (int j = 0; j < 8; j++, x += 32) {
+    for (int j = 0; j < QN_K_BLOCK; j += 32) {
         float sum = 0;
-        for (int i = 0; i < 32; i++)
+        for (int i = j; i < j + 32; i++)
             sum += x[i] * x[i];
         float mean = sqrtf(sum / 32);
-        for (int i = 0; i < 32; i++)
+        for (int i = j; i < j + 32; i++)
             w[i] = mean + fabsf(x[i]);
-        scales[j] = qn_search_affine(s, x, w, &minima[j]);
     }
+}
+
+void qn_search_k_scales(const float *x, const float *columns, const qn_search_range *s,
+                        uint8_t *block)
+{
+    float scales[8], minima[8], w[QN_K_BLOCK];
+    if (columns)
+        qn_search_weigh(x, columns, QN_K_BLOCK, 2, w);
+    else
+        weigh_by_size(x, w);
+    for (int j = 0; j < 8; j++)
+        scales[j] = qn_search_affine(s, x + 32 * j, w + 32 * j, &minima[j]);
     float most = largest(scales, 8), most_minimum = largest(minima, 8);
     float inverse = most > 0 ? 63 / most : 0;
     float inverse_minimum = most_minimum > 0 ? 63 / most_minimum : 0;
