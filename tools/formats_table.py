@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the table of docs/formats.md: every format's size, perplexity and distance from full precision, on the embedded models.
 
-    python3 tools/formats_table.py [--quern build/quern] [--threads N] [--check]     standard library only
+    build/venv/bin/python tools/formats_table.py [--quern build/quern] [--threads N] [--check]     NumPy, as ./run tests sets it up
 
 --check compares the table that is there with a new one instead: sizes to the byte, figures within 2 %, since bits may differ between
 instruction sets. A format is a row of FORMATS; a model that a script makes joins as a function that returns its path.
@@ -19,8 +19,11 @@ import tempfile
 from corpus import facts, stories, sums
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "golden"))
+import packed_files  # noqa: E402 (the tests' writer of MLX, GPTQ, AWQ and FP8 directories)
+
 PAGE = ROOT / "docs" / "formats.md"
-BEGIN, END = "<!-- table: python3 tools/formats_table.py -->", "<!-- end of table -->"
+BEGIN, END = "<!-- table: build/venv/bin/python tools/formats_table.py -->", "<!-- end of table -->"
 MODELS = ("tiny-qwen2", "tiny-qwen3")
 CONTEXT = 256
 SEEDS = {"text": 31, "calibration": 30}  # two texts of one kind
@@ -65,6 +68,15 @@ class Bench:
         self.run("quantize", self.model, path, "--to", kind, *(["--imatrix", matrix.name] if imatrix else []))
         return path
 
+    def mlx(self, bits, group=64):
+        """Embedding and head too, as mlx-lm does it."""
+        return packed_files.write_mlx(self.model, self.folder / f"mlx{bits}", bits, group)[0]
+
+    def packed(self, name, config, quantise, *args, **options):
+        """Embedding and head stay as they are."""
+        pack = packed_files.linears(quantise, *args, **options)
+        return packed_files.write(self.model, self.folder / name, pack, config, "BF16")[0]
+
     def evaluate(self, path):
         return json.loads(self.run("eval", path, "text", *self.options, "--reference", self.model, "--json"))
 
@@ -87,6 +99,15 @@ FORMATS = (
     ("IQ4_XS", lambda bench: bench.gguf("iq4_xs")),
     ("Q3_K_M", lambda bench: bench.gguf("q3_k_m")),
     ("Q2_K", lambda bench: bench.gguf("q2_k")),
+    ("MLX, 8 bits", lambda bench: bench.mlx(8)),
+    ("MLX, 6 bits", lambda bench: bench.mlx(6)),
+    ("MLX, 5 bits", lambda bench: bench.mlx(5)),
+    ("MLX, 4 bits", lambda bench: bench.mlx(4)),
+    ("MLX, 3 bits", lambda bench: bench.mlx(3)),
+    ("FP8", lambda bench: bench.packed("fp8", packed_files.fp8_config(), packed_files.fp8)),
+    ("GPTQ-Int8", lambda bench: bench.packed("gptq8", packed_files.gptq_config(8), packed_files.gptq, 8, 128)),
+    ("GPTQ-Int4", lambda bench: bench.packed("gptq4", packed_files.gptq_config(4), packed_files.gptq, 4, 128)),
+    ("AWQ", lambda bench: bench.packed("awq", packed_files.awq_config(), packed_files.awq, 128, ends=False)),
 )
 
 
