@@ -110,6 +110,39 @@ static void types(table *t)
     }
 }
 
+// Whether a type's name ends in the size of its blocks, and what comes before that is as in the other's: affine4_32, affine4_64.
+static bool is_of_family(const table *t, int row, int other)
+{
+    const char *name = t->cell[row][0], *end = strrchr(name, '_');
+    size_t n = end ? (size_t)(end - name) + 1 : 0;
+    return end && !strcmp(end + 1, t->cell[row][2]) && !strncmp(name, t->cell[other][0], n);
+}
+
+// For people: types of one family in one row, "affine4_32, _64, _128".
+static void join_families(table *t)
+{
+    int last = 0;
+    for (int i = 1; i < t->n_rows; i++) {
+        bool joins = last > 0 && is_of_family(t, i, last);
+        if (!joins) last++;
+        for (int k = 0; k < t->n_columns; k++) {
+            char *cell = t->cell[i][k];
+            if (!joins) {
+                t->cell[last][k] = cell;
+            } else {
+                qn_buffer both = QN_BUFFER_INIT;
+                qn_buffer_text(&both, t->cell[last][k]);
+                if (k < 3)
+                    qn_buffer_printf(&both, k ? " / %s" : ", %s", k ? cell : strrchr(cell, '_'));
+                free(cell);
+                free(t->cell[last][k]);
+                t->cell[last][k] = qn_buffer_take(&both);
+            }
+        }
+    }
+    t->n_rows = last + 1;
+}
+
 static int width_of(const table *t, int column)
 {
     int widest = 0;
@@ -196,6 +229,7 @@ int qn_app_formats(int argc, char **argv)
     for (int i = 0; i < 3; i++) {
         table t = {0};
         fill[i](&t);
+        if (fill[i] == types && !json) join_families(&t);
         if (i && !json) putchar('\n');
         if (json)
             json_object_set_new(all, keys[i], to_json(&t));
