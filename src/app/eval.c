@@ -1,5 +1,6 @@
 // quern eval: perplexity of a model on a text, its distance from a reference, and what its products see of the text.
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ typedef struct {
     quern_error *e;
 } evaluation;
 
-static volatile int interrupted;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
@@ -172,6 +173,17 @@ static int run_window(evaluation *v, const int32_t *ids)
     return rc;
 }
 
+// A scale that is no number makes all that follows none.
+static int check_figures(const evaluation *v)
+{
+    const qn_eval_figures *f = &v->figures;
+    bool is_first = !isfinite(f->perplexity);
+    if (!is_first && (!v->reference || (isfinite(f->reference_perplexity) && isfinite(f->kl_mean))))
+        return 0;
+    return qn_error_set(v->e, QUERN_E_FORMAT, "%s: expected finite logits, found others",
+                        is_first ? v->session.model->name : v->reference->name);
+}
+
 static int run_windows(evaluation *v)
 {
     qn_progress progress;
@@ -184,7 +196,7 @@ static int run_windows(evaluation *v)
     }
     qn_progress_end(&progress);
     if (!rc) qn_eval_finish(&v->score, &v->figures);
-    return rc;
+    return rc ? rc : check_figures(v);
 }
 
 static int write_imatrix(evaluation *v, const qn_new_file *file)

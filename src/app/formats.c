@@ -115,7 +115,10 @@ static bool is_of_family(const table *t, int row, int other)
 {
     const char *name = t->cell[row][0], *end = strrchr(name, '_');
     size_t n = end ? (size_t)(end - name) + 1 : 0;
-    return end && !strcmp(end + 1, t->cell[row][2]) && !strncmp(name, t->cell[other][0], n);
+    bool same = end && !strcmp(end + 1, t->cell[row][2]) && !strncmp(name, t->cell[other][0], n);
+    for (int k = 3; k < t->n_columns && same; k++)
+        same = !strcmp(t->cell[row][k], t->cell[other][k]);
+    return same;
 }
 
 // For people: types of one family in one row, "affine4_32, _64, _128".

@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "convert/convert.h"
 
-static volatile int interrupted;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
@@ -119,7 +119,9 @@ int qn_app_quantize(int argc, char **argv)
         "  quern eval Qwen/Qwen3-0.6B text.txt --imatrix text.imatrix.gguf\n"
         "  quern quantize Qwen/Qwen3-0.6B small.gguf --to q4_k_m --imatrix text.imatrix.gguf\n"
         "  quern eval small.gguf text.txt --reference Qwen/Qwen3-0.6B\n\n"
-        "Needs some MiB of memory a thread. The file appears under its name when it is complete.",
+        "Needs some MiB of memory a thread; packed weights (MLX, GPTQ, AWQ, FP8) are repacked in "
+        "memory first, "
+        "all of them. The file appears under its name when it is complete.",
         rows,
         sizeof rows / sizeof *rows,
         NULL,

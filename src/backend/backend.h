@@ -73,7 +73,8 @@ typedef struct {
     int (*alloc)(qn_device *d, size_t n_bytes, void **address, quern_error *e);
     void (*free)(qn_device *d, void *address);
     // A read-only weight at host address `from`: the same address where the device can read it there (no copy), else a new device
-    // buffer, until free or close. `from` stays valid while the device is open.
+    // buffer, until free or close. `from` stays valid while the device is open, unless adopt_copies.
+    int adopt_copies; // 1: adopt copies at once, whatever the address
     int (*adopt)(qn_device *d, const void *from, size_t n_bytes, void **address, quern_error *e);
     int (*upload)(qn_device *d, void *to, const void *from, size_t n_bytes);
     int (*download)(qn_device *d, void *to, const void *from, size_t n_bytes);

@@ -389,7 +389,7 @@ static const kind kinds[] = {
     {"row alone, matmul", QN_DTYPE_COUNT, product, MANY, 1, 1},
     {"row alone, layer", TO_Q6_K, layer, SOME, 1, 1},
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 4, TO_BLOCKS = 3 };
+enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 5, TO_BLOCKS = 3 };
 _Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + TO_BLOCKS * TO_Q6_K +
                        (N_KINDS - OF_ALL_TYPES - TO_BLOCKS) * (PLAIN + 1) <=
                    QN_SELFTEST_MAX_ROWS,

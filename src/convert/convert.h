@@ -1,5 +1,6 @@
 // Converting a model to one GGUF file: Hugging Face directory or GGUF in, the types of a recipe out. Memory beyond the mapping of
-// the weights: the header and some MiB a thread, since rows are read, quantised and written slice by slice.
+// the weights: the header and some MiB a thread, since rows are read, quantised and written slice by slice. (Packed weights, those of
+// MLX, GPTQ, AWQ and FP8, are repacked first, all of them.)
 #ifndef QN_CONVERT_CONVERT_H
 #define QN_CONVERT_CONVERT_H
 #include "convert/recipe.h"

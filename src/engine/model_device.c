@@ -1,5 +1,6 @@
 // A model's part of the device: weights, state arena, slot table, step buffers, and a program for each class of step. Everything
-// is sized and entered in the ledger before a weight is read. Owner thread, between two steps.
+// is sized and entered in the ledger before a weight is read, but for the rooms that a GPU's programs take beside (docs/gpu.md).
+// Owner thread, between two steps.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,11 +101,11 @@ static int alloc_state(quern_model *m, qn_sizes *s, int n_context_asked, quern_e
 {
     for (;;) {
         int rc = alloc(m, qn_sizes_state_bytes(s), &m->state, e);
-        if (rc != QUERN_E_MEMORY || !s->pool_is_default || s->n_blocks / 2 < s->least_blocks)
-            return rc;
+        int fewer = s->n_blocks / 2 > s->least_blocks ? s->n_blocks / 2 : s->least_blocks;
+        if (rc != QUERN_E_MEMORY || !s->pool_is_default || fewer >= s->n_blocks) return rc;
         give(m, QN_LEDGER_STATE, m->ledger_bytes[QN_LEDGER_STATE]);
         give(m, QN_LEDGER_SCRATCH, m->ledger_bytes[QN_LEDGER_SCRATCH]);
-        qn_sizes_set_blocks(m->weights, s, n_context_asked, s->n_blocks / 2);
+        qn_sizes_set_blocks(m->weights, s, n_context_asked, fewer);
         rc = take_sizes(m, s, e);
         if (rc) return rc;
     }

@@ -171,12 +171,15 @@ static int read_gptq(const qn_formats_field *f, json_t *o, qn_hf_quantization *q
 static int read_awq(const qn_formats_field *f, json_t *o, qn_hf_quantization *q)
 {
     static const int64_t bits[] = {4};
+    const char *backend = json_string_value(value_of(o, "backend"));
     bool zero_point = true;
     int rc = need_among(f, o, "bits", bits, 1, &q->bits);
     if (!rc) rc = read_group(f, o, &q->group);
     if (!rc) rc = maybe_word(f, o, "version", "gemm");
     if (!rc) rc = maybe_word(f, o, "format", "gemm");
-    if (!rc) rc = maybe_word(f, o, "backend", "autoawq");
+    // Others name kernels; the layout is what version and format say.
+    if (!rc && backend && !strcmp(backend, "llm-awq"))
+        rc = refuse(f, o, "backend", "another than \"llm-awq\"");
     if (!rc) rc = maybe_bool(f, o, "zero_point", &zero_point);
     if (!rc && !zero_point) rc = refuse(f, o, "zero_point", "true");
     return rc ? rc : read_names(f, o, "modules_to_not_convert", q);
@@ -295,8 +298,10 @@ qn_hf_grouping qn_hf_quantization_of(const qn_hf_quantization *q, const char *mo
     static const qn_hf_grouping none = {0, 0};
     qn_hf_grouping common = {(int)q->bits, q->group};
     if (q->scheme == QN_HF_PLAIN || !q->modules) return common;
-    if (q->scheme != QN_HF_MLX)
-        return lists(q->modules, module) == (q->scheme == QN_HF_GPTQ) ? common : none;
+    // GPTQ's list is of modules in the layers; whether the head is quantised, its tensors tell.
+    bool listed = q->scheme != QN_HF_MLX && lists(q->modules, module);
+    if (q->scheme == QN_HF_GPTQ) return listed || !strstr(module, ".layers.") ? common : none;
+    if (q->scheme != QN_HF_MLX) return listed ? none : common;
     const json_t *own = json_object_get(q->modules, module);
     if (json_is_false(own)) return none;
     if (!json_is_object(own)) return common;
@@ -309,5 +314,5 @@ qn_dtype qn_hf_quantization_dtype(const qn_hf_quantization *q)
     int64_t group = q->group % 128 == 0 ? 128 : q->group % 64 == 0 ? 64 : 32;
     if (q->scheme == QN_HF_PLAIN) return QN_DTYPE_COUNT;
     if (q->scheme == QN_HF_FP8) return QN_DTYPE_FP8_128;
-    return q->reordered ? QN_DTYPE_F16 : qn_dtype_affine(q->bits, group);
+    return q->reordered && q->group ? QN_DTYPE_F16 : qn_dtype_affine(q->bits, group);
 }

@@ -136,6 +136,8 @@ int qn_rope_frequencies(const qn_model_config *c, const char *file, float *inv_f
 
 // ---- weights.c: the weight table that a configuration implies ----
 
+// Whether a configuration has the weight.
+bool qn_weights_wanted(const qn_model_config *c, const qn_weight_spec *spec);
 // The whole tensor's shape; returns its rank.
 int qn_weights_shape(const qn_model_config *c, const qn_weight_spec *spec, int64_t dim[2]);
 void qn_weights_name(const qn_weight_spec *spec, int layer, char out[96]);

@@ -95,7 +95,8 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
     size_t n_bytes = qn_tensor_bytes(out);
     const char *from = (const char *)whole->data + (cut ? (size_t)m->rank * n_bytes : 0);
     size_t align = qn_format_alignment(qn_format_of(whole->dtype));
-    return lasting && (uintptr_t)from % align == 0
+    bool copies = m->options.backend && m->options.backend->adopt_copies;
+    return copies || (lasting && (uintptr_t)from % align == 0)
                ? qn_memory_adopt(m, from, n_bytes, &out->data, e)
                : qn_memory_upload(m, from, n_bytes, &out->data, e);
 }
@@ -141,6 +142,7 @@ static int place_packed(const loader *l, const qn_weight_spec *spec, const qn_pa
     int rc = qn_packed_repack(p, &whole.data, l->e);
     if (rc) return rc;
     rc = qn_loader_place(l->model, spec, &whole, false, view, l->e);
+    if (rc) qn_error_prefix(l->e, "%s: %s", qn_packed_path(p), p->module);
     free(whole.data);
     l->model->facts.repack.seconds += (qn_clock_ms() - begin) / 1000;
     return rc;
@@ -179,6 +181,7 @@ static bool is_known(const qn_model *m, const char *name, const char *number, bo
     long layer = strtol(number, NULL, 10);
     if (layer < 0 || layer >= m->config.n_layers) return false;
     for (int i = 0; i < m->family->n_weights; i++) {
+        if (!qn_weights_wanted(&m->config, &m->family->weights[i])) continue;
         name_of(m, &m->family->weights[i], (int)layer, known);
         if (exact ? !strcmp(known, name) : qn_packed_has(m, known, name)) return true;
     }

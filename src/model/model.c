@@ -95,7 +95,10 @@ int qn_model_place(qn_model *m, quern_error *e)
 
 static int place_or_free(int rc, qn_model **out, quern_error *e)
 {
-    if (!rc && (rc = qn_model_place(*out, e))) qn_model_free(*out);
+    if (!rc && (rc = qn_model_place(*out, e))) {
+        qn_model_free(*out);
+        *out = NULL;
+    }
     return rc;
 }
 

@@ -10,7 +10,7 @@ static bool per_layer(const qn_weight_spec *spec)
     return strstr(spec->name, "%d") != NULL;
 }
 
-static bool wanted(const qn_model_config *c, const qn_weight_spec *spec)
+bool qn_weights_wanted(const qn_model_config *c, const qn_weight_spec *spec)
 {
     switch (spec->when) {
     case QN_WHEN_UNTIED:
@@ -63,11 +63,11 @@ int qn_weights_each(const qn_model_config *c, const qn_family *f, qn_weights_vis
 {
     int rc = 0;
     for (int i = 0; i < f->n_weights && !rc; i++)
-        if (!per_layer(&f->weights[i]) && wanted(c, &f->weights[i]))
+        if (!per_layer(&f->weights[i]) && qn_weights_wanted(c, &f->weights[i]))
             rc = visit(context, &f->weights[i], 0);
     for (int layer = 0; layer < c->n_layers && !rc; layer++)
         for (int i = 0; i < f->n_weights && !rc; i++)
-            if (per_layer(&f->weights[i]) && wanted(c, &f->weights[i]))
+            if (per_layer(&f->weights[i]) && qn_weights_wanted(c, &f->weights[i]))
                 rc = visit(context, &f->weights[i], layer);
     return rc;
 }

@@ -102,6 +102,24 @@ def test_gptq_of_some_modules(quern, tmp_path):
     stored["model.layers.1.self_attn.o_proj.bias"][1][7] = 0.5
     packed_files.write_file(path / "model.safetensors", stored)
     assert "o_proj.bias: expected zeros where the model has no bias, found 0.5 at 7" in refused_while_loading(quern, path)
+    done = quern.run("quantize", path, tmp_path / "m.gguf", "--to", "q8_0")
+    assert done.returncode == 1 and b"expected zeros" in done.stderr and not (tmp_path / "m.gguf").exists()
+
+
+def test_bias_that_the_config_denies(quern, tmp_path):
+    """Qwen3 may have biases; where its config says that it has none, only zeros of a quantiser pass."""
+    gguf_files.make_directory(tmp_path / "hf", "qwen3")
+    path, plain, stored = packed_files.write(tmp_path / "hf", tmp_path, linears(gptq, 4, 64), gptq_config(4, 64))
+    name = "model.layers.0.self_attn.q_proj.bias"
+    stored[name] = ("F16", numpy.zeros(stored["model.layers.0.self_attn.q_proj.qweight"][1].shape[1]))
+    packed_files.write_file(path / "model.safetensors", stored)
+    assert error(quern, path, plain, tmp_path) <= MAX_ERROR
+    stored[name][1][3] = 0.5
+    packed_files.write_file(path / "model.safetensors", stored)
+    assert "q_proj.bias: expected zeros where the model has no bias, found 0.5 at 3" in refused_while_loading(quern, path)
+    plainly = gguf_files.read_tensors(plain) | {name: stored[name][1]}
+    packed_files.write_file(plain / "model.safetensors", {k: ("F32", v) for k, v in plainly.items()})
+    assert f"{name}: expected no such tensor by config.json" in quern.refused("run", plain, *GREEDY)
 
 
 @pytest.mark.parametrize("group", [32, 64, 128, -1])
@@ -111,7 +129,7 @@ def test_awq(quern, family, group, tmp_path):
     plainly = "model.layers.1.mlp.up_proj"
     path, plain, _ = packed_files.write(tmp_path / "hf", tmp_path,
                                         lambda name, values: awq(values, group) if packed_files.is_linear(name) and plainly not in name else None,
-                                        awq_config(group, modules_to_not_convert=["layers.1.mlp.up_proj", "mlp.down"]))
+                                        awq_config(group, modules_to_not_convert=["layers.1.mlp.up_proj", "mlp.down"], backend="auto"))
     facts = quern.json("inspect", path, "--json")
     assert set(facts["dtypes"]) == {"f16", f"affine4_{group if group > 0 else 128}"} and facts["packing"] == "awq"
     assert error(quern, path, plain, tmp_path) <= MAX_ERROR
@@ -192,7 +210,7 @@ FIELDS = [
     ("gptq", {"modules_in_block_to_quantize": [["self_attn.q_proj", 1]]}, "modules_in_block_to_quantize: expected names of modules, found 1"),
     ("gptq", {"modules_in_block_to_quantize": [["mlp.up_proj"]]}, "expected no such tensor"),
     ("awq", {"version": "gemv"}, "version: expected \"gemm\", found the string \"gemv\""),
-    ("awq", {"backend": "llm-awq"}, "backend: expected \"autoawq\", found the string \"llm-awq\""),
+    ("awq", {"backend": "llm-awq"}, "backend: expected another than \"llm-awq\", found the string \"llm-awq\""),
     ("awq", {"bits": 8}, "bits: expected 4, found 8"),
     ("awq", {"zero_point": False}, "zero_point: expected true, found false"),
     ("awq", {"group_size": 128}, f"{Q}.qzeros: expected shape [1, 16] (4 bits, groups of 128), found [2, 16]"),

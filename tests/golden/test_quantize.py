@@ -299,7 +299,7 @@ def test_types_that_are_none(quern, tmp_path):
     nothing_but(tmp_path)
 
 
-def test_a_weight_that_is_no_number(quern, tmp_path):
+def test_a_weight_that_is_no_number(quern, text, tmp_path):
     shutil.copytree(EMBEDDED[0], tmp_path / "hf")
     tensors = gguf_files.read_tensors(EMBEDDED[0])
     tensors["model.layers.2.mlp.up_proj.weight"][7, 5] = numpy.nan
@@ -307,6 +307,8 @@ def test_a_weight_that_is_no_number(quern, tmp_path):
     line = quern.refused("quantize", tmp_path / "hf", tmp_path / "m.gguf", "--to", "q4_0")
     assert "blk.2.ffn_up.weight: row 7, column 5: expected a finite number" in line
     nothing_but(tmp_path, "hf")
+    for options in ((), ("--reference", EMBEDDED[0])):
+        assert "hf: expected finite logits" in refusal(quern.run("eval", tmp_path / "hf", text, "--context", 64, "--json", *options))
 
 
 def write_imatrix(path, tensors, kind="imatrix"):

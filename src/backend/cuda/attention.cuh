@@ -220,7 +220,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            ARGS(12, qn_gpu_attention_args, a))                                                     \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
-        int row = TG_Y, armed = QN_FLASH_ARMED, z =    a.whole ? -1 : TG_Z;                        \
+        int row = TG_Y, armed = QN_FLASH_ARMED, z = a.whole    ? -1 : TG_Z;                        \
         qn_flash_early *early = qn_flash_early_of(room);                                           \
         int n_rows = armed ? row + 1 : counts->n_rows;                                             \
         qn_view c;                                                                                 \

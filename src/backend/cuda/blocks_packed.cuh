@@ -291,7 +291,7 @@ template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM fr
         qn_group_q4<form>(from, take);
 }
 
-// A switch over the formats: F<type> as the template argument of a call.
+// A switch over the formats.
 #define QN_PACKED_FORMATS(X) X(QN_Q8_0) X(QN_Q4_0) X(QN_Q4_1) X(QN_Q5_0) X(QN_Q5_1) X(QN_Q4_K) X(QN_Q5_K) X(QN_Q6_K)
 
 // ---- products ----

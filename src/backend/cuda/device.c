@@ -301,6 +301,7 @@ const qn_backend qn_cuda_backend = {
     .info = info,
     .alloc = qn_cuda_device_alloc,
     .free = qn_cuda_device_free,
+    .adopt_copies = 1,
     .adopt = adopt,
     .upload = upload,
     .download = download,

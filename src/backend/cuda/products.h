@@ -29,7 +29,7 @@ typedef struct {
 // Packs every weight of these types that the program's plan multiplies with and that is not packed yet. QUERN_E_MEMORY, QUERN_E_DEVICE.
 int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *plan,
                           quern_error *e);
-// Bytes of a packed matrix; those of its strips as F16, which the products of many rows multiply.
+// Bytes of a packed matrix of this type; with QN_DTYPE_F16 those of the copy that products of many rows multiply.
 size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k);
 // 1 where all weights that the plan multiplies with are packed.
 int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/gpu/args.h"
+
 enum {
     UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
     SUMS = 12, // buffer of a product's task
@@ -105,13 +107,26 @@ static int is_attend(const qn_gpu_task *t)
     return kernel >= QN_CUDA_flash_attend_f16_64 && kernel <= QN_CUDA_flash_attend_bf16_128;
 }
 
+// All attentions that begin early share rows, table and angles, made for the first of them.
+static int is_as_first(const qn_gpu_list *l, const qn_gpu_task *t)
+{
+    const qn_gpu_task *first = l->tasks;
+    qn_gpu_attention_args a, b;
+    while (!is_attend(first))
+        first++;
+    memcpy(&a, first->args, sizeof a);
+    memcpy(&b, t->args, sizeof b);
+    return t->n_groups[0] == first->n_groups[0] && t->n_groups[1] == first->n_groups[1] &&
+           a.head_dim == b.head_dim && a.rope_scale == b.rope_scale && a.max_blocks == b.max_blocks;
+}
+
 // What attention_early.cuh reads (buffers of flash_attend: out, q, k, v, then these) has been written, if at all, by tasks whose
 // end a group has seen when it begins with task i: all those before `since`.
 static int begins_early(const qn_gpu_list *l, int since, int i)
 {
     enum { FIRST = 4 };
     const qn_gpu_task *t = &l->tasks[i];
-    if (!is_attend(t)) return 0;
+    if (!is_attend(t) || !is_as_first(l, t)) return 0;
     for (int j = since; j < i; j++)
         for (int a = 0; a < l->tasks[j].n_buffers; a++)
             for (int b = FIRST; b < t->n_buffers; b++)

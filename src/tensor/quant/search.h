@@ -22,7 +22,8 @@ float qn_search_affine(const qn_search_range *s, const float *x, const float *w,
 // x ≈ scale · q with q in -most … most - 1, squared errors weighted by w (NULL: by x²). Returns the scale, of either sign.
 float qn_search_symmetric(const float *x, const float *w, int n, int most);
 
-// The weights of numbers from those of their columns, as llama.cpp's: out = columns · √(factor · mean x² + x²).
+// The weights of numbers from those of their columns: out = columns · √(factor · mean x² + x²), as llama.cpp's for blocks of 256; for
+// those of 32 it takes the mean over the row.
 void qn_search_weigh(const float *x, const float *columns, int n, float factor, float *out);
 
 // x ≈ scale · qn_iq4_values[q], squared errors weighted by x². Returns the scale.
