@@ -4,6 +4,7 @@ QUERN_BIN            the binary (default build/quern); several words are a comma
 QUERN_TIMEOUT_SCALE  multiplies every timeout, for sanitizers, emulators and slow runners
 QUERN_TEST_BACKEND   the backend that runs models (default cpu); the goldens' rules for GPUs hold on any other
 QUERN_SANITIZED=1    the binary is an ASan or TSan build, whose shadow memory no RLIMIT_AS can hold
+QUERN_EMULATED=1     it runs under qemu-user; then, and sanitized, large files of cases are sampled (SAMPLED)
 """
 
 import json
@@ -21,6 +22,9 @@ TIMEOUT_SCALE = float(os.environ.get("QUERN_TIMEOUT_SCALE", "1"))
 BACKEND = os.environ.get("QUERN_TEST_BACKEND", "cpu")
 RUNS_A_MODEL = ("run", "logits", "bench")
 SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
+EMULATED = os.environ.get("QUERN_EMULATED") == "1"
+# Where a run takes several times as long, of these files one case in so many: (sanitized, emulated).
+SAMPLED = {"test_damage": (2, 12), "test_damage_gguf": (2, 12), "test_formats": (6, 8), "test_packed": (4, 6), "test_quantize": (4, 8)}
 
 
 def quern_command():
@@ -97,3 +101,16 @@ def quern():
     if not os.path.exists([word for word in command if "/" in word][-1]):
         pytest.fail(f"no binary at {shlex.join(command)}: build it (./run build) or set QUERN_BIN")
     return Quern(command)
+
+
+def pytest_collection_modifyitems(config, items):
+    if not SANITIZED and not EMULATED:
+        return
+    n, left_out = {}, []
+    for item in items:
+        name = item.path.stem
+        n[name] = n.get(name, -1) + 1
+        if name in SAMPLED and n[name] % SAMPLED[name][EMULATED]:
+            left_out.append(item)
+    items[:] = [item for item in items if item not in set(left_out)]
+    config.hook.pytest_deselected(items=left_out)

@@ -88,7 +88,9 @@ def pytest(folder, count, quern, name, env=None, arguments=(), timeout=3000):
     count.add(n - failed - skipped, failed, skipped)
     for line in re.findall(r"^SKIPPED .*$", done.stdout, re.M):
         print(line)
-    print(f"{'FAIL' if failed else 'ok  '} {name}: {n} cases, {float(suite.get('time')):.1f} s", flush=True)
+    sampled = re.search(r"(\d+) deselected", done.stdout)
+    left_out = f" (a sample: {sampled[1]} left out, tests/conftest.py says of which)" if sampled else ""
+    print(f"{'FAIL' if failed else 'ok  '} {name}: {n} cases{left_out}, {float(suite.get('time')):.1f} s", flush=True)
     if failed:
         print(done.stdout[-12000:], flush=True)
 
