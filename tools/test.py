@@ -223,7 +223,7 @@ def arm64(build, count):
 
 def fuzz(build, count):
     """Each fuzz target for a while from its seeds, with address and undefined."""
-    seconds = int(os.environ.get("QUERN_FUZZ_SECONDS", "30"))
+    seconds = int(os.environ.get("QUERN_FUZZ_SECONDS", "20"))
     to = build / "fuzz"
     if not count.result(setup(to, "-Db_sanitize=address,undefined", "-Dfuzz=true", "-Db_lundef=false",
                               "-Dcuda=disabled",
