@@ -257,6 +257,7 @@ def test_a_client_that_leaves_frees_its_sequence(make_real, stream):
     server = make_real()
     name = server.get("/models").json()["models"][1]["name"]
     body = json.dumps({"model": name, **LONG, "stream": stream}).encode()
+    server.wait_for(lambda p: not any(m["running"] for m in p["models"]))  # those that measured the models at their load
     for _ in range(5):
         s = server.open_raw()
         s.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
