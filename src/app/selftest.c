@@ -33,8 +33,43 @@ typedef struct {
 
 static void print_row(const qn_selftest_row *r)
 {
-    printf("| %-22s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
+    printf("| %-28s | %5d | %6d | %16.2e | %7.0e | %s%s%s |\n", r->name, r->n_cases, r->n_failed,
            r->worst, r->tolerance, r->n_failed ? "FAIL" : "pass", *r->why ? ": " : "", r->why);
+}
+
+// Length of a row's operation, without its type: "row alone, matmul bf16".
+static size_t operation_of(const qn_selftest_row *r)
+{
+    const char *type = strrchr(r->name, ' ');
+    return type && qn_dtype_by_name(type + 1) != QN_DTYPE_COUNT ? (size_t)(type - r->name)
+                                                                : strlen(r->name);
+}
+
+static bool may_join(const qn_selftest_row *a, const qn_selftest_row *b)
+{
+    size_t n = operation_of(a);
+    return !a->n_failed && !b->n_failed && !*a->why && !*b->why && n == operation_of(b) &&
+           !memcmp(a->name, b->name, n);
+}
+
+// The rows of an operation whose types all pass are one, with the figures of the type that came nearest to what is allowed.
+static void print_rows(const qn_selftest_report *r)
+{
+    for (int i = 0, end; i < r->n_rows; i = end) {
+        qn_selftest_row all = r->rows[i];
+        for (end = i + 1; end < r->n_rows && may_join(&r->rows[i], &r->rows[end]); end++) {
+            const qn_selftest_row *row = &r->rows[end];
+            if (row->worst * all.tolerance > all.worst * row->tolerance) {
+                all.worst = row->worst;
+                all.tolerance = row->tolerance;
+            }
+            all.n_cases += row->n_cases;
+        }
+        if (end > i + 1)
+            snprintf(all.name, sizeof all.name, "%.*s, %d types", (int)operation_of(&r->rows[i]),
+                     r->rows[i].name, end - i);
+        print_row(&all);
+    }
 }
 
 static int n_failed(const session *s)
@@ -62,11 +97,11 @@ static void print_page(const session *s)
         const qn_selftest_report *r = &s->forms[i].report;
         if (s->forms[i].name)
             printf("\nWith %s%s:\n", s->forms[i].name, i ? ", in case the others fail" : "");
-        printf("\n| operation              | cases | failed | worst difference | allowed | result "
+        printf("\n| operation                    | cases | failed | worst difference | allowed | "
+               "result "
                "|\n");
         printf("|---|---|---|---|---|---|\n");
-        for (int j = 0; j < r->n_rows; j++)
-            print_row(&r->rows[j]);
+        print_rows(r);
     }
     printf("\n%s: %d of %d cases failed. Differences are parts of the largest expected number of a "
            "case.\n",

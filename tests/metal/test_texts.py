@@ -145,15 +145,16 @@ def test_auto_falls_back_to_the_cpu_and_says_so(fake, says):
 
 
 def selftest(*options, fake="", code=0):
-    done = subprocess.run([command_path(), "selftest", "--backend", "metal", *options], capture_output=True, text=True,
-                          timeout=120 * SCALE, env={**os.environ, "QUERN_FAKE_METAL": fake})
+    """One round: the emulator takes its time, and tests/metal/test_selftest.c has more."""
+    done = subprocess.run([command_path(), "selftest", "--backend", "metal", "--rounds", "1", *options], capture_output=True, text=True,
+                          timeout=240 * SCALE, env={**os.environ, "QUERN_FAKE_METAL": fake})
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
 def test_the_selftest_passes_and_is_a_page():
     page = selftest()
-    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 160
+    assert page.startswith("quern ") and "\nPASS: 0 of " in page and len(page.splitlines()) < 100
     assert "With products in simdgroup matrices:" in page and "With the dialect's products" in page
     assert "Metal 4 tensor operations (not used): they do not compile" in page
     report = json.loads(selftest("--json", "--seed", "2"))
