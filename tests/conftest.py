@@ -24,7 +24,7 @@ RUNS_A_MODEL = ("run", "logits", "bench")
 SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
 EMULATED = os.environ.get("QUERN_EMULATED") == "1"
 # Where a run takes several times as long, of these files one case in so many: (sanitized, emulated).
-SAMPLED = {"test_damage": (2, 12), "test_damage_gguf": (2, 12), "test_formats": (6, 8), "test_packed": (4, 6), "test_quantize": (4, 8)}
+SAMPLED = {"test_damage": (4, 24), "test_damage_gguf": (4, 24), "test_formats": (6, 12), "test_packed": (4, 12), "test_quantize": (4, 19)}
 
 
 def quern_command():
