@@ -176,6 +176,8 @@ void qn_gguf_name(const qn_weight_spec *spec, int layer, char out[96]);
 
 // Reads the headers of the model's files and fills the views, but for their data: all that can be wrong is found here.
 int qn_loader_check(qn_model *m, const char *path, quern_error *e);
+// "[4096, 128]", cut off at n bytes; returns text.
+const char *qn_loader_print_shape(const int64_t *dim, int rank, char *text, size_t n);
 // Then maps the files and places every tensor's data.
 int qn_loader_place_all(qn_model *m, quern_error *e);
 // The rank's part of a whole tensor at `data`, as a view on the device: in place where it can be and the data outlives the model

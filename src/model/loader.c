@@ -27,7 +27,7 @@ static void name_of(const qn_model *m, const qn_weight_spec *spec, int layer, ch
         qn_weights_name(spec, layer, out);
 }
 
-static const char *print_shape(const int64_t *dim, int rank, char *text, size_t n)
+const char *qn_loader_print_shape(const int64_t *dim, int rank, char *text, size_t n)
 {
     size_t at = (size_t)snprintf(text, n, "[");
     for (int i = 0; i < rank && at < n; i++)
@@ -40,7 +40,7 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
                  int rank)
 {
     char expected[64], found[192];
-    print_shape(dim, rank, expected, sizeof expected);
+    qn_loader_print_shape(dim, rank, expected, sizeof expected);
     const qn_tensor_set *s = l->model->files;
     if (!t)
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected a tensor %s, found none",
@@ -48,7 +48,7 @@ static int check(const loader *l, const char *name, const qn_stored_tensor *t, c
     const char *path = s->files[t->file].path;
     if (t->rank != rank || memcmp(t->dim, dim, (size_t)rank * sizeof *dim))
         return qn_error_set(l->e, QUERN_E_FORMAT, "%s: %s: expected shape %s, found %s", path, name,
-                            expected, print_shape(t->dim, t->rank, found, sizeof found));
+                            expected, qn_loader_print_shape(t->dim, t->rank, found, sizeof found));
     if (t->dtype == QN_DTYPE_COUNT)
         return qn_error_set(l->e, QUERN_E_UNSUPPORTED, "%s: %s: expected type %s, found %s", path,
                             name,

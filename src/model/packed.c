@@ -125,14 +125,6 @@ static bool is_among(const char *type, const char *types)
     return false;
 }
 
-static void print_shape(const int64_t *dim, int rank, char *text, size_t n)
-{
-    size_t at = (size_t)snprintf(text, n, "[");
-    for (int i = 0; i < rank && at < n; i++)
-        at += (size_t)snprintf(text + at, n - at, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    if (at < n) snprintf(text + at, n - at, "]");
-}
-
 const char *qn_packed_path(const qn_packed *p)
 {
     int file = 0;
@@ -149,7 +141,7 @@ int qn_packed_expect(const qn_packed *p, int part, const char *types, const int6
     const qn_tensor_set *s = p->model->files;
     int rank = dim[1] ? 2 : 1;
     char expected[64], found[192];
-    print_shape(dim, rank, expected, sizeof expected);
+    qn_loader_print_shape(dim, rank, expected, sizeof expected);
     if (!t)
         return qn_error_set(e, QUERN_E_FORMAT, "%s: %s.%s: expected a tensor %s, found none",
                             qn_packed_path(p), p->module, last, expected);
@@ -158,7 +150,7 @@ int qn_packed_expect(const qn_packed *p, int part, const char *types, const int6
         return qn_error_set(e, QUERN_E_FORMAT, "%s: %s: expected one of the types %s, found %s",
                             path, t->name, types, t->type);
     if (t->rank == rank && !memcmp(t->dim, dim, (size_t)rank * sizeof *dim)) return 0;
-    print_shape(t->dim, t->rank, found, sizeof found);
+    qn_loader_print_shape(t->dim, t->rank, found, sizeof found);
     return qn_error_set(e, QUERN_E_FORMAT,
                         "%s: %s: expected shape %s (%d bits, groups of %lld), found %s", path,
                         t->name, expected, p->bits, (long long)p->group, found);
