@@ -2,9 +2,11 @@
 """Runs the test suites and counts their cases; `./run tests` and `./run checks` call it in the tests' venv.
 
 usage: tools/test.py --build DIR (tests | checks) [SUITE …]
+QUERN_TEST_JOBS test programs run at once: as many as there are processors, eight at most, unless it is set.
 Ends with `total: N passed, N failed, N skipped`; exit 1 when anything failed. Skips are printed with their reasons.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -16,6 +18,7 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+JOBS = int(os.environ.get("QUERN_TEST_JOBS") or min(8, os.cpu_count() or 1))
 
 
 class Count:
@@ -54,29 +57,39 @@ def c_tests(build, suites, count, env=None, wrapper=(), timeout=600):
              if any(suite.split(":")[-1] in suites for suite in test["suite"])]
     if not tests:
         count.result(False, f"{build.name} has no tests of {', '.join(sorted(suites))}: cmocka was not found")
-    for test in tests:
+
+    def run(test):
         started = time.monotonic()
         done = sh([*wrapper, *test["cmd"]], {**test["env"], **(env or {}), "CMOCKA_MESSAGE_OUTPUT": "TAP"}, timeout)
-        lines = done.stdout.splitlines()
-        skips = [line for line in lines if re.match(r"ok \d+ .*# SKIP", line) or re.match(r"not ok \d+ .*# SKIP", line)]
-        bad = [line for line in lines if re.match(r"not ok\b", line) and line not in skips]
-        good = sum(bool(re.match(r"ok \d+", line)) and line not in skips for line in lines)
-        if done.returncode and not bad or not (good or bad or skips):
-            bad.append(f"{test['name']}: ended with {done.returncode}")
-        count.add(good, len(bad), len(skips))
-        for line in skips:
-            print(f"SKIP {test['name']}: {line}")
-        print(f"{'FAIL' if bad else 'ok  '} {test['name']}: {good} cases, {time.monotonic() - started:.1f} s", flush=True)
-        if bad:
-            print("\n".join(lines[-60:]), *bad, sep="\n", flush=True)
+        return done, time.monotonic() - started
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for test, (done, seconds) in zip(tests, pool.map(run, tests)):
+            c_result(test["name"], done, seconds, count)
+
+
+def c_result(name, done, seconds, count):
+    """Counts and tells the cases of one cmocka program that has ended."""
+    lines = done.stdout.splitlines()
+    skips = [line for line in lines if re.match(r"ok \d+ .*# SKIP", line) or re.match(r"not ok \d+ .*# SKIP", line)]
+    bad = [line for line in lines if re.match(r"not ok\b", line) and line not in skips]
+    good = sum(bool(re.match(r"ok \d+", line)) and line not in skips for line in lines)
+    if done.returncode and not bad or not (good or bad or skips):
+        bad.append(f"{name}: ended with {done.returncode}")
+    count.add(good, len(bad), len(skips))
+    for line in skips:
+        print(f"SKIP {name}: {line}")
+    print(f"{'FAIL' if bad else 'ok  '} {name}: {good} cases, {seconds:.1f} s", flush=True)
+    if bad:
+        print("\n".join(lines[-60:]), *bad, sep="\n", flush=True)
 
 
 def pytest(folder, count, quern, name, env=None, arguments=(), timeout=3000):
     """A folder of pytest files against the program `quern` (a command line)."""
     report = pathlib.Path(f"{os.environ['QUERN_TEST_BUILD']}/junit-{name}.xml")
     report.unlink(missing_ok=True)
-    done = sh([sys.executable, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider", ROOT / folder,
-               f"--junitxml={report}", *arguments],
+    done = sh([sys.executable, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "no:cacheprovider", "-n", JOBS, "--dist", "worksteal",
+               ROOT / folder, f"--junitxml={report}", *arguments],
               {"QUERN_BIN": str(quern), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}, timeout, cwd=ROOT)
     if not report.exists() or done.returncode not in (0, 1):
         print(done.stdout[-6000:])
@@ -88,8 +101,8 @@ def pytest(folder, count, quern, name, env=None, arguments=(), timeout=3000):
     count.add(n - failed - skipped, failed, skipped)
     for line in re.findall(r"^SKIPPED .*$", done.stdout, re.M):
         print(line)
-    sampled = re.search(r"(\d+) deselected", done.stdout)
-    left_out = f" (a sample: {sampled[1]} left out, tests/conftest.py says of which)" if sampled else ""
+    sampled = re.search(r"^a sample: (.*)$", done.stdout, re.M)
+    left_out = f" (a sample: {sampled[1]})" if sampled else ""
     print(f"{'FAIL' if failed else 'ok  '} {name}: {n} cases{left_out}, {float(suite.get('time')):.1f} s", flush=True)
     if failed:
         print(done.stdout[-12000:], flush=True)
@@ -233,17 +246,19 @@ def fuzz(build, count):
     if not count.result(done.returncode == 0, "fuzz targets link"):
         print(done.stdout[-4000:])
         return
-    for target in sorted((to / "tests/fuzz").glob("fuzz_*")):
-        if not os.access(target, os.X_OK) or target.is_dir():
-            continue
+    def run(target):
         seeds = ROOT / "tests/fuzz/seeds" / target.name
         corpus = to / "corpus" / target.name
         corpus.mkdir(parents=True, exist_ok=True)
-        done = sh([target, corpus, *([seeds] if seeds.exists() else []), f"-max_total_time={seconds}",
+        return sh([target, corpus, *([seeds] if seeds.exists() else []), f"-max_total_time={seconds}",
                    "-rss_limit_mb=1024", "-timeout=10", "-max_len=65536", "-print_final_stats=1"], cwd=corpus)
-        runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
-        if not count.result(done.returncode == 0, f"{target.name}: {runs[1] if runs else 0} inputs"):
-            print(done.stdout[-4000:])
+
+    targets = [path for path in sorted((to / "tests/fuzz").glob("fuzz_*")) if os.access(path, os.X_OK) and not path.is_dir()]
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for target, done in zip(targets, pool.map(run, targets)):
+            runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
+            if not count.result(done.returncode == 0, f"{target.name}: {runs[1] if runs else 0} inputs"):
+                print(done.stdout[-4000:])
 
 
 CHECKS = {"compilers": compilers, "sanitizers": sanitizers, "threads": threads, "arm64": arm64, "fuzz": fuzz}

@@ -78,10 +78,15 @@ bool qn_bpe_reserve(qn_bpe *b, size_t n_ids, size_t n_bytes, size_t n_vocabulary
 bool qn_bpe_grow(qn_bpe *b, size_t n_ids)
 {
     if (n_ids <= (size_t)b->n_ids) return true;
-    qn_bpe_piece *p = realloc(b->pieces, n_ids * sizeof *p);
-    if (!p) return false;
-    memset(p + b->n_ids, 0, (n_ids - (size_t)b->n_ids) * sizeof *p);
-    b->pieces = p;
+    if (n_ids > b->ids_capacity) { // by half: added tokens come one by one
+        size_t capacity = b->ids_capacity + b->ids_capacity / 2;
+        if (capacity < n_ids) capacity = n_ids;
+        qn_bpe_piece *p = realloc(b->pieces, capacity * sizeof *p);
+        if (!p) return false;
+        b->pieces = p;
+        b->ids_capacity = capacity;
+    }
+    memset(b->pieces + b->n_ids, 0, (n_ids - (size_t)b->n_ids) * sizeof *b->pieces);
     b->n_ids = (int32_t)n_ids;
     return true;
 }

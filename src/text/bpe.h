@@ -36,6 +36,7 @@ typedef struct {
 typedef struct {
     qn_bpe_piece *pieces; // by id
     int32_t n_ids;
+    size_t ids_capacity;
     char *bytes; // of all pieces
     size_t n_bytes, bytes_capacity;
 

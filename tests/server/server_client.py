@@ -16,6 +16,12 @@ import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SCALE = float(os.environ.get("QUERN_TIMEOUT_SCALE", "1"))
+SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
+
+
+def while_it_runs(n_tokens):
+    """Tokens of a request during which something else is tried: fewer where each of them takes long."""
+    return n_tokens // 4 if SANITIZED else n_tokens
 
 
 class Reply:
@@ -63,7 +69,7 @@ class Server:
 
     def memory(self):
         """Bytes resident; 0 where that says nothing: sanitizers keep what is freed, and not all systems have /proc."""
-        if os.environ.get("QUERN_SANITIZED") == "1" or not os.path.exists("/proc/self/statm"):
+        if SANITIZED or not os.path.exists("/proc/self/statm"):
             return 0
         with open(f"/proc/{self.process.pid}/statm") as f:
             return int(f.read().split()[1]) * 4096

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import quern_command, real_models
-from server_client import SCALE, RawSocket, Server
+from server_client import SCALE, RawSocket, Server, while_it_runs
 
 CHAT = [{"role": "user", "content": "What is 2 + 3?"}]
 LONG = {"ignore_eos": True, "max_tokens": 1500, "strategy": "greedy", "prompt": "Once upon a time"}
@@ -167,7 +167,7 @@ def test_16_requests_share_their_steps(make_real):
     server = make_real("--max-batch", "16", "--kv-blocks", "4096")
     name = server.get("/models").json()["models"][0]["name"]
     fields = {"model": name, "prompt": "Once upon a time", "ignore_eos": True}
-    holding = {**fields, "strategy": "beam", "num_beams": 16, "max_tokens": 400}
+    holding = {**fields, "strategy": "beam", "num_beams": 16, "max_tokens": while_it_runs(400)}
     start = server.performance(name)["steps_total"]
     server.generate(**holding)
     alone = server.performance(name)["steps_total"] - start
@@ -187,7 +187,7 @@ def test_models_share_the_machine(real, names):
     """A short request to one model does not wait until another's long ones are done."""
     for busy, other in (names[:2], names[1::-1]):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            long = [pool.submit(real.generate, model=busy, **{**LONG, "max_tokens": 900}) for _ in range(4)]
+            long = [pool.submit(real.generate, model=busy, **{**LONG, "max_tokens": while_it_runs(900)}) for _ in range(4)]
             real.wait_for(lambda p: any(m["name"] == busy and m["running"] == 4 for m in p["models"]))
             real.generate(model=other, prompt="Once", strategy="greedy", max_tokens=5)
             assert real.performance(busy)["running"] == 4, f"{other} waited for {busy}"
@@ -288,15 +288,15 @@ def test_a_full_queue(make_real):
 
 def test_a_drain_finishes_what_runs(make_real):
     server = make_real()
-    name = server.get("/models").json()["models"][1]["name"]
+    name, n_tokens = server.get("/models").json()["models"][1]["name"], while_it_runs(400)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(server.generate, model=name, **{**LONG, "max_tokens": 400}) for _ in range(3)]
+        running = [pool.submit(server.generate, model=name, **{**LONG, "max_tokens": n_tokens}) for _ in range(3)]
         server.wait_for(lambda p: p["server"]["running"] == 3)
         server.signal(signal.SIGTERM)
         time.sleep(0.1)
         r = server.post("/generate", {"prompt": "x"})
         assert r.status == 503 and "Retry-After" in r.headers and server.get("/ready").status == 503
-        assert [f.result()["usage"]["completion_tokens"] for f in running] == [400] * 3
+        assert [f.result()["usage"]["completion_tokens"] for f in running] == [n_tokens] * 3
     assert server.wait() == 0
 
 

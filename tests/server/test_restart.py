@@ -4,6 +4,7 @@
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -57,7 +58,11 @@ def wait_until(condition, seconds=20):
 
 
 def sockets_of(pid):
-    return [os.readlink(f) for f in pathlib.Path(f"/proc/{pid}/fd").iterdir() if os.readlink(f).startswith("socket:")]
+    found = []
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found.append(os.readlink(fd))
+    return [f for f in found if f.startswith("socket:")]
 
 
 def test_requests_in_flight_get_their_errors_and_new_ones_the_new_process(serve):

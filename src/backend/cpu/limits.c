@@ -8,7 +8,8 @@
 #include "backend/ops/matmul.h"
 #include "base/clock.h"
 
-enum { MEMORY_BYTES = 1 << 30, PASSES = 6, LINE_BYTES = 64, MAX_WORKERS = 1024 };
+// A worker's share is several times what it can have of any cache; all of them together take no more than most machines can spare.
+enum { WORKER_BYTES = 64 << 20, MIN_BYTES = 256 << 20, MAX_BYTES = 1 << 30, PASSES = 6, LINE_BYTES = 64, MAX_WORKERS = 1024 };
 
 // ---- memory ----
 
@@ -50,7 +51,10 @@ static void copy_share(void *context, int worker)
 // How often a second `work` goes over all shares, times their bytes: each is touched once a pass.
 static double measure_memory(qn_pool *pool, void (*work)(void *context, int worker))
 {
-    memory m = {.n_workers = qn_pool_n_threads(pool), .total_bytes = MEMORY_BYTES};
+    memory m = {.n_workers = qn_pool_n_threads(pool)};
+    m.total_bytes = (size_t)m.n_workers * WORKER_BYTES;
+    if (m.total_bytes < MIN_BYTES) m.total_bytes = MIN_BYTES;
+    if (m.total_bytes > MAX_BYTES) m.total_bytes = MAX_BYTES;
     if (m.total_bytes > qn_machine_memory_bytes() / 4)
         m.total_bytes = qn_machine_memory_bytes() / 4;
     m.data = qn_machine_map(m.total_bytes);
