@@ -29,7 +29,10 @@ void qn_engine_options_rows(qn_engine_options *o, qn_option *rows)
     *o = (qn_engine_options){.runtime = {.log_fd = 2, .log_level = QUERN_LOG_WARN},
                              .model = {.on_memory = print_need}};
     const qn_option table[QN_ENGINE_OPTIONS] = {
-        {"--backend", QN_OPTION_TEXT, &o->runtime.backend, "B", "auto, cpu (default: auto)", 0, 0},
+        {"--backend", QN_OPTION_TEXT, &o->runtime.backend, "B",
+         "cpu, cuda, metal, or auto: the first of cuda, metal and cpu that works here (default: "
+         "auto)",
+         0, 0},
         {"--threads", QN_OPTION_INT, &o->runtime.n_threads, "N",
          "compute threads (default: one a core)", 1, 1024},
         {"--memory", QN_OPTION_BYTES, &o->runtime.memory_bytes, "BYTES",

@@ -1,7 +1,8 @@
 """Servers for these tests: `fake` and `make_fake` run the real server over a scripted engine (fake_engine.c), `real`
 and `make_real` run `quern serve` with real models.
 
-QUERN_FAKE_BIN    quern_fake_server (default: tests/server/quern_fake_server beside QUERN_BIN's build)
+QUERN_FAKE_BIN      quern_fake_server (default: tests/server/quern_fake_server beside QUERN_BIN's build)
+QUERN_TEST_BACKEND  the backend that runs the real models (default cpu)
 """
 
 import os
@@ -10,6 +11,8 @@ import shlex
 
 import pytest
 from server_client import REPO, Server
+
+BACKEND = os.environ.get("QUERN_TEST_BACKEND", "cpu")
 
 
 def fake_binary():
@@ -78,6 +81,10 @@ def real_models():
     return [f"{n}={p}" for n, p in sorted(names.items())][:2]
 
 
+def serve_command(models):
+    return [*quern_command(), "serve", "--port", "0", "--backend", BACKEND, *[w for m in models for w in ("--model", m)]]
+
+
 @pytest.fixture
 def make_real():
     if not os.path.exists(quern_command()[-1]):
@@ -85,8 +92,7 @@ def make_real():
     models = real_models()
     if len(models) < 2:
         pytest.skip("no models: neither models/* nor goldens")
-    chosen = [w for m in models for w in ("--model", m)]
-    start, started = starter([*quern_command(), "serve", "--port", "0", *chosen])
+    start, started = starter(serve_command(models))
     yield start
     stop_all(started)
 
@@ -98,7 +104,7 @@ def _real():
     models = real_models()
     if len(models) < 2:
         pytest.skip("no models: neither models/* nor goldens")
-    server = Server([*quern_command(), "serve", "--port", "0", *[w for m in models for w in ("--model", m)]])
+    server = Server(serve_command(models))
     yield server
     server.stop()
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import quern_command, real_models
+from conftest import BACKEND, quern_command, real_models
 from server_client import SCALE, RawSocket, Server, while_it_runs
 
 CHAT = [{"role": "user", "content": "What is 2 + 3?"}]
@@ -160,6 +160,19 @@ def test_32_at_once_equal_those_alone(real, names):
         drawn = () if "seed" in request else ("seed",)
         assert without(a, "usage", *drawn) == without(b, "usage", *drawn)
         assert a["usage"]["completion_tokens"] == b["usage"]["completion_tokens"]
+
+
+def test_a_crowd_of_any_size_equals_each_alone(make_real):
+    """Steps of 1 to 256 sequences, as requests come and end, with prompts cut into chunks wherever the crowd leaves room for them."""
+    server = make_real("--max-batch", "256", "--max-queue", "256", "--prefill-chunk", "64", "--kv-blocks", "8192")
+    n, names = 256 if BACKEND != "cpu" else while_it_runs(64), [m["name"] for m in server.get("/models").json()["models"]]
+    requests = [{"model": names[i % 2], "prompt": "Once upon a time " * (1 + i * 7 % 20) + str(i), "max_tokens": 4 + i % 29, "logprobs": 1,
+                 "ignore_eos": True, "strategy": "sampling" if i % 4 == 0 else "greedy", "seed": i} for i in range(n)]
+    requests += [{**r, "model": names[1 - i % 2]} for i, r in enumerate(requests)]
+    alone = [server.generate(**r) for r in requests]
+    with concurrent.futures.ThreadPoolExecutor(2 * n) as pool:
+        crowd = list(pool.map(lambda r: server.generate(**r), requests))
+    assert [without(a) for a in crowd] == [without(a) for a in alone]
 
 
 def test_16_requests_share_their_steps(make_real):

@@ -450,8 +450,8 @@ static void a_busy_model_does_not_starve_another(void **state)
         params_set(&p, "max_tokens", 20);
         collect(k ? &g : &h, &other, &p);
         assert_int_equal(other.error.code, QUERN_OK);
-        assert_int_equal(busy.n_terminals, 0);
-        assert_true(busy.n_tokens < 100); // about a step each
+        // About a step each: some 40 of its 300 tokens, and those that come while this thread waits for its turn.
+        assert_in_range(collect_n_tokens(&busy), 20, 250);
         collect_wait(&busy);
         collect_free(&busy);
         quern_model_close(h.model);

@@ -123,6 +123,14 @@ void collect_await_token(collected *c, int n_tokens)
     pthread_mutex_unlock(&c->mutex);
 }
 
+int collect_n_tokens(collected *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    int n = c->n_terminals ? MAX_IDS : c->n_tokens;
+    pthread_mutex_unlock(&c->mutex);
+    return n;
+}
+
 void collect_wait(collected *c)
 {
     pthread_mutex_lock(&c->mutex);

@@ -46,6 +46,8 @@ int collect_submit(engine *g, collected *c, const quern_params *p);
 int collect_submit_logits(engine *g, collected *c, const int32_t *ids, size_t n, float *logits);
 // Until it has so many tokens, or its end.
 void collect_await_token(collected *c, int n_tokens);
+// Tokens so far; MAX_IDS once it has ended.
+int collect_n_tokens(collected *c);
 void collect_wait(collected *c);
 void collect_free(collected *c);
 // Both.

@@ -1,73 +1,136 @@
-// Pool: barriers hold and results are visible behind them, with fewer and with more threads than processors.
+// Pool: phases come one after another and see what those before wrote, with fewer and with more threads than processors; a worker
+// that does not run holds nobody up.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "backend/cpu/pool.h"
 
-enum { MOST_THREADS = 9 };
+enum { MOST_THREADS = 9, PIECES = 24, MOST_PHASES = 2000 };
 
 typedef struct {
-    qn_pool *pool;
-    int n_threads, n_rounds;
-    int written[MOST_THREADS]; // plain memory: the barrier alone orders it
-    int wrong[MOST_THREADS];
+    atomic_int n_taken[MOST_PHASES];
+    atomic_int n_calls[MOST_PHASES], wrong;
+    atomic_int by_worker[MOST_PHASES][MOST_THREADS];
+    int written[PIECES]; // plain memory: the phases alone order it
 } shared;
 
-static void rounds(void *context, int worker)
+// Piece i of a phase is what its neighbour was in the phase before, plus one.
+static void add(void *context, int phase, int worker)
 {
     shared *s = context;
-    for (int round = 1; round <= s->n_rounds; round++) {
-        s->written[worker] = round;
-        qn_pool_barrier(s->pool);
-        for (int i = 0; i < s->n_threads; i++)
-            if (s->written[i] != round) s->wrong[worker] = 1;
-        qn_pool_barrier(s->pool);
+    atomic_fetch_add(&s->n_calls[phase], 1);
+    if (atomic_fetch_add(&s->by_worker[phase][worker], 1) > 0) atomic_store(&s->wrong, 1);
+    if (phase % 2 == 0) { // phases 1, 3, 5 … add, the others look
+        for (int i = 0; i < PIECES; i++)
+            if (s->written[i] != phase / 2) atomic_store(&s->wrong, 1);
+        return;
     }
+    for (int i; (i = atomic_fetch_add(&s->n_taken[phase], 1)) < PIECES;)
+        s->written[i]++;
 }
 
-static void test_barriers(void **state)
+static void test_phases(void **state)
 {
     (void)state;
     for (int n = 1; n <= MOST_THREADS; n++) {
-        shared s = {.n_threads = n, .n_rounds = n <= 2 ? 2000 : 100};
+        int n_phases = n <= 2 ? MOST_PHASES : 100;
+        shared *s = calloc(1, sizeof *s);
         quern_error e;
-        assert_int_equal(qn_pool_open(n, &s.pool, &e), 0);
-        assert_int_equal(qn_pool_n_threads(s.pool), n);
-        qn_pool_run(s.pool, rounds, &s);
-        for (int i = 0; i < n; i++) {
-            assert_int_equal(s.written[i], s.n_rounds);
-            assert_int_equal(s.wrong[i], 0);
-        }
-        qn_pool_close(s.pool);
+        qn_pool *pool;
+        assert_int_equal(qn_pool_open(n, &pool, &e), 0);
+        assert_int_equal(qn_pool_n_threads(pool), n);
+        qn_pool_run(pool, n_phases, add, s);
+        assert_int_equal(s->wrong, 0);
+        for (int i = 0; i < PIECES; i++)
+            assert_int_equal(s->written[i], n_phases / 2);
+        for (int i = 0; i < n_phases; i++)
+            assert_in_range(s->n_calls[i], 1, n);
+        qn_pool_close(pool);
+        free(s);
     }
 }
 
-static void count(void *context, int worker)
+static void count(void *context, int phase, int worker)
 {
-    ((int *)context)[worker]++;
+    (void)phase;
+    (void)worker;
+    atomic_fetch_add((atomic_int *)context, 1);
 }
 
-// Many runs, back to back and after a pause: every worker is in each, and run waits for all.
+// Many runs, back to back and after a pause: none returns while a worker is inside, none is without phases or workers.
 static void test_runs(void **state)
 {
     (void)state;
     for (int n = 1; n <= 5; n += 2) {
         qn_pool *pool;
         quern_error e;
-        int counts[MOST_THREADS] = {0};
         assert_int_equal(qn_pool_open(n, &pool, &e), 0);
         for (int i = 1; i <= 500; i++) {
-            qn_pool_run(pool, count, counts);
-            for (int w = 0; w < n; w++)
-                assert_int_equal(counts[w], i);
+            atomic_int calls = 0;
+            qn_pool_run(pool, 3, count, &calls);
+            assert_in_range(calls, 3, 3 * n);
+            qn_pool_run(pool, 0, count, NULL);
+            if (i % 100 == 0) nanosleep(&(struct timespec){0, 2000000}, NULL);
         }
         qn_pool_close(pool);
     }
+}
+
+static sem_t held, go;
+static pthread_t other;
+static atomic_int have_other;
+
+static void hold(int number)
+{
+    (void)number;
+    sem_post(&held);
+    while (sem_wait(&go) != 0) {
+    }
+}
+
+static void meet(void *context, int phase, int worker)
+{
+    (void)phase;
+    (void)context;
+    if (worker == 1) {
+        other = pthread_self();
+        atomic_store(&have_other, 1);
+    }
+}
+
+// A signal's handler keeps the other worker from running, as a busy machine would: a run goes on without it.
+static void test_a_worker_that_does_not_run(void **state)
+{
+    (void)state;
+    qn_pool *pool;
+    quern_error e;
+    sem_init(&held, 0, 0);
+    sem_init(&go, 0, 0);
+    signal(SIGUSR1, hold);
+    assert_int_equal(qn_pool_open(2, &pool, &e), 0);
+    while (!atomic_load(&have_other))
+        qn_pool_run(pool, 10, meet, NULL);
+    nanosleep(&(struct timespec){0, 100000000}, NULL); // until it sleeps, and holds no lock
+    pthread_kill(other, SIGUSR1);
+    while (sem_wait(&held) != 0) {
+    }
+    atomic_int calls = 0;
+    qn_pool_run(pool, 50, count, &calls);
+    assert_int_equal(calls, 50);
+    sem_post(&go);
+    qn_pool_run(pool, 50, count, &calls);
+    assert_in_range(calls, 100, 150);
+    qn_pool_close(pool);
 }
 
 static void test_unused_and_refused(void **state)
@@ -86,8 +149,9 @@ static void test_unused_and_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_barriers),
+        cmocka_unit_test(test_phases),
         cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_a_worker_that_does_not_run),
         cmocka_unit_test(test_unused_and_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

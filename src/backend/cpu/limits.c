@@ -2,6 +2,7 @@
 // whatever else runs on the machine can only slow one down.
 #include "backend/cpu/limits.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "backend/cpu/machine.h"
@@ -9,62 +10,87 @@
 #include "base/clock.h"
 
 // A worker's share is several times what it can have of any cache; all of them together take no more than most machines can spare.
-enum { WORKER_BYTES = 64 << 20, MIN_BYTES = 256 << 20, MAX_BYTES = 1 << 30, PASSES = 6, LINE_BYTES = 64, MAX_WORKERS = 1024 };
+enum {
+    WORKER_BYTES = 64 << 20,
+    MIN_BYTES = 256 << 20,
+    MAX_BYTES = 1 << 30,
+    PASSES = 6,
+    LINE_BYTES = 64,
+    MAX_WORKERS = 1024
+};
 
 // ---- memory ----
 
 typedef struct {
     char *data;
-    size_t total_bytes, n_bytes; // n_bytes: of each worker
-    int n_workers;
+    size_t total_bytes, n_bytes; // n_bytes: of each share
+    int n_shares;                // one for each worker
+    atomic_int n_taken;
+    void (*work)(void *context, int share);
     uint64_t sum[MAX_WORKERS]; // keeps the reads from being left out
 } memory;
 
-static void write_share(void *context, int worker)
+static void work_on_shares(void *context, int phase, int worker)
+{
+    (void)phase;
+    (void)worker;
+    memory *m = context;
+    for (int i; (i = atomic_fetch_add(&m->n_taken, 1)) < m->n_shares;)
+        m->work(m, i);
+}
+
+static void pass(qn_pool *pool, memory *m, void (*work)(void *context, int share))
+{
+    m->work = work;
+    atomic_store(&m->n_taken, 0);
+    qn_pool_run(pool, 1, work_on_shares, m);
+}
+
+static void write_share(void *context, int share)
 {
     memory *m = context;
-    memset(m->data + (size_t)worker * m->n_bytes, 1, m->n_bytes);
+    memset(m->data + (size_t)share * m->n_bytes, 1, m->n_bytes);
 }
 
 // A word of every line: memory delivers lines.
-static void read_share(void *context, int worker)
+static void read_share(void *context, int share)
 {
     memory *m = context;
-    const char *p = m->data + (size_t)worker * m->n_bytes;
+    const char *p = m->data + (size_t)share * m->n_bytes;
     uint64_t sums[8] = {0};
     for (size_t i = 0; i + 8 * LINE_BYTES <= m->n_bytes; i += 8 * LINE_BYTES)
         for (size_t j = 0; j < 8; j++)
             sums[j] += *(const uint64_t *)(const void *)(p + i + j * LINE_BYTES);
     for (size_t j = 1; j < 8; j++)
         sums[0] += sums[j];
-    m->sum[worker] = sums[0];
+    m->sum[share] = sums[0];
 }
 
 // The first half of the share to the second.
-static void copy_share(void *context, int worker)
+static void copy_share(void *context, int share)
 {
     memory *m = context;
-    char *p = m->data + (size_t)worker * m->n_bytes;
+    char *p = m->data + (size_t)share * m->n_bytes;
     memcpy(p + m->n_bytes / 2, p, m->n_bytes / 2);
 }
 
 // How often a second `work` goes over all shares, times their bytes: each is touched once a pass.
-static double measure_memory(qn_pool *pool, void (*work)(void *context, int worker))
+static double measure_memory(qn_pool *pool, void (*work)(void *context, int share))
 {
-    memory m = {.n_workers = qn_pool_n_threads(pool)};
-    m.total_bytes = (size_t)m.n_workers * WORKER_BYTES;
+    memory m = {.n_shares = qn_pool_n_threads(pool)};
+    m.total_bytes = (size_t)m.n_shares * WORKER_BYTES;
     if (m.total_bytes < MIN_BYTES) m.total_bytes = MIN_BYTES;
     if (m.total_bytes > MAX_BYTES) m.total_bytes = MAX_BYTES;
     if (m.total_bytes > qn_machine_memory_bytes() / 4)
         m.total_bytes = qn_machine_memory_bytes() / 4;
     m.data = qn_machine_map(m.total_bytes);
     if (!m.data) return 0;
-    m.n_bytes = m.total_bytes / (size_t)m.n_workers & ~(size_t)(8 * LINE_BYTES - 1);
-    qn_pool_run(pool, write_share, &m);
-    double best = 0, n_bytes = (double)m.n_bytes * m.n_workers;
-    for (int pass = 0; pass < PASSES; pass++) {
+    m.n_bytes = m.total_bytes / (size_t)m.n_shares & ~(size_t)(8 * LINE_BYTES - 1);
+    pass(pool, &m, write_share);
+    double best = 0, n_bytes = (double)m.n_bytes * m.n_shares;
+    for (int i = 0; i < PASSES; i++) {
         uint64_t start = qn_clock_ns();
-        qn_pool_run(pool, work, &m);
+        pass(pool, &m, work);
         double rate = n_bytes * 1e9 / (double)(qn_clock_ns() - start + 1);
         if (rate > best) best = rate;
     }

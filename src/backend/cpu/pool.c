@@ -1,31 +1,38 @@
-// Compute threads; see pool.h. Both waits (for work, at a barrier) are one thing: a gate, which is a counter that somebody
-// advances. A waiter spins on the counter for a while and then sleeps on a condition; the advancer takes the lock only where
-// someone sleeps. Sleeper: count itself, then look at the value. Advancer: change the value, then look at the count. Both in
-// sequentially consistent order, so one of them sees the other.
+// Compute threads; see pool.h. One word says all: at which phase of all that ever were the pool is, whether it is one of a run, and
+// how many workers are inside. A worker joins a phase by counting itself in; the last to leave moves the word on. Nobody waits
+// for a worker that has not come: what it would have done, others have. Who waits for the next phase spins a while and then sleeps
+// on a condition; who moves the word takes the lock only where someone sleeps. Sleeper: count itself, then look at the word.
+// Mover: change the word, then look at the count. Both in sequentially consistent order, so one of them sees the other.
 #include "backend/cpu/pool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "backend/cpu/machine.h"
 
 enum { MAX_THREADS = 1024, STACK_BYTES = 1 << 20, SPINS = 4000, SPINS_CROWDED = 50 };
 
-typedef struct {
-    _Alignas(64) atomic_uint value;
+// The word: workers inside, whether a run is on, the phase.
+#define ONE_INSIDE ((uint64_t)1)
+#define INSIDE_MASK ((uint64_t)0xffff)
+#define RUNNING ((uint64_t)1 << 16)
+#define ONE_PHASE ((uint64_t)1 << 17)
+
+struct qn_pool {
+    _Alignas(64) _Atomic uint64_t word;
     _Alignas(64) atomic_int n_sleepers;
     pthread_mutex_t lock;
     pthread_cond_t moved;
-} gate;
-
-struct qn_pool {
-    gate start, barrier;
-    _Alignas(64) atomic_int n_arrived;
     int n_threads, n_started, spins;
     atomic_int stop;
-    void (*work)(void *context, int worker);
+    // The run: written between two, read by those inside.
+    void (*work)(void *context, int phase, int worker);
     void *context;
+    uint64_t first; // phase
+    int n_phases;
     struct worker {
         qn_pool *pool;
         pthread_t thread;
@@ -33,63 +40,76 @@ struct qn_pool {
     } * workers;
 };
 
-static void gate_init(gate *g)
+static uint64_t phase_of(uint64_t word)
 {
-    atomic_init(&g->value, 0);
-    atomic_init(&g->n_sleepers, 0);
-    pthread_mutex_init(&g->lock, NULL);
-    pthread_cond_init(&g->moved, NULL);
+    return word / ONE_PHASE;
 }
 
-static void gate_free(gate *g)
+static void wake(qn_pool *p)
 {
-    pthread_cond_destroy(&g->moved);
-    pthread_mutex_destroy(&g->lock);
+    if (atomic_load(&p->n_sleepers) == 0) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->moved);
+    pthread_mutex_unlock(&p->lock);
 }
 
-static void gate_advance(gate *g)
+// Returns when the phase is no longer `seen`.
+static void await_move(qn_pool *p, uint64_t seen)
 {
-    atomic_fetch_add(&g->value, 1);
-    if (atomic_load(&g->n_sleepers) == 0) return;
-    pthread_mutex_lock(&g->lock);
-    pthread_cond_broadcast(&g->moved);
-    pthread_mutex_unlock(&g->lock);
-}
-
-// Returns when the value is no longer `seen`.
-static void gate_wait(gate *g, unsigned seen, int spins)
-{
-    for (int i = 0; i < spins; i++) {
-        if (atomic_load_explicit(&g->value, memory_order_acquire) != seen) return;
+    for (int i = 0; i < p->spins; i++) {
+        if (phase_of(atomic_load_explicit(&p->word, memory_order_acquire)) != seen) return;
         qn_machine_relax();
     }
-    pthread_mutex_lock(&g->lock);
-    atomic_fetch_add(&g->n_sleepers, 1);
-    while (atomic_load(&g->value) == seen)
-        pthread_cond_wait(&g->moved, &g->lock);
-    atomic_fetch_sub(&g->n_sleepers, 1);
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->n_sleepers, 1);
+    while (phase_of(atomic_load(&p->word)) == seen)
+        pthread_cond_wait(&p->moved, &p->lock);
+    atomic_fetch_sub(&p->n_sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
 }
 
-void qn_pool_barrier(qn_pool *p)
+// By a worker that is inside: its part of the phase, and out.
+static void take_part(qn_pool *p, uint64_t phase, int worker)
 {
-    if (p->n_threads == 1) return;
-    unsigned seen = atomic_load_explicit(&p->barrier.value, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&p->n_arrived, 1, memory_order_acq_rel) + 1 == p->n_threads) {
-        atomic_store_explicit(&p->n_arrived, 0, memory_order_relaxed);
-        gate_advance(&p->barrier);
-    } else {
-        gate_wait(&p->barrier, seen, p->spins);
+    int i = (int)(phase - p->first);
+    uint64_t next = (phase + 1) * ONE_PHASE | (i + 1 < p->n_phases ? RUNNING : 0);
+    p->work(p->context, i, worker);
+    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed), last;
+    do
+        last = (word & INSIDE_MASK) == ONE_INSIDE;
+    while (!atomic_compare_exchange_weak(&p->word, &word, last ? next : word - ONE_INSIDE));
+    if (last) wake(p);
+}
+
+// Takes part in the next phase, or waits for one. `word` was just read; *done is the last phase that this worker was in.
+static void go_on(qn_pool *p, uint64_t word, uint64_t *done, int worker)
+{
+    uint64_t phase = phase_of(word);
+    if (!(word & RUNNING) || phase == *done) {
+        await_move(p, phase);
+    } else if (atomic_compare_exchange_weak(&p->word, &word, word + ONE_INSIDE)) {
+        take_part(p, phase, worker);
+        *done = phase;
     }
 }
 
-void qn_pool_run(qn_pool *p, void (*work)(void *context, int worker), void *context)
+void qn_pool_run(qn_pool *p, int n_phases, void (*work)(void *context, int phase, int worker),
+                 void *context)
 {
+    if (p->n_threads == 1 || n_phases == 0) {
+        for (int i = 0; i < n_phases; i++)
+            work(context, i, 0);
+        return;
+    }
     p->work = work;
     p->context = context;
-    if (p->n_threads > 1) gate_advance(&p->start);
-    work(context, 0);
-    qn_pool_barrier(p);
+    p->n_phases = n_phases;
+    uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed), done = phase_of(word);
+    p->first = done + 1;
+    atomic_store(&p->word, p->first * ONE_PHASE | RUNNING);
+    wake(p);
+    while (phase_of(word = atomic_load(&p->word)) < p->first + (uint64_t)n_phases)
+        go_on(p, word, &done, 0);
 }
 
 static void *worker_main(void *arg)
@@ -97,12 +117,9 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     qn_pool *p = w->pool;
     qn_machine_prepare_worker();
-    for (unsigned seen = 0;; seen++) {
-        gate_wait(&p->start, seen, p->spins);
-        if (atomic_load(&p->stop)) return NULL;
-        p->work(p->context, w->index);
-        qn_pool_barrier(p);
-    }
+    for (uint64_t done = 0, word; word = atomic_load(&p->word), !atomic_load(&p->stop);)
+        go_on(p, word, &done, w->index);
+    return NULL;
 }
 
 static int start_workers(qn_pool *p, quern_error *e)
@@ -134,8 +151,8 @@ int qn_pool_open(int n_threads, qn_pool **out, quern_error *e)
         return qn_error_set(e, QUERN_E_MEMORY, "cpu: no memory for the thread pool");
     qn_pool *p = memory;
     *p = (qn_pool){.n_threads = n_threads};
-    gate_init(&p->start);
-    gate_init(&p->barrier);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->moved, NULL);
     p->spins = n_threads <= qn_machine_n_cpus() ? SPINS : SPINS_CROWDED;
     p->workers = calloc((size_t)n_threads, sizeof *p->workers);
     int code = p->workers ? start_workers(p, e)
@@ -152,11 +169,12 @@ void qn_pool_close(qn_pool *p)
 {
     if (!p) return;
     atomic_store(&p->stop, 1);
-    gate_advance(&p->start);
+    atomic_fetch_add(&p->word, ONE_PHASE);
+    wake(p);
     for (int i = 1; i <= p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
-    gate_free(&p->start);
-    gate_free(&p->barrier);
+    pthread_cond_destroy(&p->moved);
+    pthread_mutex_destroy(&p->lock);
     free(p->workers);
     free(p);
 }

@@ -1,7 +1,6 @@
 // Compiling and running a plan on the CPU; see program.h.
-// A record must wait for the earlier ones whose ranges it meets (one of the two writing). Between two barriers all records are
-// free of such meetings, so the workers run through them without waiting for one another, each taking chunks where there are
-// some left.
+// A record must wait for the earlier ones whose ranges it meets (one of the two writing). The records of a phase are free of such
+// meetings, so the workers run through them without waiting for one another, each taking chunks where there are some left.
 #include "backend/cpu/program.h"
 
 #include <stdlib.h>
@@ -13,19 +12,18 @@ typedef struct {
     _Alignas(64) atomic_uint n_taken; // a cache line of its own: every worker writes it
     qn_cpu_kernel kernel;
     const void *args;
-    int barrier_before;
 } record;
 
 struct qn_program {
     qn_arena arena; // of the arguments
     record *records;
-    int n_records, max_rows;
+    int *phases; // [n_phases + 1]: the first record of each
+    int n_records, n_phases, max_rows;
     qn_batch batch;
 };
 
 typedef struct {
-    qn_program *program;
-    qn_pool *pool;
+    const qn_program *program;
     char *scratch;
     int n_workers;
 } run;
@@ -73,35 +71,36 @@ static void observe(const void *args, const qn_cpu_task *task)
     a->observer->product(a->observer->user, m->w.data, m->x.data, *m->n_rows, m->x.dim[1]);
 }
 
-static void add_record(qn_program *p, qn_cpu_kernel kernel, const void *args, int barrier)
+static void add_record(qn_program *p, qn_cpu_kernel kernel, const void *args)
 {
     record *r = &p->records[p->n_records++];
     r->kernel = kernel;
     r->args = args;
-    r->barrier_before = barrier;
 }
 
 static int copy_records(qn_program *p, const qn_cpu_isa *isa, const qn_observer *observer,
                         const qn_plan *plan)
 {
-    int first = 0; // the first record since the last barrier
+    int first = 0; // record of the phase, in the plan
     for (int i = 0; i < plan->n_records; i++) {
         const qn_record *from = &plan->records[i];
         size_t bytes = qn_op_get(from->op)->args_bytes;
         void *args = qn_arena_take(&p->arena, bytes);
         if (!args) return QUERN_E_MEMORY;
         memcpy(args, from->args, bytes);
-        int barrier = depends_on_any(plan, i, first);
-        if (barrier) first = i;
+        if (i == 0 || depends_on_any(plan, i, first)) {
+            first = i;
+            p->phases[p->n_phases++] = p->n_records;
+        }
         if (observer && from->op == QN_OP_MATMUL) {
             observation *seen = qn_arena_take(&p->arena, sizeof *seen);
             if (!seen) return QUERN_E_MEMORY;
             *seen = (observation){observer, args};
-            add_record(p, observe, seen, barrier);
-            barrier = 0;
+            add_record(p, observe, seen);
         }
-        add_record(p, qn_dispatch_kernel(isa, from->op), args, barrier);
+        add_record(p, qn_dispatch_kernel(isa, from->op), args);
     }
+    p->phases[p->n_phases] = p->n_records;
     return 0;
 }
 
@@ -120,8 +119,11 @@ int qn_program_make(const qn_cpu_isa *isa, const qn_observer *observer, const qn
     size_t bytes = (size_t)(most ? most : 1) * sizeof(record);
     if (p && !plan->failed && posix_memalign(&records, 64, bytes) == 0) {
         memset(records, 0, bytes);
-        *p = (qn_program){.records = records, .max_rows = plan->max_rows, .batch = plan->batch};
-        if (copy_records(p, isa, observer, plan) == 0) {
+        *p = (qn_program){.records = records,
+                          .phases = calloc((size_t)plan->n_records + 1, sizeof *p->phases),
+                          .max_rows = plan->max_rows,
+                          .batch = plan->batch};
+        if (p->phases && copy_records(p, isa, observer, plan) == 0) {
             *out = p;
             return 0;
         }
@@ -136,20 +138,20 @@ void qn_program_free(qn_program *p)
     if (!p) return;
     qn_arena_free(&p->arena);
     free(p->records);
+    free(p->phases);
     free(p);
 }
 
 // ---- run ----
 
-static void work(void *context, int worker)
+static void work(void *context, int phase, int worker)
 {
     const run *r = context;
     qn_cpu_task task = {.worker = worker,
                         .n_workers = r->n_workers,
                         .scratch = r->scratch + (size_t)worker * QN_CPU_SCRATCH_BYTES};
-    for (int i = 0; i < r->program->n_records; i++) {
+    for (int i = r->program->phases[phase]; i < r->program->phases[phase + 1]; i++) {
         record *at = &r->program->records[i];
-        if (at->barrier_before) qn_pool_barrier(r->pool);
         task.n_taken = &at->n_taken;
         at->kernel(at->args, &task);
     }
@@ -162,8 +164,8 @@ int qn_program_run(qn_program *p, qn_pool *pool, char *scratch, const qn_launch 
     qn_step_copy(&p->batch.limits, p->batch.step.counts, step->input);
     for (int i = 0; i < p->n_records; i++)
         atomic_store_explicit(&p->records[i].n_taken, 0, memory_order_relaxed);
-    run r = {p, pool, scratch, qn_pool_n_threads(pool)};
-    qn_pool_run(pool, work, &r);
+    run r = {p, scratch, qn_pool_n_threads(pool)};
+    qn_pool_run(pool, p->n_phases, work, &r);
     if (step->output && counts->n_outputs)
         memcpy(step->output, p->batch.results, (size_t)counts->n_outputs * sizeof(qn_step_result));
     return 0;
