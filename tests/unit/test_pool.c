@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend/cpu/pool.h"
 
@@ -60,11 +61,17 @@ static void test_phases(void **state)
     }
 }
 
+static atomic_int n_inside;
+
 static void count(void *context, int phase, int worker)
 {
     (void)phase;
     (void)worker;
+    atomic_fetch_add(&n_inside, 1);
     atomic_fetch_add((atomic_int *)context, 1);
+    for (volatile int i = 0; i < 300; i++) {
+    }
+    atomic_fetch_sub(&n_inside, 1);
 }
 
 // Many runs, back to back and after a pause: none returns while a worker is inside, none is without phases or workers.
@@ -78,6 +85,7 @@ static void test_runs(void **state)
         for (int i = 1; i <= 500; i++) {
             atomic_int calls = 0;
             qn_pool_run(pool, 3, count, &calls);
+            assert_int_equal(atomic_load(&n_inside), 0);
             assert_in_range(calls, 3, 3 * n);
             qn_pool_run(pool, 0, count, NULL);
             if (i % 100 == 0) nanosleep(&(struct timespec){0, 2000000}, NULL);
@@ -86,9 +94,20 @@ static void test_runs(void **state)
     }
 }
 
+enum { HELD_POOL = 3 };
+static pthread_t threads[HELD_POOL];
+
+// All workers in one phase at once: each waits for the others.
+static void meet(void *context, int phase, int worker)
+{
+    (void)phase;
+    threads[worker] = pthread_self();
+    atomic_fetch_add((atomic_int *)context, 1);
+    while (atomic_load((atomic_int *)context) < HELD_POOL)
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
 static sem_t held, go;
-static pthread_t other;
-static atomic_int have_other;
 
 static void hold(int number)
 {
@@ -98,38 +117,37 @@ static void hold(int number)
     }
 }
 
-static void meet(void *context, int phase, int worker)
+static void pause_ms(long ms)
 {
-    (void)phase;
-    (void)context;
-    if (worker == 1) {
-        other = pthread_self();
-        atomic_store(&have_other, 1);
-    }
+    nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
 }
 
-// A signal's handler keeps the other worker from running, as a busy machine would: a run goes on without it.
+// A signal's handler keeps a worker from running, as a busy machine would: runs go on without it, while the third one sleeps and wakes.
 static void test_a_worker_that_does_not_run(void **state)
 {
     (void)state;
     qn_pool *pool;
     quern_error e;
+    atomic_int met = 0, calls = 0;
     sem_init(&held, 0, 0);
     sem_init(&go, 0, 0);
     signal(SIGUSR1, hold);
-    assert_int_equal(qn_pool_open(2, &pool, &e), 0);
-    while (!atomic_load(&have_other))
-        qn_pool_run(pool, 10, meet, NULL);
-    nanosleep(&(struct timespec){0, 100000000}, NULL); // until it sleeps, and holds no lock
-    pthread_kill(other, SIGUSR1);
+    assert_int_equal(qn_pool_open(HELD_POOL, &pool, &e), 0);
+    qn_pool_run(pool, 1, meet, &met);
+    assert_int_equal(met, HELD_POOL);
+    pause_ms(30); // they sleep
+    pthread_kill(threads[1], SIGUSR1);
     while (sem_wait(&held) != 0) {
     }
-    atomic_int calls = 0;
-    qn_pool_run(pool, 50, count, &calls);
-    assert_int_equal(calls, 50);
+    for (int i = 1; i <= 10; i++) {
+        qn_pool_run(pool, 50, count, &calls);
+        assert_in_range(calls, 50 * i, 100 * i);
+        pause_ms(5);
+    }
     sem_post(&go);
-    qn_pool_run(pool, 50, count, &calls);
-    assert_in_range(calls, 100, 150);
+    met = 0;
+    qn_pool_run(pool, 1, meet, &met); // it is back
+    assert_int_equal(met, HELD_POOL);
     qn_pool_close(pool);
 }
 
@@ -154,5 +172,6 @@ int main(void)
         cmocka_unit_test(test_a_worker_that_does_not_run),
         cmocka_unit_test(test_unused_and_refused),
     };
+    alarm(300); // a pool that waits for ever is a failure
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-// Kernel: what the CPU backend runs for a record. Every worker of the pool calls it with the same arguments; they share the
-// work by taking chunks, so a chunk's result must not depend on who takes it. Which ones exist: dispatch.c.
+// Kernel: what the CPU backend runs for a record. Workers of the pool, any number of them but at least one, call it with the
+// same arguments; they share the work by taking chunks, so a chunk's result must not depend on who takes it. Which ones exist: dispatch.c.
 #ifndef QN_BACKEND_CPU_KERNEL_H
 #define QN_BACKEND_CPU_KERNEL_H
 #include <stdatomic.h>

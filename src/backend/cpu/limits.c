@@ -9,14 +9,14 @@
 #include "backend/ops/matmul.h"
 #include "base/clock.h"
 
-// A worker's share is several times what it can have of any cache; all of them together take no more than most machines can spare.
+// What a worker reads is several times what it can have of any cache; all together take no more than most machines can spare.
 enum {
     WORKER_BYTES = 64 << 20,
     MIN_BYTES = 256 << 20,
     MAX_BYTES = 1 << 30,
     PASSES = 6,
     LINE_BYTES = 64,
-    MAX_WORKERS = 1024
+    SHARES = 8, // of a worker: who comes late takes fewer
 };
 
 // ---- memory ----
@@ -24,10 +24,10 @@ enum {
 typedef struct {
     char *data;
     size_t total_bytes, n_bytes; // n_bytes: of each share
-    int n_shares;                // one for each worker
+    int n_shares;                // SHARES for each worker
     atomic_int n_taken;
     void (*work)(void *context, int share);
-    uint64_t sum[MAX_WORKERS]; // keeps the reads from being left out
+    _Atomic uint64_t sum; // keeps the reads from being left out
 } memory;
 
 static void work_on_shares(void *context, int phase, int worker)
@@ -63,7 +63,7 @@ static void read_share(void *context, int share)
             sums[j] += *(const uint64_t *)(const void *)(p + i + j * LINE_BYTES);
     for (size_t j = 1; j < 8; j++)
         sums[0] += sums[j];
-    m->sum[share] = sums[0];
+    atomic_fetch_add(&m->sum, sums[0]);
 }
 
 // The first half of the share to the second.
@@ -77,8 +77,8 @@ static void copy_share(void *context, int share)
 // How often a second `work` goes over all shares, times their bytes: each is touched once a pass.
 static double measure_memory(qn_pool *pool, void (*work)(void *context, int share))
 {
-    memory m = {.n_shares = qn_pool_n_threads(pool)};
-    m.total_bytes = (size_t)m.n_shares * WORKER_BYTES;
+    memory m = {.n_shares = SHARES * qn_pool_n_threads(pool)};
+    m.total_bytes = (size_t)qn_pool_n_threads(pool) * WORKER_BYTES;
     if (m.total_bytes < MIN_BYTES) m.total_bytes = MIN_BYTES;
     if (m.total_bytes > MAX_BYTES) m.total_bytes = MAX_BYTES;
     if (m.total_bytes > qn_machine_memory_bytes() / 4)

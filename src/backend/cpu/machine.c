@@ -8,8 +8,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #if defined(__linux__)
+#include <linux/futex.h>
 #include <sched.h>
-#elif defined(__APPLE__)
+#include <sys/syscall.h>
+#else
+#include <pthread.h>
+#endif
+#if defined(__APPLE__)
 #include <pthread/qos.h>
 #include <sys/sysctl.h>
 #endif
@@ -101,6 +106,36 @@ void qn_machine_prepare_worker(void)
     pthread_set_qos_class_self_np(QOS_CLASS_USER_INITIATED, 0); // performance cores
 #endif
 }
+
+#if defined(__linux__)
+void qn_machine_sleep(const atomic_uint *value, unsigned seen)
+{
+    syscall(SYS_futex, value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+void qn_machine_wake(const atomic_uint *value)
+{
+    syscall(SYS_futex, value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+#else
+static pthread_mutex_t sleep_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
+
+void qn_machine_sleep(const atomic_uint *value, unsigned seen)
+{
+    pthread_mutex_lock(&sleep_mutex);
+    if (atomic_load(value) == seen) pthread_cond_wait(&woken, &sleep_mutex);
+    pthread_mutex_unlock(&sleep_mutex);
+}
+
+void qn_machine_wake(const atomic_uint *value)
+{
+    (void)value;
+    pthread_mutex_lock(&sleep_mutex);
+    pthread_cond_broadcast(&woken);
+    pthread_mutex_unlock(&sleep_mutex);
+}
+#endif
 
 void *qn_machine_map(size_t n_bytes)
 {

@@ -1,8 +1,8 @@
 // Compute threads; see pool.h. One word says all: at which phase of all that ever were the pool is, whether it is one of a run, and
 // how many workers are inside. A worker joins a phase by counting itself in; the last to leave moves the word on. Nobody waits
-// for a worker that has not come: what it would have done, others have. Who waits for the next phase spins a while and then sleeps
-// on a condition; who moves the word takes the lock only where someone sleeps. Sleeper: count itself, then look at the word.
-// Mover: change the word, then look at the count. Both in sequentially consistent order, so one of them sees the other.
+// for a worker that has not come: what it would have done, others have. There is no lock, which a worker that does not run could
+// hold. Who waits for the next phase spins a while and then sleeps on `moves`. Sleeper: look at moves, count itself, look at the word.
+// Mover: change the word, then moves, then look at the count. All in sequentially consistent order, so one sees the other.
 #include "backend/cpu/pool.h"
 
 #include <pthread.h>
@@ -23,9 +23,8 @@ enum { MAX_THREADS = 1024, STACK_BYTES = 1 << 20, SPINS = 4000, SPINS_CROWDED = 
 
 struct qn_pool {
     _Alignas(64) _Atomic uint64_t word;
-    _Alignas(64) atomic_int n_sleepers;
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
+    _Alignas(64) atomic_uint moves;
+    atomic_int n_sleepers;
     int n_threads, n_started, spins;
     atomic_int stop;
     // The run: written between two, read by those inside.
@@ -47,10 +46,8 @@ static uint64_t phase_of(uint64_t word)
 
 static void wake(qn_pool *p)
 {
-    if (atomic_load(&p->n_sleepers) == 0) return;
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_broadcast(&p->moved);
-    pthread_mutex_unlock(&p->lock);
+    atomic_fetch_add(&p->moves, 1);
+    if (atomic_load(&p->n_sleepers) > 0) qn_machine_wake(&p->moves);
 }
 
 // Returns when the phase is no longer `seen`.
@@ -60,12 +57,14 @@ static void await_move(qn_pool *p, uint64_t seen)
         if (phase_of(atomic_load_explicit(&p->word, memory_order_acquire)) != seen) return;
         qn_machine_relax();
     }
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->n_sleepers, 1);
-    while (phase_of(atomic_load(&p->word)) == seen)
-        pthread_cond_wait(&p->moved, &p->lock);
-    atomic_fetch_sub(&p->n_sleepers, 1);
-    pthread_mutex_unlock(&p->lock);
+    for (;;) {
+        unsigned moves = atomic_load(&p->moves);
+        atomic_fetch_add(&p->n_sleepers, 1);
+        int moved = phase_of(atomic_load(&p->word)) != seen;
+        if (!moved) qn_machine_sleep(&p->moves, moves);
+        atomic_fetch_sub(&p->n_sleepers, 1);
+        if (moved) return;
+    }
 }
 
 // By a worker that is inside: its part of the phase, and out.
@@ -151,8 +150,6 @@ int qn_pool_open(int n_threads, qn_pool **out, quern_error *e)
         return qn_error_set(e, QUERN_E_MEMORY, "cpu: no memory for the thread pool");
     qn_pool *p = memory;
     *p = (qn_pool){.n_threads = n_threads};
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->moved, NULL);
     p->spins = n_threads <= qn_machine_n_cpus() ? SPINS : SPINS_CROWDED;
     p->workers = calloc((size_t)n_threads, sizeof *p->workers);
     int code = p->workers ? start_workers(p, e)
@@ -173,8 +170,6 @@ void qn_pool_close(qn_pool *p)
     wake(p);
     for (int i = 1; i <= p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
-    pthread_cond_destroy(&p->moved);
-    pthread_mutex_destroy(&p->lock);
     free(p->workers);
     free(p);
 }

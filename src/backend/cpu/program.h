@@ -1,4 +1,4 @@
-// Program: a plan as the CPU's pool walks it: an array of kernels and arguments, with barriers only where ranges meet.
+// Program: a plan as the CPU's pool walks it: kernels and arguments, in phases that end only where ranges meet.
 #ifndef QN_BACKEND_CPU_PROGRAM_H
 #define QN_BACKEND_CPU_PROGRAM_H
 #include "backend/backend.h"
