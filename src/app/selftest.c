@@ -21,6 +21,7 @@ typedef struct {
     qn_device_info info;
     char system[200];
     int seed, rounds;
+    const char *only; // NULL: all operations
     char notes[1024]; // the backend's
     int n_forms;
     struct {
@@ -91,10 +92,11 @@ static int n_cases(const session *s)
 static void print_page(const session *s)
 {
     printf("quern %s, self-test of backend %s\n\n", quern_version(), s->backend->name);
-    printf("device: %s\nsystem: %s\nseed %d, rounds %d\n%s", s->info.text, s->system, s->seed,
-           s->rounds, s->notes);
+    printf("device: %s\nsystem: %s\nseed %d, rounds %d%s%s\n%s", s->info.text, s->system, s->seed,
+           s->rounds, s->only ? ", only " : "", s->only ? s->only : "", s->notes);
     for (int i = 0; i < s->n_forms; i++) {
         const qn_selftest_report *r = &s->forms[i].report;
+        if (!r->n_rows) continue;
         if (s->forms[i].name)
             printf("\nWith %s%s:\n", s->forms[i].name, i ? ", in case the others fail" : "");
         printf("\n| operation                    | cases | failed | worst difference | allowed | "
@@ -138,15 +140,20 @@ static void print_json(const session *s)
 static int run_forms(session *s, qn_device *d, quern_error *e)
 {
     const qn_backend *b = s->backend;
+    const qn_selftest_options options = {(uint64_t)s->seed, s->rounds, s->only};
     int rc = 0;
     for (int i = 0; i < MAX_FORMS && !rc; i++) {
         const char *name = b->use_form ? b->use_form(d, i) : NULL;
         if (!name && i) break;
         s->forms[i].name = name;
         s->n_forms++;
-        rc = (i ? qn_selftest_run_products : qn_selftest_run)(b, d, (uint64_t)s->seed, s->rounds,
-                                                              &s->forms[i].report, e);
+        rc = (i ? qn_selftest_run_products : qn_selftest_run)(b, d, &options, &s->forms[i].report,
+                                                              e);
     }
+    if (!rc && !n_cases(s))
+        rc = qn_error_set(e, QUERN_E_ARGUMENT,
+                          "--only: no operation or type of %s has \"%.40s\" in its name", b->name,
+                          s->only);
     return rc;
 }
 
@@ -177,8 +184,10 @@ int qn_app_selftest(int argc, char **argv)
         {"--seed", QN_OPTION_INT, &s.seed, "N", "of shapes and numbers (default: 1)", 0, 1 << 30},
         {"--rounds", QN_OPTION_INT, &s.rounds, "N", "cases an operation and type (default: 8)", 1,
          1000},
+        {"--only", QN_OPTION_TEXT, &s.only, "TEXT",
+         "operations and types with this in their names: attention, q4_k …", 0, 0},
         {"--json", QN_OPTION_FLAG, &json, NULL, "as JSON instead of a page", 0, 0}};
-    const qn_command_line line = {"quern selftest [options]", ABOUT, rows, 4, NULL, &words, 0, 0};
+    const qn_command_line line = {"quern selftest [options]", ABOUT, rows, 5, NULL, &words, 0, 0};
     int rc = qn_options_parse(&line, argc, argv);
     if (rc != QN_OPTIONS_GO) return rc;
     s.backend = qn_backend_by_name(name);

@@ -660,21 +660,23 @@ static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
     return !quick || group == 64;
 }
 
-static void run_all(run *r, uint64_t seed, int n_rounds, scope what)
+static void run_all(run *r, const qn_selftest_options *o, scope what)
 {
     for (int i = 0; i < N_KINDS; i++)
         for (int type = 0; type < kinds[i].n_types; type++) {
             if (!is_wanted(r, &kinds[i], (qn_dtype)type, what)) continue;
             const char *name = kinds[i].n_types == 1 ? "" : qn_format_of((qn_dtype)type)->name;
-            qn_selftest_row *row = &r->report->rows[r->report->n_rows++];
+            qn_selftest_row *row = &r->report->rows[r->report->n_rows];
             snprintf(row->name, sizeof row->name, "%s%s%s", kinds[i].name, *name ? " " : "", name);
-            for (int n = 1; n <= n_rounds; n++)
+            if (o->only && !strstr(row->name, o->only)) continue;
+            r->report->n_rows++;
+            for (int n = 1; n <= o->n_rounds; n++)
                 add_case(r, row, &kinds[i], (qn_dtype)type,
-                         ((seed * 64 + (uint64_t)i) * 16 + (uint64_t)type) * 1024 + (uint64_t)n);
+                         ((o->seed * 64 + (uint64_t)i) * 16 + (uint64_t)type) * 1024 + (uint64_t)n);
         }
 }
 
-static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds, scope what,
+static int run_on(const qn_backend *b, qn_device *d, const qn_selftest_options *o, scope what,
                   qn_selftest_report *out, quern_error *e)
 {
     const qn_backend *cpu = qn_backend_by_name("cpu");
@@ -690,28 +692,28 @@ static int run_on(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds
     r.results = results;
     if (!rc) rc = cpu->alloc(r.cpu.device, qn_step_bytes(&limits), &r.block, e);
     if (!rc) rc = b->alloc(d, MEMORY_BYTES, &r.device.memory, e);
-    if (!rc) run_all(&r, seed, n_rounds, what);
+    if (!rc) run_all(&r, o, what);
     b->free(d, r.device.memory);
     cpu->close(r.cpu.device); // and all its memory
     return rc;
 }
 
-int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+int qn_selftest_run(const qn_backend *b, qn_device *d, const qn_selftest_options *o,
                     qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, ALL, out, e);
+    return run_on(b, d, o, ALL, out, e);
 }
 
-int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+int qn_selftest_run_products(const qn_backend *b, qn_device *d, const qn_selftest_options *o,
                              qn_selftest_report *out, quern_error *e)
 {
-    return run_on(b, d, seed, n_rounds, PRODUCTS, out, e);
+    return run_on(b, d, o, PRODUCTS, out, e);
 }
 
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e)
 {
     qn_selftest_report report;
-    int rc = run_on(b, d, 1, 1, EACH_KERNEL, &report, e);
+    int rc = run_on(b, d, &(qn_selftest_options){1, 1, NULL}, EACH_KERNEL, &report, e);
     for (int i = 0; i < report.n_rows && !rc; i++) {
         const qn_selftest_row *row = &report.rows[i];
         if (row->code)

@@ -22,11 +22,17 @@ typedef struct {
     int n_rows, n_cases, n_failed;
 } qn_selftest_report;
 
-// `n_rounds` cases of each kind, drawn from the seed. 0 where there is a report, whatever it says; QUERN_E_MEMORY.
-int qn_selftest_run(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+typedef struct {
+    uint64_t seed;    // of shapes and numbers
+    int n_rounds;     // cases of each operation and type
+    const char *only; // rows whose name holds this; NULL: all
+} qn_selftest_options;
+
+// 0 where there is a report, whatever it says; QUERN_E_MEMORY.
+int qn_selftest_run(const qn_backend *b, qn_device *d, const qn_selftest_options *o,
                     qn_selftest_report *out, quern_error *e);
 // The same with products and whole layers alone: for further forms of a backend's products.
-int qn_selftest_run_products(const qn_backend *b, qn_device *d, uint64_t seed, int n_rounds,
+int qn_selftest_run_products(const qn_backend *b, qn_device *d, const qn_selftest_options *o,
                              qn_selftest_report *out, quern_error *e);
 // One case of each kernel: 0, or an error that names what differs or could not run. For a backend's open.
 int qn_selftest_quick(const qn_backend *b, qn_device *d, quern_error *e);

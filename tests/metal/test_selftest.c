@@ -26,7 +26,9 @@ static void test_device(qn_device *d, uint64_t seed)
     if (qn_selftest_quick(&qn_metal_backend, d, &e)) fail_msg("%s", e.message);
 #else
     qn_selftest_report report;
-    if (qn_selftest_run(&qn_metal_backend, d, seed, ROUNDS, &report, &e)) fail_msg("%s", e.message);
+    if (qn_selftest_run(&qn_metal_backend, d, &(qn_selftest_options){seed, ROUNDS, NULL}, &report,
+                        &e))
+        fail_msg("%s", e.message);
     for (int i = 0; i < report.n_rows; i++) {
 #ifdef QN_TEST_FAST // bits hang on the order of sums, which fast maths may change
         if (!strncmp(report.rows[i].name, "row alone", 9)) continue;

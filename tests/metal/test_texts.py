@@ -162,13 +162,28 @@ def test_the_selftest_passes_and_is_a_page():
     assert {r["operation"].split()[0] for r in report["operations"]} >= {"embed", "rms_norm", "matmul", "attention", "sample"}
 
 
-@pytest.mark.parametrize("kernel", ["embed", "gather", "rms_norm", "rope", "kv_append", "swiglu", "copy_blocks", "step_begin",
-                                    "step_end", "gate_open", "matmul_any", "matmul_f16_1x1", "matmul_bf16_4x2", "matmul_q4_k_1x2",
-                                    "matmul_q8_0_4x2", "norm_gate_up_bf16",
-                                    "matrix_few_f16", "matrix_tiles_bf16", "matrix_norm_project_bf16", "matrix_norm_gate_up_f16",
-                                    "matrix_merge_project_bf16_2048", "norm_project_f16", "attention_bf16_128", "attention_merge", "merge_project_f16_2048"])
+# A kernel, and operations that are made of it.
+KERNELS = {"embed": "embed", "gather": "gather", "rms_norm": "rms_norm", "rope": "rope", "kv_append": "layer f16", "swiglu": "swiglu",
+           "copy_blocks": "copy_blocks", "step_begin": "layer bf16", "step_end": "sample", "gate_open": "sample", "matmul_any": "matmul f16",
+           "matmul_f16_1x1": "one row f16", "matmul_bf16_4x2": "matmul bf16", "matmul_q4_k_1x2": "one row q4_k", "matmul_q8_0_4x2": "matmul q8_0",
+           "matrix_few_f16": "matmul f16", "matrix_tiles_bf16": "many rows bf16", "matrix_norm_project_bf16": "layer, one row bf16",
+           "matrix_norm_gate_up_f16": "layer, one row f16", "matrix_merge_project_bf16_2048": "layer, one row bf16",
+           "norm_project_f16": "layer, one row f16", "norm_gate_up_bf16": "layer, one row bf16", "merge_project_f16_2048": "layer, one row f16",
+           "attention_bf16_128": "attention", "attention_merge": "attention"}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_selftest_notices_a_kernel_that_is_off(kernel):
-    assert "\nFAIL: " in selftest(fake=f"wrong={kernel}", code=1)
+    only = ("--only", KERNELS[kernel])
+    assert "\nFAIL: " in selftest(*only, fake=f"wrong={kernel}", code=1)
+    assert "\nPASS: " in selftest(*only)
+
+
+def test_the_selftest_of_a_part():
+    page = selftest("--only", "q4_k")
+    assert "only q4_k" in page and "| layer q4_k " in page and "| embed " in page and "| rope " not in page
+    done = subprocess.run([command_path(), "selftest", "--backend", "metal", "--only", "nothing"], capture_output=True, text=True, timeout=60 * SCALE)
+    assert done.returncode == 1 and '"nothing"' in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("fake", ["no_matrix=1", "wrong=matrix_tiles_bf16", "wrong=matrix_norm_project_f16"])
