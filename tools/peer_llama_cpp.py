@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Files of `quern quantize` opened by llama.cpp itself: the same ids of a text, the logits of both, and their greedy tokens.
+"""Files of `quern quantize` opened by llama.cpp itself: the same ids of a text, both programs' logits and greedy tokens.
 
-    python -m venv V && V/bin/pip install llama-cpp-python==0.3.34 numpy==2.4.6 gguf==0.19.0     # compiles llama.cpp: minutes
+    python -m venv V && V/bin/pip install llama-cpp-python==0.3.36 numpy==2.4.6 gguf==0.19.0     # compiles llama.cpp: minutes
     V/bin/python tools/peer_llama_cpp.py [--quern build/quern] [--model models/tiny-qwen3]
 
 The reference is float32: Quern on a directory of the numbers that gguf-py reads from the file, with a cache of F32. An error is
@@ -27,6 +27,7 @@ from formats_table import text  # noqa: E402
 
 KINDS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 N_TOKENS, N_NEW, SEED, CONTEXT = 256, 64, 31, 1024
+EXACT = ("--kv-cache", "f32")
 PROMPTS = ("Once upon a time", "The cat", "What is 2 + 3?")
 
 
@@ -51,6 +52,15 @@ def logits(quern, model, ids, to, *options):
     return numpy.load(to)
 
 
+def tokens(quern, model, prompt, *options):
+    words = ("-n", N_NEW, "--strategy", "greedy", "--ignore-eos", "--json")
+    return json.loads(run(quern, "run", model, prompt, *words, *options))["tokens"]
+
+
+def before_the_first_other(wanted, found):
+    return next((i for i, (a, b) in enumerate(zip(wanted, found, strict=True)) if a != b), N_NEW)
+
+
 def greedy(peer, ids):
     """llama.cpp's tokens after a prompt: each the likeliest."""
     peer.reset()
@@ -71,18 +81,19 @@ def compare(quern, folder, kind, work):
     ours = json.loads(run(quern, "tokenize", path, work / "text"))
     same_ids = ours == peer.tokenize(document.encode(), add_bos=False, special=False)
     ids = ours[:N_TOKENS]
-    exact = logits(quern, dequantised(path, folder, work / kind), ids, work / "l.npy", "--kv-cache", "f32")
+    reference = dequantised(path, folder, work / kind)
+    exact = logits(quern, reference, ids, work / "l.npy", *EXACT)
     scale = numpy.abs(exact).max()
     peer.eval(ids)
     errors = [float(numpy.abs(found - exact).max() / scale)
               for found in (logits(quern, path, ids, work / "l.npy"), peer.scores[:len(ids)])]
-    same = 0
+    same = [0, 0]
     for prompt in PROMPTS:
-        answer = json.loads(run(quern, "run", path, prompt, "-n", N_NEW, "--strategy", "greedy", "--ignore-eos", "--json"))
+        wanted, ours = tokens(quern, reference, prompt, *EXACT), tokens(quern, path, prompt)
         (work / "text").write_text(prompt)
         theirs = greedy(peer, json.loads(run(quern, "tokenize", path, work / "text")))
-        same += next((i for i, (a, b) in enumerate(zip(answer["tokens"], theirs)) if a != b), N_NEW)
-    return same_ids, *errors, same
+        same = [n + before_the_first_other(wanted, found) for n, found in zip(same, (ours, theirs))]
+    return same_ids, *errors, *same
 
 
 def main():
@@ -91,12 +102,14 @@ def main():
     arguments.add_argument("--model", type=pathlib.Path, default=ROOT / "models" / "tiny-qwen3")
     given = arguments.parse_args()
     print(f"llama-cpp-python {llama_cpp.__version__}, {given.model.name}\n")
-    print("| format | ids of the text | error, Quern | error, llama.cpp | same greedy tokens before the first other |\n|---|---|--:|--:|--:|")
+    n = N_NEW * len(PROMPTS)
+    print(f"| format | ids of the text | error, Quern | llama.cpp | of {n} greedy tokens, before the first other: Quern | llama.cpp |")
+    print("|---|---|--:|--:|--:|--:|")
     bad = False
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as work:
-            same_ids, ours, theirs, same = compare(given.quern, given.model, kind, pathlib.Path(work))
-        print(f"| {kind} | {'equal' if same_ids else 'DIFFERENT'} | {ours:.1e} | {theirs:.1e} | {same} of {N_NEW * len(PROMPTS)} |", flush=True)
+            same_ids, ours, theirs, *same = compare(given.quern, given.model, kind, pathlib.Path(work))
+        print(f"| {kind} | {'equal' if same_ids else 'DIFFERENT'} | {ours:.1e} | {theirs:.1e} | {same[0]} | {same[1]} |", flush=True)
         bad = bad or not same_ids or ours > theirs
     return bad
 
