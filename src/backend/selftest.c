@@ -210,10 +210,14 @@ static void kv_append(layout *l)
     int heads = pick(l, 1, 3), dim = whole_blocks(l, 8 * pick(l, 1, 12));
     qn_tensor k = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
     qn_tensor v = matrix(l, QN_DTYPE_F32, SOME_ROWS, heads * dim, 1);
-    qn_tensor k_cache = cache(l, l->dtype, n_blocks_of(l), heads, dim);
-    l->out = cache(l, l->dtype, n_blocks_of(l), heads, dim);
+    // One behind the other, so that both are compared.
+    l->out = cache(l, l->dtype, 2 * n_blocks_of(l), heads, dim);
+    qn_tensor k_cache = l->out, v_cache;
+    k_cache.dim[0] /= 2;
+    v_cache = k_cache;
+    v_cache.data = (char *)k_cache.data + qn_tensor_bytes(&k_cache);
     if (l->dtype == QN_DTYPE_Q8_0) l->tolerance = q8_0_step;
-    qn_kv_append(l->plan, k, v, k_cache, l->out);
+    qn_kv_append(l->plan, k, v, k_cache, v_cache);
 }
 
 static void attention(layout *l)

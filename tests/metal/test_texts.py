@@ -163,7 +163,7 @@ def test_the_selftest_passes_and_is_a_page():
 
 
 # A kernel, and operations that are made of it.
-KERNELS = {"embed": "embed", "gather": "gather", "rms_norm": "rms_norm", "rope": "rope", "kv_append": "layer f16", "swiglu": "swiglu",
+KERNELS = {"embed": "embed", "gather": "gather", "rms_norm": "rms_norm", "rope": "rope", "kv_append": "kv_append", "swiglu": "swiglu",
            "copy_blocks": "copy_blocks", "step_begin": "layer bf16", "step_end": "sample", "gate_open": "sample", "matmul_any": "matmul f16",
            "matmul_f16_1x1": "one row f16", "matmul_bf16_4x2": "matmul bf16", "matmul_q4_k_1x2": "one row q4_k", "matmul_q8_0_4x2": "matmul q8_0",
            "matrix_few_f16": "matmul f16", "matrix_tiles_bf16": "many rows bf16", "matrix_norm_project_bf16": "layer, one row bf16",
