@@ -24,7 +24,8 @@ RUNS_A_MODEL = ("run", "logits", "bench")
 SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
 EMULATED = os.environ.get("QUERN_EMULATED") == "1"
 # Where a run takes several times as long, of these files one case in so many: (sanitized, emulated).
-SAMPLED = {"test_damage": (1, 24), "test_damage_gguf": (1, 24), "test_formats": (6, 12), "test_packed": (4, 12), "test_quantize": (4, 19)}
+SAMPLED = {"test_damage": (1, 24), "test_damage_gguf": (1, 24), "test_formats": (6, 12), "test_packed": (4, 12), "test_quantize": (4, 19),
+           "test_generate": (1, 2), "test_gguf": (1, 2), "test_bench": (1, 4)}
 
 
 def quern_command():
