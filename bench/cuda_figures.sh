@@ -6,20 +6,21 @@
 #   7b, 3b    strategies, batches, prefill in F16           formats  7B in every format of weights
 #   cache     7B with keys and values in q8_0               selftest every kernel against the CPU
 #   goldens   logits and texts of tests/golden              crowd    1 to 256 at once through the server, against each alone
-#   memcheck, racecheck   the quick self-test under compute-sanitizer
+#   memcheck, racecheck   the self-test, one round, under compute-sanitizer
 set -eu
 [ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-quern=$1
-out=$2
+mkdir -p "$2"
+quern=$(readlink -f "$1")
+out=$(readlink -f "$2")
 shift 2
 if [ -d "$quern" ]; then
-    LD_LIBRARY_PATH=$quern${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    export LD_LIBRARY_PATH
     [ ! -d "$quern/golden" ] || export QUERN_SHARED="$quern"
-    quern=$quern/quern
+    # The pack's libraries are for quern alone, not for Python.
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s/quern "$@"\n' "$quern" "$quern" >"$out/quern"
+    chmod +x "$out/quern"
+    quern=$out/quern
 fi
-mkdir -p "$out"
 
 backend=${QUERN_TEST_BACKEND:-cuda}
 
@@ -43,7 +44,7 @@ for part in ${*:-limits 7b 3b pair formats cache selftest crowd goldens memcheck
     echo "== $part, $(date +%H:%M:%S)"
     # shellcheck disable=SC2086
     case $part in
-    limits) "$quern" bench limits --backend "$backend" --json >"$out/limits.json" ;;
+    limits) "$quern" bench limits --backend "$backend" --json >"$out/limits.json" || echo "limits ended with $?" ;;
     7b) bench 7b --shape qwen2.5-7b --dtype f16 --only short,strategies,batch,prefill $large ;;
     3b) bench 3b --shape qwen2.5-3b --dtype f16 --only short,batch,prefill $large ;;
     pair) bench pair --shape qwen2.5-7b,qwen2.5-3b --dtype f16 --context 8192 --only pair ;;
@@ -57,7 +58,7 @@ for part in ${*:-limits 7b 3b pair formats cache selftest crowd goldens memcheck
     goldens) tests goldens tests/golden/test_logits.py tests/golden/test_generate.py ;;
     crowd) tests crowd tests/server/test_real.py -k 'crowd or at_once or preempted' ;;
     memcheck | racecheck)
-        compute-sanitizer --tool "$part" "$quern" selftest --backend "$backend" --rounds 1 >"$out/$part.log" 2>&1 || true
+        compute-sanitizer --target-processes all --tool "$part" "$quern" selftest --backend "$backend" --rounds 1 >"$out/$part.log" 2>&1 || true
         tail -n 1 "$out/$part.log"
         ;;
     *)

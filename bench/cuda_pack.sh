@@ -12,7 +12,7 @@ trap 'rm -rf "$pack"' EXIT
 mkdir "$pack/quern"
 cp "$build/quern" "$@" "$pack/quern/"
 # All but the C library itself, which is the machine's own.
-ldd "$build/quern" | awk '/=> \//{print $3}' | grep -vE '/(libc|libm|ld-linux)[.-]' | xargs -I{} cp -L {} "$pack/quern/"
+ldd "$build/quern" | awk '/=> \//{print $3}' | grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|ld-linux)[.-]' | xargs -I{} cp -L {} "$pack/quern/"
 [ ! -d "$here/../shared/golden" ] || cp -r "$here/../shared/golden" "$pack/quern/golden"
 tar -C "$pack" -cf - quern | xz -T0 -1 >"$out"
 ls -l "$out"

@@ -14,6 +14,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import zlib
 
 import pytest
 
@@ -107,12 +108,9 @@ def quern():
 def pytest_collection_modifyitems(config, items):
     if not SANITIZED and not EMULATED:
         return
-    n, left_out = {}, []
-    for item in items:
-        name = item.path.stem
-        n[name] = n.get(name, -1) + 1
-        if name in SAMPLED and n[name] % SAMPLED[name][EMULATED]:
-            left_out.append(item)
+    # By a hash, not in turn: an order of parameters must not leave one of them out.
+    left_out = [item for item in items
+                if item.path.stem in SAMPLED and zlib.crc32(item.name.encode()) % SAMPLED[item.path.stem][EMULATED]]
     items[:] = [item for item in items if item not in set(left_out)]
     config.left_out = len(left_out)
     if hasattr(config, "workeroutput"):  # a process of pytest-xdist: each collects all cases
@@ -121,7 +119,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    node.config.left_out = getattr(node, "workeroutput", {}).get("left_out", 0)
+    node.config.left_out = getattr(node, "workeroutput", {}).get("left_out", getattr(node.config, "left_out", 0))
 
 
 def pytest_terminal_summary(terminalreporter, config):

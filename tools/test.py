@@ -18,7 +18,8 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-JOBS = int(os.environ.get("QUERN_TEST_JOBS") or min(8, os.cpu_count() or 1))
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+JOBS = max(1, int(os.environ.get("QUERN_TEST_JOBS") or min(8, CPUS)))
 
 
 class Count:
@@ -156,7 +157,7 @@ def metal(build, count):
         count.add(skipped=1)
         return
     if "quern_metal" not in (build / "build.ninja").read_text():
-        print("SKIP metal: clang-19, libclang-rt-19-dev and gobjc are needed, and were not there when the build was configured")
+        print("SKIP metal: clang-19, libclang-rt-19-dev, lld-19 and gobjc are needed, and were not there when the build was configured")
         count.add(skipped=1)
         return
     c_tests(build, {"metal"}, count, timeout=1200)

@@ -124,12 +124,13 @@ static void print_json(const session *s)
     for (int i = 0; i < s->n_forms; i++)
         for (int j = 0; j < s->forms[i].report.n_rows; j++)
             json_array_append_new(rows, json_row(&s->forms[i].report.rows[j], s->forms[i].name));
-    json_t *j = json_pack(
-        "{s:s,s:s,s:o,s:o,s:o,s:i,s:i,s:b,s:i,s:i,s:o}", "version", quern_version(), "backend",
-        s->backend->name, "device", qn_report_text(s->info.text, strlen(s->info.text)), "system",
-        qn_report_text(s->system, strlen(s->system)), "notes",
-        qn_report_text(s->notes, strlen(s->notes)), "seed", s->seed, "rounds", s->rounds, "passed",
-        !n_failed(s), "cases", n_cases(s), "failed", n_failed(s), "operations", rows);
+    json_t *j = json_pack("{s:s,s:s,s:o,s:o,s:o,s:i,s:i,s:s?,s:b,s:i,s:i,s:o}", "version",
+                          quern_version(), "backend", s->backend->name, "device",
+                          qn_report_text(s->info.text, strlen(s->info.text)), "system",
+                          qn_report_text(s->system, strlen(s->system)), "notes",
+                          qn_report_text(s->notes, strlen(s->notes)), "seed", s->seed, "rounds",
+                          s->rounds, "only", s->only, "passed", !n_failed(s), "cases", n_cases(s),
+                          "failed", n_failed(s), "operations", rows);
     json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(j);

@@ -163,7 +163,7 @@ def test_32_at_once_equal_those_alone(real, names):
 
 
 def test_a_crowd_of_any_size_equals_each_alone(make_real):
-    """Steps of 1 to 256 sequences, as requests come and end, with prompts cut into chunks wherever the crowd leaves room for them."""
+    """Steps of one sequence to hundreds (on the CPU: some 60), as requests come and end, with prompts cut into chunks wherever the crowd leaves room for them."""
     server = make_real("--max-batch", "256", "--max-queue", "256", "--prefill-chunk", "64", "--kv-blocks", "8192")
     n, names = 256 if BACKEND != "cpu" else while_it_runs(64), [m["name"] for m in server.get("/models").json()["models"]]
     requests = [{"model": names[i % 2], "prompt": "Once upon a time " * (1 + i * 7 % 20) + str(i), "max_tokens": 4 + i % 29, "logprobs": 1,

@@ -1,6 +1,6 @@
 // Compute threads; see pool.h. One word says all: at which phase of all that ever were the pool is, whether it is one of a run, and
 // how many workers are inside. A worker joins a phase by counting itself in; the last to leave moves the word on. Nobody waits
-// for a worker that has not come: what it would have done, others have. There is no lock, which a worker that does not run could
+// for a worker that has not come: what it would have done, others have. There is no lock here (on Linux: machine.h), which a worker that does not run could
 // hold. Who waits for the next phase spins a while and then sleeps on `moves`. Sleeper: look at moves, count itself, look at the word.
 // Mover: change the word, then moves, then look at the count. All in sequentially consistent order, so one sees the other.
 #include "backend/cpu/pool.h"

@@ -14,7 +14,7 @@ int qn_pool_n_threads(const qn_pool *p);
 // Calls work(context, phase, worker) for phases 0 … n_phases - 1, one after another; returns after the last. A phase is called by
 // any number of workers, at least one, by each at most once, and is over when all who were called have returned: so a call takes
 // pieces of the phase's work until none is left, and those that others have taken are theirs. What a phase has written is seen in
-// the next. A worker that the system keeps waiting holds nobody up, unless it is inside a call. One caller at a time.
+// the next. A worker that the system keeps waiting holds nobody up, unless it has joined a phase. One caller at a time.
 void qn_pool_run(qn_pool *p, int n_phases, void (*work)(void *context, int phase, int worker),
                  void *context);
 
