@@ -6,4 +6,5 @@ void *memmove(void *, const void *, size_t);
 void *memset(void *, int, size_t);
 int memcmp(const void *, const void *, size_t);
 int strcmp(const char *, const char *);
+char *strstr(const char *, const char *);
 size_t strlen(const char *);
