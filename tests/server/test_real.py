@@ -173,6 +173,7 @@ def test_a_crowd_of_any_size_equals_each_alone(make_real):
     with concurrent.futures.ThreadPoolExecutor(2 * n) as pool:
         crowd = list(pool.map(lambda r: server.generate(**r), requests))
     assert [without(a, "usage") for a in crowd] == [without(a, "usage") for a in alone]
+    assert [a["usage"]["completion_tokens"] for a in crowd] == [r["max_tokens"] for r in requests]
 
 
 def test_16_requests_share_their_steps(make_real):

@@ -63,6 +63,14 @@ static void on_done(collected *c, const quern_result *r)
     if (r->completion_tokens != c->n_tokens) c->disorder = "usage counts other tokens";
 }
 
+int collect_n_tokens(collected *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    int n = c->n_terminals ? MAX_IDS : c->n_tokens;
+    pthread_mutex_unlock(&c->mutex);
+    return n;
+}
+
 static void on_event(void *user, const quern_event *event)
 {
     collected *c = user;
@@ -71,6 +79,7 @@ static void on_event(void *user, const quern_event *event)
     case QUERN_EVENT_START:
         if (c->n_starts++ || c->n_terminals) c->disorder = "a second START, or a late one";
         c->seed = event->seed;
+        if (c->beside) c->beside_at_start = collect_n_tokens(c->beside);
         break;
     case QUERN_EVENT_TOKEN:
         on_token(c, event->token);
@@ -84,6 +93,7 @@ static void on_event(void *user, const quern_event *event)
         c->n_terminals++;
         break;
     }
+    if (c->beside && c->n_terminals) c->beside_at_end = collect_n_tokens(c->beside);
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->mutex);
 }
@@ -91,8 +101,10 @@ static void on_event(void *user, const quern_event *event)
 static void begin(collected *c)
 {
     int cancel_at = c->cancel_at;
+    collected *beside = c->beside;
     memset(c, 0, sizeof *c);
     c->cancel_at = cancel_at;
+    c->beside = beside;
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->changed, NULL);
 }
@@ -121,14 +133,6 @@ void collect_await_token(collected *c, int n_tokens)
     while (!c->n_terminals && c->n_tokens < n_tokens)
         pthread_cond_wait(&c->changed, &c->mutex);
     pthread_mutex_unlock(&c->mutex);
-}
-
-int collect_n_tokens(collected *c)
-{
-    pthread_mutex_lock(&c->mutex);
-    int n = c->n_terminals ? MAX_IDS : c->n_tokens;
-    pthread_mutex_unlock(&c->mutex);
-    return n;
 }
 
 void collect_wait(collected *c)

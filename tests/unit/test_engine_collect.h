@@ -10,7 +10,7 @@
 
 enum { MAX_IDS = 512, MAX_TEXT = 4096 };
 
-typedef struct {
+typedef struct collected {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     quern_request *request;
@@ -27,7 +27,9 @@ typedef struct {
     uint64_t seed;
     int n_beams;
     double score;
-    int cancel_at; // cancels itself at this token; 0: never
+    int cancel_at;            // cancels itself at this token; 0: never
+    struct collected *beside; // NULL, or whose tokens are counted at START and at the end
+    int beside_at_start, beside_at_end;
 } collected;
 
 typedef struct {
