@@ -139,7 +139,6 @@ typedef struct {
     int epoch;    // tasks between which nobody waits; arrivals are counted in progress[epoch]
     int waits;    // 1: the first task of an epoch
     int expected; // arrivals of the epoch before
-    int arrivals; // of a product, where it has nothing to do
     int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
     unsigned long long buffers[16];
     unsigned args[32];

@@ -176,6 +176,10 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
     return __ballot_sync(~0u, lane == row || (there && enters));
 }
 
+#ifndef PROFILE_AT
+#define PROFILE_AT(place) // of the resident kernel alone
+#endif
+
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
 #define QN_FLASH_ARMED (qn_flash_early_of(room)->armed)
@@ -248,6 +252,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             else                                                                                   \
                 qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                               \
         }                                                                                          \
+        PROFILE_AT(TRACE_FIRST);                                                                   \
         BARRIER();                                                                                 \
         if (armed && TID == 0) early->armed = 0;                                                   \
         int line = row * a.n_heads + head;                                                         \

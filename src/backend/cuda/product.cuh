@@ -83,7 +83,7 @@ FN float2 qn_merged_at(const qn_cuda_product_args &a, const float *x, int k, int
 
 // Two neighbouring numbers of a row, as the product takes them.
 template <int TYPE, int SOURCE>
-FN uint qn_source2(const qn_product_buffers *b, const qn_cuda_product_args &a, const float *x, int k, float inverse,
+FN uint qn_source2(const void *norm, const qn_cuda_product_args &a, const float *x, int k, float inverse,
                    int position)
 {
     float low = 0.0f, high = 0.0f;
@@ -99,50 +99,51 @@ FN uint qn_source2(const qn_product_buffers *b, const qn_cuda_product_args &a, c
         if (k + 1 < a.n_k) high = __ldcg(x + k + 1);
     }
     if (SOURCE == QN_CUDA_NORM && k < a.n_k) {
-        low = qn_load(b->norm, a.norm_type, (ulong)k) * (low * inverse);
-        if (k + 1 < a.n_k) high = qn_load(b->norm, a.norm_type, (ulong)k + 1) * (high * inverse);
+        low = qn_load(norm, a.norm_type, (ulong)k) * (low * inverse);
+        if (k + 1 < a.n_k) high = qn_load(norm, a.norm_type, (ulong)k + 1) * (high * inverse);
     }
     return qn_pack2<TYPE>(low, high);
 }
 
-// Steps first … end of n_rows rows into room->xs. A function of its own, so that its registers are none of the products'.
+// Steps first … end of n_rows rows into xs; x: the first row (of a merge: its partials), norm: the weights, or the rows of a merge. A function
+// of its own, so that its registers are none of the products'.
 template <int TYPE, int SOURCE>
-static __device__ __noinline__ void qn_stage_source(const qn_product_buffers *b, const qn_cuda_product_args &a,
-                                                    const qn_product_room *room, int row0, int n_rows, int first, int end)
+static __device__ __noinline__ void qn_stage_source(const float *rows, const void *norm, const qn_cuda_product_args &a, uint2 *xs,
+                                                    const float *inverses, int n_rows, int first, int end)
 {
     int n = (end - first) * 4;
     ulong line = (ulong)a.n_k;
     if (SOURCE == QN_CUDA_MERGE) line = (ulong)(a.n_k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
 #pragma unroll SOURCE == QN_CUDA_MERGE ? 4 : 8
     for (int i = threadIdx.x; i < n * n_rows; i += QN_GPU_THREADS) {
-        int r = i / n, j = i - r * n, row = row0 + r, k = (first + j / 4) * 16 + (j % 4) * 2;
-        const float *x = b->x + (ulong)row * line;
-        int position = SOURCE == QN_CUDA_MERGE ? __ldcg(&((const qn_row *)b->norm)[row].position) : 0;
-        float inverse = SOURCE == QN_CUDA_NORM ? room->inverses[r] : 0.0f;
+        int r = i / n, j = i - r * n, k = (first + j / 4) * 16 + (j % 4) * 2;
+        const float *x = rows + (ulong)r * line;
+        int position = SOURCE == QN_CUDA_MERGE ? __ldcg(&((const qn_row *)norm)[r].position) : 0;
+        float inverse = SOURCE == QN_CUDA_NORM ? inverses[r] : 0.0f;
         uint2 v;
-        v.x = qn_source2<TYPE, SOURCE>(b, a, x, k, inverse, position);
-        v.y = qn_source2<TYPE, SOURCE>(b, a, x, k + 8, inverse, position);
-        room->xs[((j / 4) * n_rows + r) * 4 + j % 4] = v;
+        v.x = qn_source2<TYPE, SOURCE>(norm, a, x, k, inverse, position);
+        v.y = qn_source2<TYPE, SOURCE>(norm, a, x, k + 8, inverse, position);
+        xs[((j / 4) * n_rows + r) * 4 + j % 4] = v;
     }
 }
 template <int TYPE>
-FN void qn_stage_type(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room, int row0,
-                      int n_rows, int first, int end)
+FN void qn_stage_type(const float *x, const void *norm, const qn_cuda_product_args &a, uint2 *xs, const float *inverses, int n_rows, int first,
+                      int end)
 {
     if (a.source == QN_CUDA_NORM)
-        qn_stage_source<TYPE, QN_CUDA_NORM>(b, a, room, row0, n_rows, first, end);
+        qn_stage_source<TYPE, QN_CUDA_NORM>(x, norm, a, xs, inverses, n_rows, first, end);
     else if (a.source == QN_CUDA_MERGE)
-        qn_stage_source<TYPE, QN_CUDA_MERGE>(b, a, room, row0, n_rows, first, end);
+        qn_stage_source<TYPE, QN_CUDA_MERGE>(x, norm, a, xs, inverses, n_rows, first, end);
     else
-        qn_stage_source<TYPE, QN_CUDA_PLAIN>(b, a, room, row0, n_rows, first, end);
+        qn_stage_source<TYPE, QN_CUDA_PLAIN>(x, norm, a, xs, inverses, n_rows, first, end);
 }
-FN void qn_stage_rows(const qn_product_buffers *b, const qn_cuda_product_args &a, const qn_product_room *room, int row0,
-                      int n_rows, int first, int end)
+FN void qn_stage_rows(const float *x, const void *norm, const qn_cuda_product_args &a, uint2 *xs, const float *inverses, int n_rows, int first,
+                      int end)
 {
     if (a.type == 1)
-        qn_stage_type<1>(b, a, room, row0, n_rows, first, end);
+        qn_stage_type<1>(x, norm, a, xs, inverses, n_rows, first, end);
     else
-        qn_stage_type<2>(b, a, room, row0, n_rows, first, end);
+        qn_stage_type<2>(x, norm, a, xs, inverses, n_rows, first, end);
 }
 
 // ---- units ----
@@ -412,7 +413,9 @@ static __device__ __noinline__ void qn_product_rows(const qn_product_buffers *b,
             u.end = u.begin + room->window_parts < n_parts ? u.begin + room->window_parts : n_parts;
             int last = u.end * QN_STEPS_A_PART < a.padded_k / 16 ? u.end * QN_STEPS_A_PART : a.padded_k / 16;
             if (done == 0 || room->window_parts < n_parts) {
-                qn_stage_rows(b, a, room, row0, n_rows, u.begin * QN_STEPS_A_PART, last);
+                ulong line = a.source == QN_CUDA_MERGE ? (ulong)(a.n_k / a.head_dim) * (ulong)a.n_splits * (ulong)(a.head_dim + 2) : (ulong)a.n_k;
+                const void *norm = a.source == QN_CUDA_MERGE ? (const void *)((const qn_row *)b->norm + row0) : b->norm;
+                qn_stage_rows(b->x + (ulong)row0 * line, norm, a, room->xs, room->inverses, n_rows, u.begin * QN_STEPS_A_PART, last);
                 BARRIER();
             }
             if (QN_CUDA_IN_BLOCKS(a.w_type[0]))

@@ -36,22 +36,17 @@ static int n_parts(const qn_cuda_product_args *a)
     return (a->padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
 }
 
-// Strips that are finished one by one: of a gated product, pairs.
-static int n_finished(const qn_cuda_product_args *a)
-{
-    return n_strips(a) / (a->gated ? 2 : 1);
-}
-
 // ---- fits ----
 
-// A group's rows of x, those parts of K that its warps may need, have room.
+// A group's rows of x and weights of a norm, those parts of K that its warps may need, have room.
 static int has_room(const qn_device *d, int n_rows, const qn_cuda_product_args *a)
 {
     enum { BESIDE = 64 };
     int64_t strips = n_strips(a), steps = strips * (a->padded_k / QN_CUDA_STEP);
     int64_t parts = (steps / d->n_processors + UNIT_STEPS) / (strips * UNIT_STEPS) + 2;
     if (parts > n_parts(a)) parts = n_parts(a);
-    return parts * QN_CUDA_PART * 2 * n_rows <= QN_CUDA_RESIDENT_WORK - BESIDE;
+    int64_t norms = a->source == QN_CUDA_NORM ? parts * QN_CUDA_PART * 4 : 0;
+    return parts * QN_CUDA_PART * 2 * n_rows + norms <= QN_CUDA_RESIDENT_WORK - BESIDE;
 }
 
 // What run_body of resident.cu has: all of the dialect's kernels, and of CUDA's own these.
@@ -74,6 +69,7 @@ int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_
 {
     if (!d->resident || plan->max_rows > QN_CUDA_RESIDENT_ROWS) return 0;
     if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED) return 0;
+    if (d->n_processors < QN_CUDA_RESIDENT_ROWS) return 0; // a group tells one row's norm
     for (int i = 0; i < list->n_tasks; i++) {
         const qn_gpu_task *t = &list->tasks[i];
         if (!has_body((int)t->kernel)) return 0;
@@ -191,11 +187,10 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
     if (out) {
         char *sums = (char *)p->sums + m->sums * QN_CUDA_UNIT_FLOATS * sizeof(uint64_t);
         out->buffers[SUMS] = (unsigned long long)(uintptr_t)sums;
-        out->arrivals = n_finished(&a);
         out->stream = m->streams[m->n_streams] = make_stream(d, t);
     }
     m->n_streams++;
-    m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a);
+    m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a) + 1; // one more: norms' inverses
     if (m->sums > m->most_sums) m->most_sums = m->sums;
 }
 
@@ -218,9 +213,8 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             out->early = begins_early(l, waits ? first_before : first, i);
             write_task(p, flight, t, out);
         }
-        qn_cuda_product_args a = product_args(t);
         if (is_product(t)) make_product(m, d, p, t, out);
-        m->arrivals += is_product(t) ? n_finished(&a)
+        m->arrivals += is_product(t) ? d->n_processors
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }
     if (m->streams) m->streams[m->n_streams] = (qn_cuda_stream){.end = 1};

@@ -16,14 +16,15 @@
 #include "backend/gpu/kernels.h"
 
 #ifdef QN_PROFILE
-#include <resident_profile.cuh> // bench/: where the first group's time goes
+#include <resident_trace.cuh> // bench/: when each warp was where
 #else
-#define PROFILE_PHASE(a, n)
-#define PROFILE_PHASES_FROM()
-#define PROFILE_BEGIN()
-#define PROFILE_START(t)
-#define PROFILE_END()
-#define PROFILE_REPORT(n_tasks)
+#define PROFILE_BEGIN(launch, n_tasks)
+#define PROFILE_TASK(i)
+#define PROFILE_AT(place)
+#define PROFILE_STARVING()
+#define PROFILE_STARVED()
+#define PROFILE_TASK_END()
+#define PROFILE_REPORT(tasks)
 #endif
 
 #include "backend/cuda/resident_product.cuh"
@@ -100,7 +101,8 @@ FN void run_body(const qn_cuda_resident_task *t, int3 at, char *shared)
     }
 }
 
-FN void run_groups(const qn_cuda_resident_task *t, char *work, uint *progress)
+// How many groups of the task's grid this one did.
+FN int run_groups(const qn_cuda_resident_task *t, char *work)
 {
     int nx = t->n_groups[0], ny = t->n_groups[1], n = nx * ny * t->n_groups[2], n_done = 0;
     for (int g = blockIdx.x; g < n; g += gridDim.x) {
@@ -108,7 +110,7 @@ FN void run_groups(const qn_cuda_resident_task *t, char *work, uint *progress)
         BARRIER(); // the next group's threadgroup memory is the same
         n_done++;
     }
-    if (threadIdx.x == 0 && n_done) qn_add_release(progress, n_done);
+    return n_done;
 }
 
 // What a task can begin with before its epoch does. Attention's part is one call, so that the products' registers are left alone.
@@ -144,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, uint *progress, uint launch,
              const qn_step_counts *staged)
 {
-    extern __shared__ __align__(128) char shared[];
+    char *shared = qn_resident_memory;
     char *slots = shared + QN_CUDA_RESIDENT_WORK, *side = slots + QN_CUDA_RING_BYTES;
     ulong *barriers = (ulong *)side;
     qn_cuda_resident_task *room = (qn_cuda_resident_task *)(barriers + 2 * QN_SLOTS * QN_GPU_SIMDS);
@@ -159,26 +161,31 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         qn_ring_fill(streams, slots, barriers, *rows, warp - QN_GPU_SIMDS);
         return;
     }
-    qn_ring ring = qn_ring_of(slots, barriers, warp);
-    PROFILE_BEGIN();
+    int ring = 0;
+    PROFILE_BEGIN(launch, n_tasks);
     for (int i = 0; i < n_tasks; i++) {
         const qn_cuda_resident_task *t = room + i % 2;
+        PROFILE_TASK(i);
         uint next = i + 1 < n_tasks ? task_word(tasks + i + 1) : 0;
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
-        if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product) qn_resident_product_prefetch(t);
+        bool is_product = t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
+        qn_resident_product product;
+        if (is_product) product = qn_resident_product_begin(t, shared, *rows, launch * (uint)n_tasks + (uint)i);
         if (t->early) {
             begin_attend(t, shared, rows->x);
             BARRIER();
         }
         if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
-        PROFILE_START(t);
-        if (t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product)
-            qn_resident_product_run(t, &ring, shared, *rows, counter, launch * (uint)n_tasks + (uint)i);
+        PROFILE_AT(TRACE_START);
+        int done = 1;
+        if (is_product)
+            qn_resident_product_run(&product, &ring, shared);
         else
-            run_groups(t, shared, counter);
+            done = run_groups(t, shared);
         put_task_word(room + (i + 1) % 2, next);
         BARRIER(); // also: the tasks' memory is free again
-        PROFILE_END();
+        if (threadIdx.x == 0 && done) qn_add_release(counter, done);
+        PROFILE_TASK_END();
     }
-    PROFILE_REPORT(n_tasks);
+    PROFILE_REPORT(tasks);
 }

@@ -1,116 +1,121 @@
 // Products in the resident kernel: the order of a sum is that of products.h, the weights come by the ring (ring.cuh).
 // A warp writes the sums of its units to the device's memory, each number with the mark of this product; then it adds up, in
 // order, those of the strips that are its own to finish, as they come. So a strip's parts may be done by any warps of the grid.
-// A group that finishes no strip tells nobody that it has read x: whoever writes x later waits for strips, and every strip for all
-// parts of x, so a load of x must end up in a sum.
+// Every group of the grid says once that it is done with a product, whether it had a part in it or not.
+// What is called here and what calls are functions of their own: inlined, ptxas spills the ring's state inside the loop over units.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
-#include "backend/cuda/resident_blocks.cuh"
-#include "backend/cuda/ring.cuh"
+#include "backend/cuda/resident_units.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
+#define QN_ROWS_BY_EACH 2  // rows whose norms every group computes for itself
 
-// sums: buffer 12 of a product's task, the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS].
+// A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
+// inverses of the rows' norms.
 typedef struct {
-    qn_product_buffers b;
-    const qn_cuda_product_args *a;
-    const qn_cuda_stream *s;
-    ulong *sums;
-    uint *progress, mark;
+    const qn_cuda_resident_task *t; // in shared memory
     int n_parts, n_rows;
+    uint mark;      // of this product in this launch
+    int first, end; // the parts that this group's warps need
 } qn_resident_product;
 
-FN qn_product_buffers qn_task_buffers(const qn_cuda_resident_task *t)
+FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)
 {
-    qn_product_buffers b;
-    for (int i = 0; i < 3; i++) {
-        b.y[i] = (float *)t->buffers[i];
-        b.w[i] = (const uint4 *)t->buffers[5 + i];
-        b.bias[i] = (const void *)t->buffers[8 + i];
-    }
-    b.x = (const float *)t->buffers[3];
-    b.norm = (const void *)t->buffers[4];
-    b.counts = (const qn_step_counts *)t->buffers[11];
-    return b;
+    return *(const qn_cuda_product_args *)t->args;
 }
 
 // ---- sums ----
 
-// A unit's sums, [row of x][16]: lanes with two neighbouring columns of four rows each.
-FN void qn_store_sums(const qn_resident_product *p, int strip, int part, const float c[4])
+FN float qn_load_early(const float *at) // not moved behind what stands behind it
 {
-    int g = (threadIdx.x & 31) >> 2, r = (threadIdx.x & 3) * 2;
-    ulong *to = p->sums + ((ulong)strip * (ulong)p->n_parts + (ulong)part) * QN_CUDA_UNIT_FLOATS + r * 16 + g;
-    if (r < p->n_rows) qn_store_marked(to, c[0], p->mark), qn_store_marked(to + 8, c[2], p->mark);
-    if (r + 1 < p->n_rows) qn_store_marked(to + 16, c[1], p->mark), qn_store_marked(to + 24, c[3], p->mark);
+    float v;
+    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(at) : "memory");
+    return v;
 }
 
-// Number j of a strip's [row of x][16]: the parts' sums, added in order.
-FN float qn_fold_sums(const qn_resident_product *p, int strip, int j)
+// The first parts of a sum, at most N, once all have come; beyond the last: the last again.
+template <int N> FN bool qn_load_sums(ulong v[N], const ulong *from, int n, uint mark)
 {
-    const ulong *from = p->sums + (ulong)strip * (ulong)p->n_parts * QN_CUDA_UNIT_FLOATS + j;
-    float sum = 0.0f;
-    for (int first = 0; first < p->n_parts; first += QN_FOLD_AT_ONCE) {
-        ulong v[QN_FOLD_AT_ONCE];
-        uint spins = 0;
-        bool come;
-        do {
-            come = true;
+    bool come = true;
 #pragma unroll
-            for (int i = 0; i < QN_FOLD_AT_ONCE; i++) // beyond the last part: the last again
-                v[i] = qn_load_marked(from + (first + i < p->n_parts ? first + i : p->n_parts - 1) * QN_CUDA_UNIT_FLOATS);
+    for (int i = 0; i < N; i++)
+        v[i] = qn_load_marked(from + (i < n ? i : n - 1) * QN_CUDA_UNIT_FLOATS);
 #pragma unroll
-            for (int i = 0; i < QN_FOLD_AT_ONCE; i++)
-                come = come && (uint)(v[i] >> 32) == p->mark;
-            if (++spins > QN_SPINS_MOST) __trap();
-        } while (!come);
+    for (int i = 0; i < N; i++)
+        come = come && (uint)(v[i] >> 32) == mark;
+    return come;
+}
+template <int N> FN float qn_add_sums(float sum, const ulong v[N], int n, bool first)
+{
 #pragma unroll
-        for (int i = 0; i < QN_FOLD_AT_ONCE; i++)
-            if (first + i < p->n_parts) sum = first + i == 0 ? AS_FLOAT((uint)v[i]) : sum + AS_FLOAT((uint)v[i]);
-    }
+    for (int i = 0; i < N; i++)
+        if (i < n) sum = first && i == 0 ? AS_FLOAT((uint)v[i]) : sum + AS_FLOAT((uint)v[i]);
     return sum;
 }
 
-// The strips (gated: the pairs) that this warp finishes.
-FN void qn_finish_strips(const qn_resident_product *p)
+// The parts' sums of a number, added in order.
+FN float qn_fold(const ulong *from, int n_parts, uint mark)
 {
-    const qn_cuda_product_args &a = *p->a;
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
-    int n = a.gated ? p->s->strips[0] : p->s->n_strips, each = 16 * p->n_rows;
-    int first = (int)((uint)(warp * n) / (uint)n_warps), end = (int)((uint)((warp + 1) * n) / (uint)n_warps);
-    if (first == end) return;
-    for (int i = threadIdx.x & 31; i < (end - first) * each; i += 32) {
-        int strip = first + i / each, j = i % each, at = strip * 16 + j % 16;
-        float sum = qn_fold_sums(p, strip, j);
+    float sum = 0.0f;
+#pragma unroll 1
+    for (int first = 0; first < n_parts; first += QN_FOLD_AT_ONCE) {
+        ulong v[QN_FOLD_AT_ONCE];
+        uint spins = 0;
+#pragma unroll 1
+        while (!qn_load_sums<QN_FOLD_AT_ONCE>(v, from + first * QN_CUDA_UNIT_FLOATS, n_parts - first, mark))
+            if (++spins > QN_SPINS_MOST) __trap();
+        sum = qn_add_sums<QN_FOLD_AT_ONCE>(sum, v, n_parts - first, first == 0);
+    }
+    return sum;
+}
+// Of two numbers at once, of few parts.
+FN float2 qn_fold_two(const ulong *from, const ulong *other, int n_parts, uint mark)
+{
+    enum { N = QN_FOLD_AT_ONCE / 2 };
+    if (n_parts > N) return make_float2(qn_fold(from, n_parts, mark), qn_fold(other, n_parts, mark));
+    ulong v[N], w[N];
+    uint spins = 0;
+    bool come;
+#pragma unroll 1
+    do {
+        come = qn_load_sums<N>(v, from, n_parts, mark);
+        come = qn_load_sums<N>(w, other, n_parts, mark) && come;
+        if (++spins > QN_SPINS_MOST) __trap();
+    } while (!come);
+    return make_float2(qn_add_sums<N>(0.0f, v, n_parts, true), qn_add_sums<N>(0.0f, w, n_parts, true));
+}
+
+// This warp's share of the results: of all strips (gated: pairs) and rows of x, in this order, a run of sixteens.
+static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task *t, int n_parts, int n_rows, uint mark)
+{
+    const qn_cuda_product_args &a = qn_args_of(t);
+    uint n_warps = gridDim.x * QN_GPU_SIMDS, warp = blockIdx.x * QN_GPU_SIMDS + (threadIdx.x >> 5);
+    int n = a.gated ? t->stream.strips[0] : t->stream.n_strips, all = n * n_rows;
+    int first = (int)(warp * (uint)all / n_warps) * 16, end = (int)((warp + 1) * (uint)all / n_warps) * 16;
+    for (int i = first + (int)(threadIdx.x & 31); i < end; i += 32) {
+        int strip = i / 16 / n_rows, r = i / 16 - strip * n_rows, m = 0, s = strip;
+        while (!a.gated && m < a.n_matrices - 1 && s >= t->stream.strips[m])
+            s -= t->stream.strips[m++];
+        int at = s * 16 + i % 16, there = at < a.n_n[m];
+        float *y = (float *)t->buffers[m] + (ulong)r * (ulong)a.n_n[m] + (ulong)at;
+        // What is added lies ready before the last sums come.
+        float was = there && a.accumulate ? qn_load_early(y) : 0.0f;
+        float bias = there && !a.gated && a.bias[m] >= 0 ? qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at) : 0.0f;
+        const ulong *sums = (const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + i % 16;
         if (a.gated) {
-            float up = qn_fold_sums(p, strip + n, j);
-            if (at < a.n_n[0]) p->b.y[0][(ulong)(j / 16) * (ulong)a.n_n[0] + (ulong)at] = qn_silu(sum) * up;
-        } else
-            qn_finish_plain(&p->b, a, strip, j % 16, j / 16, sum);
+            float2 both = qn_fold_two(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, mark);
+            if (there) *y = qn_silu(both.x) * both.y;
+            continue;
+        }
+        float sum = qn_fold(sums, n_parts, mark);
+        if (!there) continue;
+        if (a.bias[m] >= 0) sum += bias;
+        *y = a.accumulate ? sum + was : sum;
     }
-    __syncwarp();
-    PROFILE_PHASE(*p->a, 3);
-    if ((threadIdx.x & 31) == 0) qn_add_release(p->progress, end - first);
+    PROFILE_AT(TRACE_FOLDED);
 }
 
-// ---- units ----
-
-// `part_steps` steps of the ring by the rows at xs (shared memory, `stride` bytes a step).
-template <int TYPE> FN void qn_multiply_unit(qn_ring *ring, int n_steps, uint xs, uint stride, float c[4])
-{
-    for (int step = 0; step < n_steps; step += QN_SLOT_STEPS) {
-        uint4 w[QN_SLOT_STEPS];
-        uint2 x[QN_SLOT_STEPS];
-#pragma unroll
-        for (int i = 0; i < QN_SLOT_STEPS; i++)
-            x[i] = qn_load_shared(xs + i * stride);
-        xs += QN_SLOT_STEPS * stride;
-        qn_ring_read(ring, w);
-#pragma unroll
-        for (int i = 0; i < QN_SLOT_STEPS; i++)
-            qn_mma<TYPE>(c, w[i], x[i]);
-    }
-}
+// ---- rows of x ----
 
 // The parts that this group's warps need: first … end.
 FN void qn_group_parts(const qn_cuda_stream *s, int *first, int *end)
@@ -121,40 +126,145 @@ FN void qn_group_parts(const qn_cuda_stream *s, int *first, int *end)
     *end = last < unit ? *first : qn_unit_part(s, last) + 1;
 }
 
-// TYPE 0: blocks, whose formats may differ from matrix to matrix.
-template <int TYPE>
-FN void qn_multiply_run(const qn_resident_product *p, qn_ring *ring, const qn_product_room *room, int first_part)
+// What a product keeps in the group's room: inverses of norms, a zero, the rows as fragments; behind those, of a product with a norm, its
+// weights of the group's parts, and where they are few and have room the rows as they are.
+FN qn_product_room qn_resident_room(char *work)
 {
-    const qn_cuda_stream *s = p->s;
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
-    int unit = qn_first_unit(s, warp, n_warps), end = qn_first_unit(s, warp + 1, n_warps);
-    int lane = threadIdx.x & 31, row = lane >> 2;
-    int part = qn_unit_part(s, unit), strip = unit - part * s->n_strips;
-    bool there = row < p->n_rows; // rows that are not there read zeros
-    for (; unit < end; unit++) {
-        const uint2 *xs = room->zeros;
-        if (there) xs = room->xs + ((part - first_part) * QN_STEPS_A_PART * p->n_rows + row) * 4 + (lane & 3);
-        float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        uint stride = there ? p->n_rows * 32 : 0;
-        if (TYPE == 0)
-            qn_multiply_block_unit(ring, qn_strip_type(p->a, s, strip), qn_part_steps(s, part), qn_shared_address(xs), stride, c);
-        else
-            qn_multiply_unit<TYPE>(ring, qn_part_steps(s, part), qn_shared_address(xs), stride, c);
-        qn_store_sums(p, strip, part, c);
-        if (++strip == s->n_strips) strip = 0, part++;
+    qn_product_room room;
+    room.inverses = (float *)work;
+    room.zeros = (uint2 *)(work + QN_TILE_ROWS * sizeof(float));
+    room.xs = (uint2 *)(work + 64);
+    return room;
+}
+FN float *qn_norms_at(const qn_resident_product *p, char *work)
+{
+    return (float *)(work + 64 + (p->end - p->first) * QN_CUDA_PART * 2 * p->n_rows);
+}
+FN float *qn_rows_at(const qn_resident_product *p, char *work)
+{
+    return qn_norms_at(p, work) + (p->end - p->first) * QN_CUDA_PART;
+}
+FN bool qn_in_room(const void *end, const char *work)
+{
+    return (const char *)end <= work + QN_CUDA_RESIDENT_WORK;
+}
+FN bool qn_rows_fit(const qn_resident_product *p, char *work)
+{
+    int n_k = qn_args_of(p->t).n_k;
+    return p->n_rows <= QN_ROWS_BY_EACH && n_k % 4 == 0 && qn_in_room(qn_rows_at(p, work) + p->n_rows * n_k, work);
+}
+
+// Few rows, by every group for itself: to shared memory; then their norms' inverses, a row a warp, in the order of rms_norm; then the fragments.
+template <int TYPE>
+static __device__ __noinline__ void qn_stage_normed(const float *x, int n_k, int n_rows, float eps, const float *norms, float *rows,
+                                                    float *inverses, uint2 *xs, int first, int end)
+{
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, n = n_rows * n_k / 4;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS)
+        ((float4 *)rows)[i] = __ldcg((const float4 *)x + i);
+    BARRIER();
+    if (warp < n_rows) {
+        const float *row = rows + warp * n_k;
+        float sum = 0.0f;
+#pragma unroll 8
+        for (int i = 4 * lane; i < n_k; i += 128) {
+            float4 v = *(const float4 *)(row + i);
+            sum = qn_dot4(v, v, sum);
+        }
+        sum = SG_SUM(sum);
+        if (lane == 0) inverses[warp] = qn_inverse(sum, n_k, eps);
+    }
+    BARRIER();
+    PROFILE_AT(TRACE_FIRST);
+    int n_four = (end - first) * 4;
+    for (int i = threadIdx.x; i < n_four * n_rows; i += QN_GPU_THREADS) {
+        int r = i / n_four, j = i - r * n_four, in_part = j / 4 * 16 + (j % 4) * 2, k = first * 16 + in_part;
+        const float *row = rows + r * n_k + k, *w = norms + in_part;
+        float inverse = inverses[r];
+        uint2 v;
+        v.x = k < n_k ? qn_pack2<TYPE>(w[0] * (row[0] * inverse), w[1] * (row[1] * inverse)) : 0;
+        v.y = k + 8 < n_k ? qn_pack2<TYPE>(w[8] * (row[8] * inverse), w[9] * (row[9] * inverse)) : 0;
+        xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
     }
 }
 
-// Inverses of the rows' norms, a row a warp.
-FN void qn_resident_inverses(const qn_resident_product *p, const qn_product_room *room)
+// More rows: a row's inverse is made by one group and told to all; `told`: a marked number a row. A group reads no more of them than its parts.
+template <int TYPE>
+static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n_rows, float eps, const float *norms, ulong *told, uint mark,
+                                                  float *inverses, uint2 *xs, int first, int end)
 {
-    int r = threadIdx.x >> 5;
-    if (r < p->n_rows) {
-        float inverse = qn_row_inverse(p->b.x + (ulong)r * (ulong)p->a->n_k, p->a->n_k, p->a->eps);
-        if ((threadIdx.x & 31) == 0) room->inverses[r] = inverse;
+    enum { AT_ONCE = 4 };
+    int teller = (int)(blockIdx.x * QN_TILE_ROWS / gridDim.x), n_four = (end - first) * 4, n = n_four * n_rows; // a run of groups tells of one row
+    bool tells = teller < n_rows && (teller * gridDim.x + QN_TILE_ROWS - 1) / QN_TILE_ROWS == blockIdx.x;
+    if (tells && threadIdx.x < 32) {
+        float inverse = qn_row_inverse(x + (ulong)teller * (ulong)n_k, n_k, eps);
+        if (threadIdx.x == 0) qn_store_marked(told + teller, inverse, mark);
+    }
+#pragma unroll 1
+    for (int from = 0; from < n; from += AT_ONCE * QN_GPU_THREADS) {
+        float2 low[AT_ONCE], high[AT_ONCE];
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int i = from + u * QN_GPU_THREADS + (int)threadIdx.x, r = i / n_four, j = i - r * n_four, k = (first + j / 4) * 16 + (j % 4) * 2;
+            const float *row = x + (ulong)r * (ulong)n_k + (ulong)k;
+            low[u] = i < n && k < n_k ? __ldcg((const float2 *)row) : make_float2(0, 0);
+            high[u] = i < n && k + 8 < n_k ? __ldcg((const float2 *)(row + 8)) : make_float2(0, 0);
+        }
+        if (from == 0) {
+            if (threadIdx.x < n_rows) {
+                uint spins = 0;
+                ulong v;
+                while ((uint)((v = qn_load_marked(told + threadIdx.x)) >> 32) != mark)
+                    if (++spins > QN_SPINS_MOST) __trap();
+                inverses[threadIdx.x] = AS_FLOAT((uint)v);
+            }
+            BARRIER();
+            PROFILE_AT(TRACE_FIRST);
+        }
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int i = from + u * QN_GPU_THREADS + (int)threadIdx.x, r = i / n_four, j = i - r * n_four;
+            if (i >= n) continue;
+            const float *w = norms + j / 4 * 16 + (j % 4) * 2; // zeros beyond n_k
+            float inverse = inverses[r];
+            uint2 v;
+            v.x = qn_pack2<TYPE>(w[0] * (low[u].x * inverse), w[1] * (low[u].y * inverse));
+            v.y = qn_pack2<TYPE>(w[8] * (high[u].x * inverse), w[9] * (high[u].y * inverse));
+            xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
+        }
+    }
+}
+
+template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *work, int first, int end)
+{
+    const qn_cuda_product_args &a = qn_args_of(p->t);
+    qn_product_room room = qn_resident_room(work);
+    const float *x = (const float *)p->t->buffers[3];
+    ulong *told = (ulong *)p->t->buffers[12] + (ulong)p->t->stream.n_strips * (ulong)p->n_parts * QN_CUDA_UNIT_FLOATS;
+    if (qn_rows_fit(p, work))
+        qn_stage_normed<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), qn_rows_at(p, work), room.inverses, room.xs, first, end);
+    else
+        qn_stage_told<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), told, p->mark, room.inverses, room.xs, first, end);
+}
+
+FN void qn_stage(const qn_resident_product *p, char *work)
+{
+    const qn_cuda_product_args &a = qn_args_of(p->t);
+    int first = p->first * QN_STEPS_A_PART, end = p->end * QN_STEPS_A_PART < a.padded_k / 16 ? p->end * QN_STEPS_A_PART : a.padded_k / 16;
+    if (a.source == QN_CUDA_NORM && a.type == 1)
+        qn_stage_norm<1>(p, work, first, end);
+    else if (a.source == QN_CUDA_NORM)
+        qn_stage_norm<2>(p, work, first, end);
+    else {
+        qn_product_room room = qn_resident_room(work);
+        qn_stage_rows((const float *)p->t->buffers[3], (const void *)p->t->buffers[4], a, room.xs, room.inverses, p->n_rows, first, end);
     }
     BARRIER();
+    PROFILE_AT(TRACE_STAGED);
 }
+
+// ---- a product ----
 
 FN void qn_prefetch_numbers(const void *from, int type, int n)
 {
@@ -162,58 +272,35 @@ FN void qn_prefetch_numbers(const void *from, int type, int n)
     for (int i = threadIdx.x * 128; i < n_bytes; i += QN_GPU_THREADS * 128)
         asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)from + i));
 }
-// What a product reads beside x and its weights goes to L2: the weights that stream by have swept it out.
-FN void qn_resident_product_prefetch(const qn_cuda_resident_task *t)
+
+// What can be done before x is there. `t` in shared memory; `work`: the group's room; rows: of the step, and outputs.
+FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t, char *work, int2 rows, uint mark)
 {
-    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
-    if (a.source == QN_CUDA_NORM) qn_prefetch_numbers((const void *)t->buffers[4], a.norm_type, a.n_k);
+    const qn_cuda_product_args &a = qn_args_of(t);
+    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, 0, 0};
+    qn_group_parts(&t->stream, &p.first, &p.end);
+    if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
+    // The weights that stream by have swept these out of L2.
     for (int m = 0; m < a.n_matrices; m++)
         qn_prefetch_numbers((const void *)t->buffers[8 + m], a.bias[m], a.n_n[m]);
+    if (a.source != QN_CUDA_NORM) return p;
+    const void *norm = (const void *)t->buffers[4];
+    float *norms = qn_norms_at(&p, work);
+    int from = p.first * QN_CUDA_PART, n = (p.end - p.first) * QN_CUDA_PART;
+    for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS)
+        norms[i] = from + i < a.n_k ? qn_load(norm, a.norm_type, (ulong)(from + i)) : 0.0f;
+    return p;
 }
 
-// A task's product, by the whole group. `t` in shared memory; `work`: the group's room for the rows of x; rows: of the step, and
-// outputs; mark: of this product in this launch.
-FN void qn_resident_product_run(const qn_cuda_resident_task *t, qn_ring *ring, char *work, int2 rows, uint *progress,
-                                uint mark)
+// By the whole group; its barrier and its release are the caller's.
+FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *work)
 {
-    qn_resident_product p;
-    p.b = qn_task_buffers(t);
-    p.a = (const qn_cuda_product_args *)t->args;
-    p.s = &t->stream;
-    p.sums = (ulong *)t->buffers[12];
-    p.progress = progress;
-    p.mark = mark;
-    p.n_parts = qn_n_parts(*p.a);
-    p.n_rows = p.a->over_outputs ? rows.y : rows.x;
-    if (p.n_rows == 0) {
-        if (blockIdx.x == 0 && threadIdx.x == 0) qn_add_release(progress, t->arrivals);
-        return;
-    }
-    qn_product_room room;
-    int first, end;
-    room.inverses = (float *)work;
-    room.zeros = (uint2 *)(work + QN_TILE_ROWS * sizeof(float));
-    room.xs = (uint2 *)(work + 64);
-    if (threadIdx.x == 0) *room.zeros = make_uint2(0, 0);
-    qn_group_parts(p.s, &first, &end);
-    PROFILE_PHASES_FROM();
-    if (first < end) {
-        if (p.a->source == QN_CUDA_NORM) qn_resident_inverses(&p, &room);
-        PROFILE_PHASE(*p.a, 0);
-        int last_step = end * QN_STEPS_A_PART < p.a->padded_k / 16 ? end * QN_STEPS_A_PART : p.a->padded_k / 16;
-        qn_stage_rows(&p.b, *p.a, &room, 0, p.n_rows, first * QN_STEPS_A_PART, last_step);
-        BARRIER();
-        PROFILE_PHASE(*p.a, 1);
-        if (QN_CUDA_IN_BLOCKS(p.a->w_type[0]))
-            qn_multiply_run<0>(&p, ring, &room, first);
-        else if (p.a->type == 1)
-            qn_multiply_run<1>(&p, ring, &room, first);
-        else
-            qn_multiply_run<2>(&p, ring, &room, first);
-    }
-    PROFILE_PHASE(*p.a, 2);
-    qn_finish_strips(&p);
-    PROFILE_PHASE(*p.a, 4);
+    if (p->n_rows == 0) return;
+    // A group without a unit may have to tell a row's norm.
+    qn_stage(p, work);
+    if (p->first < p->end) *ring = qn_multiply_units(p->t, *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
+    PROFILE_AT(TRACE_UNITS);
+    qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }
 
 #endif

@@ -10,7 +10,7 @@
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS_ON_WAY 4 // of the rings of a filling warp, at most; 2 and 3 were slower, more brought nothing
+#define QN_SLOTS_ON_WAY 2 // of a ring, at most
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
@@ -146,6 +146,20 @@ FN qn_ring qn_ring_of(char *slots, ulong *barriers, int warp)
     qn_ring r = {qn_shared_address(slots) + warp * QN_SLOTS * QN_SLOT_BYTES, full, full + QN_SLOTS * QN_GPU_SIMDS * 8, 0, 0};
     return r;
 }
+extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
+
+// This warp's ring at a place, a number that goes from function to function; 0: its beginning.
+FN qn_ring qn_ring_at(int place)
+{
+    char *slots = qn_resident_memory + QN_CUDA_RESIDENT_WORK;
+    qn_ring r = qn_ring_of(slots, (ulong *)(slots + QN_CUDA_RING_BYTES), threadIdx.x >> 5);
+    r.slot = place >> 1, r.phase = place & 1;
+    return r;
+}
+FN int qn_ring_place(const qn_ring *r)
+{
+    return r->slot << 1 | r->phase;
+}
 
 // One warp for all; a barrier of the group follows.
 FN void qn_ring_init(ulong *barriers)
@@ -166,7 +180,9 @@ FN void qn_slot_wait(uint bar, uint phase)
 // Where the next slot's weights lie, come by then; and that the warp has read them.
 FN uint qn_ring_slot(const qn_ring *r)
 {
+    PROFILE_STARVING();
     qn_slot_wait(r->full + r->slot * 8, r->phase);
+    PROFILE_STARVED();
     return r->slots + r->slot * QN_SLOT_BYTES;
 }
 FN void qn_ring_done(qn_ring *r)
@@ -176,17 +192,8 @@ FN void qn_ring_done(qn_ring *r)
     qn_ring_advance(r);
 }
 
-// This lane's fragments of the ring's next steps.
-FN void qn_ring_read(qn_ring *r, uint4 to[QN_SLOT_STEPS])
-{
-    uint at = qn_ring_slot(r) + (threadIdx.x & 31) * 16;
-#pragma unroll
-    for (int i = 0; i < QN_SLOT_STEPS; i++)
-        to[i] = qn_load_shared4(at + i * 512);
-    qn_ring_done(r);
-}
-
-// A filling warp, `filler` of QN_FILLERS: a lane a ring.
+// A filling warp, `filler` of QN_FILLERS: a lane a ring. How soon a copy follows one that has come decides how fast a ring fills, so the loop
+// does little else.
 static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, char *slots, ulong *barriers, int2 rows,
                                                  int filler)
 {
@@ -197,13 +204,10 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
     qn_walker w;
     qn_walker_begin(&w, streams, (int)blockIdx.x * QN_GPU_SIMDS + warp, rows);
     if (lane >= QN_RINGS_EACH) w.units = -1;
-    for (;;) {
+#pragma unroll 1
+    while (__any_sync(~0u, w.units >= 0)) {
         if (on_way && qn_bar_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
-        bool may = w.units >= 0 && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
-        uint one = __ballot_sync(~0u, on_way > 0), more = __ballot_sync(~0u, on_way > 1), want = __ballot_sync(~0u, may);
-        int all = __popc(one) + __popc(more) + __popc(want & ((1u << lane) - 1));
-        bool starts = may && (on_way == 0 || (on_way == 1 && all < QN_SLOTS_ON_WAY));
-        uint started = __ballot_sync(~0u, starts);
+        bool starts = w.units >= 0 && on_way < QN_SLOTS_ON_WAY && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
@@ -213,10 +217,12 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
             on_way++;
             n++;
         }
-        if (__all_sync(~0u, w.units < 0)) return;
-        idle = want ? 0 : idle + 1;
-        if (idle > QN_SPINS_MOST) __trap();
-        if (!started) __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
+        if (__any_sync(~0u, starts || on_way)) {
+            idle = 0;
+            continue;
+        }
+        if (++idle > QN_SPINS_MOST) __trap();
+        __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
     }
 }
 

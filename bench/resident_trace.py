@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""A table of what bench/resident_trace.cuh printed: for each task, over all groups or warps, when they passed each place.
+
+usage: resident_trace.py < LOG
+
+Times are thousand cycles since the first group began the first task of the trace: the earliest, the mean and the last."""
+import sys
+
+PLACES = "task start first staged units folded released end".split()
+
+
+def table(lines):
+    base, rows, rate = {}, [], 1.98
+    for line in lines:
+        word = line.split()
+        if line.startswith("trace "):
+            base[int(word[1])] = int(word[2])
+        elif len(word) == 13 and all(w.isdigit() for w in word):
+            rows.append([int(w) for w in word])
+    rows = [r for r in rows if r[0] in base]  # the card's buffer of prints can lose some
+    # The card's timer is too coarse to set the groups' clocks against each other. But all leave a wait for an epoch at about the same time.
+    starts = {g: [next(r[5] for r in rows if r[0] == g and r[1] == task) for task in (1, 2, 3)] for g in base}
+    late = {g: -sum(t) / 3 for g, t in starts.items()}
+    start = min(r[4] + late[r[0]] for r in rows if r[1] == 0)
+    for task in sorted({r[1] for r in rows}):
+        of = [r for r in rows if r[1] == task]
+        print(f"task {task}, kernel {of[0][2]}")
+        for i, place in enumerate(PLACES):
+            at = sorted(r[4 + i] + late[r[0]] - start for r in of if r[4 + i] and r[4 + i] + late[r[0]] >= start)
+            if at:
+                print(f"  {place:9} {at[0]/1e3:8.1f} {sum(at)/len(at)/1e3:8.1f} {at[-1]/1e3:8.1f}   ({len(at)} warps)")
+        starved = sorted(r[12] for r in of)
+        print(f"  starved   {starved[0]/1e3:8.1f} {sum(starved)/len(starved)/1e3:8.1f} {starved[-1]/1e3:8.1f}")
+
+
+table(sys.stdin)

@@ -1,0 +1,154 @@
+// The units of the resident kernel's products: fragments come by the ring (ring.cuh) and meet the rows of x in shared memory; each unit's
+// sums go to the device's memory, marked.
+#ifndef QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
+#define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
+#include "backend/cuda/ring.cuh"
+
+// A unit's sums, [row of x][16]: lanes with two neighbouring columns of four rows each. at: the unit's.
+FN void qn_store_sums(ulong *at, int n_rows, uint mark, const float c[4])
+{
+    int g = (threadIdx.x & 31) >> 2, r = (threadIdx.x & 3) * 2;
+    ulong *to = at + r * 16 + g;
+    if (r < n_rows) qn_store_marked(to, c[0], mark), qn_store_marked(to + 8, c[2], mark);
+    if (r + 1 < n_rows) qn_store_marked(to + 16, c[1], mark), qn_store_marked(to + 24, c[3], mark);
+}
+
+// Where this lane's numbers of a part lie in shared memory, and how far it is to the next step's; rows that are not there read zeros.
+FN uint qn_x_at(uint xs, uint zeros, int part, int n_rows)
+{
+    int lane = threadIdx.x & 31, row = lane >> 2;
+    return row < n_rows ? xs + (uint)((part * QN_STEPS_A_PART * n_rows + row) * 4 + (lane & 3)) * 8 : zeros;
+}
+FN uint qn_x_stride(int n_rows)
+{
+    return ((threadIdx.x & 31) >> 2) < n_rows ? (uint)n_rows * 32 : 0;
+}
+
+// ---- 16-bit weights ----
+
+#define QN_HALF_SLOT (QN_SLOT_STEPS / 2)
+
+FN void qn_read_half(uint4 to[QN_HALF_SLOT], uint at)
+{
+#pragma unroll
+    for (int i = 0; i < QN_HALF_SLOT; i++)
+        to[i] = qn_load_shared4(at + i * 512);
+}
+template <int TYPE> FN void qn_multiply_half(float c[4], const uint4 w[QN_HALF_SLOT], const uint2 x[QN_HALF_SLOT])
+{
+#pragma unroll
+    for (int i = 0; i < QN_HALF_SLOT; i++)
+        qn_mma<TYPE>(c, w[i], x[i]);
+}
+
+// One chain of products waits for itself, so the next half of a slot is read while one is multiplied, across the ends of units.
+template <int TYPE>
+static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *t, int place, uint xs, uint zeros, int first_part, int n_parts,
+                                                   int n_rows, uint mark)
+{
+    const qn_cuda_stream *s = &t->stream;
+    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
+    int unit = qn_first_unit(s, warp, n_warps), end = qn_first_unit(s, warp + 1, n_warps);
+    if (unit >= end) return place;
+    qn_ring ring = qn_ring_at(place);
+    int part = qn_unit_part(s, unit), strip = unit - part * s->n_strips, left = qn_part_steps(s, part);
+    uint x_at = qn_x_at(xs, zeros, part - first_part, n_rows), stride = qn_x_stride(n_rows), lane_at = (threadIdx.x & 31) * 16;
+    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
+    uint at = qn_ring_slot(&ring) + lane_at;
+    qn_read_half(low, at);
+#pragma unroll 1
+    for (;;) {
+        uint2 x[QN_SLOT_STEPS];
+#pragma unroll
+        for (int i = 0; i < QN_SLOT_STEPS; i++)
+            x[i] = qn_load_shared(x_at + i * stride);
+        x_at += QN_SLOT_STEPS * stride;
+        qn_read_half(high, at + QN_HALF_SLOT * 512);
+        qn_ring_done(&ring);
+        qn_multiply_half<TYPE>(c, low, x);
+        left -= QN_SLOT_STEPS;
+        bool over = left == 0 && unit + 1 == end;
+        if (!over) {
+            at = qn_ring_slot(&ring) + lane_at;
+            qn_read_half(low, at);
+        }
+        qn_multiply_half<TYPE>(c, high, x + QN_HALF_SLOT);
+        if (left > 0) continue;
+        qn_store_sums((ulong *)t->buffers[12] + ((ulong)strip * (ulong)n_parts + (ulong)part) * QN_CUDA_UNIT_FLOATS, n_rows, mark, c);
+        if (over) return qn_ring_place(&ring);
+        unit++;
+        if (++strip == s->n_strips) strip = 0, part++;
+        left = qn_part_steps(s, part);
+        x_at = qn_x_at(xs, zeros, part - first_part, n_rows);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            c[i] = 0.0f;
+    }
+}
+
+// ---- weights in blocks ----
+
+// One unit: its groups become F16 fragments in registers, several groups a slot.
+template <int TYPE>
+static __device__ __noinline__ int qn_multiply_block_unit(int place, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
+{
+    typedef qn_group_form<TYPE> form;
+    const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
+    static_assert(slot_steps * QN_CUDA_STEP_BYTES(TYPE) <= QN_SLOT_BYTES && slot_steps % form::steps == 0, "args.h");
+    qn_ring ring = qn_ring_at(place);
+    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
+    for (int step = 0; step < n_steps; step += slot_steps) {
+        uint at = qn_ring_slot(&ring);
+        int left = n_steps - step < slot_steps ? n_steps - step : slot_steps;
+#pragma unroll 1
+        for (int i = 0; i < left; i += form::steps, at += form::bytes, xs += form::steps * stride)
+            qn_multiply_group<TYPE>(qn_in_shared{at}, xs, stride, c);
+        qn_ring_done(&ring);
+    }
+    qn_store_sums(sums, n_rows, mark, c);
+    return qn_ring_place(&ring);
+}
+
+// Format of the matrix that strip `strip` of a product is of.
+FN int qn_strip_type(const qn_cuda_product_args &a, const qn_cuda_stream *s, int strip)
+{
+    if (strip < s->strips[0]) return a.w_type[0];
+    return strip < s->strips[0] + s->strips[1] ? a.w_type[1] : a.w_type[2];
+}
+
+static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident_task *t, int place, uint xs, uint zeros, int first_part,
+                                                          int n_parts, int n_rows, uint mark)
+{
+    const qn_cuda_stream *s = &t->stream;
+    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
+    int unit = qn_first_unit(s, warp, n_warps), end = qn_first_unit(s, warp + 1, n_warps);
+    int part = qn_unit_part(s, unit), strip = unit - part * s->n_strips;
+    for (; unit < end; unit++) {
+        uint x = qn_x_at(xs, zeros, part - first_part, n_rows);
+        ulong *sums = (ulong *)t->buffers[12] + ((ulong)strip * (ulong)n_parts + (ulong)part) * QN_CUDA_UNIT_FLOATS;
+        switch (qn_strip_type(*(const qn_cuda_product_args *)t->args, s, strip)) {
+#define CASE(value)                                                                                                    \
+    case value:                                                                                                        \
+        place = qn_multiply_block_unit<value>(place, qn_part_steps(s, part), x, qn_x_stride(n_rows), sums, n_rows, mark); \
+        break;
+            QN_PACKED_FORMATS(CASE)
+#undef CASE
+        }
+        if (++strip == s->n_strips) strip = 0, part++;
+    }
+    return place;
+}
+
+// All units of this warp; the ring's place before and after.
+FN int qn_multiply_units(const qn_cuda_resident_task *t, int place, qn_product_room room, int first_part, int n_parts, int n_rows, uint mark)
+{
+    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
+    uint xs = qn_shared_address(room.xs), zeros = qn_shared_address(room.zeros);
+    if (QN_CUDA_IN_BLOCKS(a.w_type[0])) return qn_multiply_blocks_run(t, place, xs, zeros, first_part, n_parts, n_rows, mark);
+    return a.type == 1 ? qn_multiply_run<1>(t, place, xs, zeros, first_part, n_parts, n_rows, mark)
+                       : qn_multiply_run<2>(t, place, xs, zeros, first_part, n_parts, n_rows, mark);
+}
+
+#endif
