@@ -73,6 +73,8 @@ typedef struct {
     int type;                      // of what is multiplied: 1 F16, 2 BF16; blocks become F16
     int accumulate, over_outputs;
     int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
+    int packs;  // resident, gated: y[0] is written as the next product's fragments, of its type
+    int packed; // resident: x is such fragments, [step][row][4] uint2
     int source; // QN_CUDA_PLAIN, …
     int norm_type;
     float eps;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "backend/cuda/accesses.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
@@ -88,33 +89,6 @@ static const qn_access *x_of(const qn_gpu_task *product)
     return &product->buffers[QN_CUDA_MAX_PARTS];
 }
 
-static int meet(const qn_access *a, const qn_access *b)
-{
-    const char *x = a->from, *y = b->from;
-    return x < y + b->n_bytes && y < x + a->n_bytes;
-}
-
-static int covers(const qn_access *a, const qn_access *b)
-{
-    const char *x = a->from, *y = b->from;
-    return a->write == 1 && x <= y && x + a->n_bytes >= y + b->n_bytes;
-}
-
-// 1 where a task from `i` on reads the bytes before another has written them all.
-static int read_later(const qn_gpu_list *l, int i, const qn_access *bytes)
-{
-    for (; i < l->n_tasks; i++) {
-        const qn_gpu_task *t = &l->tasks[i];
-        int written = 0;
-        for (int j = 0; j < t->n_buffers; j++) {
-            if (meet(&t->buffers[j], bytes) && t->buffers[j].write != 1) return 1;
-            written |= covers(&t->buffers[j], bytes);
-        }
-        if (written) return 0;
-    }
-    return 0;
-}
-
 static int rows_of(const qn_plan *p, int over_outputs)
 {
     int outputs = p->batch.limits.max_outputs;
@@ -159,13 +133,13 @@ static void find_swiglu(const rewriting *r, bundle *b)
         a->accumulate || a->over_outputs || t->buffers[1].from != gate->buffers[0].from ||
         t->buffers[2].from != up->buffers[0].from ||
         (t->buffers[0].from != gate->buffers[0].from &&
-         read_later(l, b->end + 1, &gate->buffers[0])) ||
-        (t->buffers[0].from != up->buffers[0].from && read_later(l, b->end + 1, &up->buffers[0])))
+         qn_cuda_read_later(l, b->end + 1, &gate->buffers[0])) ||
+        (t->buffers[0].from != up->buffers[0].from && qn_cuda_read_later(l, b->end + 1, &up->buffers[0])))
         return;
     b->swiglu = b->end;
     b->tiled = next && x_of(&l->tasks[b->end + 1])->from == t->buffers[0].from &&
                next->n_k == a->n_n[0] && next->n_k % QN_CUDA_K_PAD == 0 && next->type == a->type &&
-               !next->over_outputs && !read_later(l, b->end + 2, &t->buffers[0]);
+               !next->over_outputs && !qn_cuda_read_later(l, b->end + 2, &t->buffers[0]);
 }
 
 // The bundle that begins at task i; 0: none does.
@@ -189,7 +163,7 @@ static int find(const rewriting *r, int i, bundle *b)
         memcpy(&n, t->args, sizeof n);
         if (n.n_groups != 1 || n.width != a->n_k || n.over_outputs != a->over_outputs ||
             t->buffers[0].from != x_of(&l->tasks[b->first])->from ||
-            t->buffers[0].from == t->buffers[1].from || read_later(l, b->end, &t->buffers[0]))
+            t->buffers[0].from == t->buffers[1].from || qn_cuda_read_later(l, b->end, &t->buffers[0]))
             return 0;
     }
     find_swiglu(r, b);

@@ -84,6 +84,12 @@ FN void qn_store_marked(ulong *at, float v, uint mark)
 {
     asm volatile("st.relaxed.gpu.u64 [%0], %1;" ::"l"(at), "l"((ulong)mark << 32 | AS_UINT(v)) : "memory");
 }
+FN ulong2 qn_load_marked2(const ulong *at)
+{
+    ulong2 v;
+    asm volatile("ld.relaxed.gpu.v2.u64 {%0,%1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(at) : "memory");
+    return v;
+}
 FN ulong qn_load_marked(const ulong *at)
 {
     ulong v;

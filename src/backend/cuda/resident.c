@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/accesses.h"
 #include "backend/gpu/args.h"
 
 enum {
@@ -81,10 +82,10 @@ int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_
 
 // ---- the list ----
 
+// One has to wait for the other.
 static int meet(const qn_access *a, const qn_access *b)
 {
-    const char *x = a->from, *y = b->from;
-    return (a->write || b->write) && x < y + b->n_bytes && y < x + a->n_bytes;
+    return (a->write || b->write) && qn_cuda_overlap(a, b);
 }
 
 // 1 where task i touches what one since `first` wrote, or writes what one touched.
@@ -194,6 +195,27 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
     if (m->sums > m->most_sums) m->most_sums = m->sums;
 }
 
+// 1 where task i's results are the next one's x and nothing else, so that they can be made its fragments once, not by every group.
+static int packs(const qn_gpu_list *l, int i)
+{
+    enum { X = QN_CUDA_MAX_PARTS };
+    if (i < 0 || i + 1 >= l->n_tasks || !is_product(&l->tasks[i]) || !is_product(&l->tasks[i + 1]))
+        return 0;
+    const qn_gpu_task *t = &l->tasks[i], *next = t + 1;
+    qn_cuda_product_args a = product_args(t), b = product_args(next);
+    return a.gated && !a.accumulate && b.source == QN_CUDA_PLAIN &&
+           next->buffers[X].from == t->buffers[0].from && b.n_k == a.n_n[0] && b.padded_k == b.n_k &&
+           b.over_outputs == a.over_outputs && b.type == a.type &&
+           !qn_cuda_read_later(l, i + 2, &t->buffers[0]);
+}
+
+static void mark_packed(const qn_gpu_list *l, int i, qn_cuda_resident_task *out)
+{
+    qn_cuda_product_args *a = (qn_cuda_product_args *)(void *)out->args;
+    a->packs = packs(l, i);
+    a->packed = packs(l, i - 1);
+}
+
 static void make_list(maker *m, const qn_device *d, const qn_program *p, int flight,
                       const qn_gpu_list *l)
 {
@@ -214,6 +236,7 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             write_task(p, flight, t, out);
         }
         if (is_product(t)) make_product(m, d, p, t, out);
+        if (is_product(t) && out) mark_packed(l, i, out);
         m->arrivals += is_product(t) ? d->n_processors
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }

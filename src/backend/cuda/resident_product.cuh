@@ -26,40 +26,42 @@ FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)
 
 // ---- sums ----
 
-FN float qn_load_early(const float *at) // not moved behind what stands behind it
+FN float2 qn_load_early(const float *at) // not moved behind what stands behind it
 {
-    float v;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(at) : "memory");
+    float2 v;
+    asm volatile("ld.global.cg.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(at) : "memory");
     return v;
 }
 
-// The first parts of a sum, at most N, once all have come; beyond the last: the last again.
-template <int N> FN bool qn_load_sums(ulong v[N], const ulong *from, int n, uint mark)
+// The first parts of two neighbours' sums, at most N, once all have come; beyond the last: the last again.
+template <int N> FN bool qn_load_sums(ulong2 v[N], const ulong *from, int n, uint mark)
 {
     bool come = true;
 #pragma unroll
     for (int i = 0; i < N; i++)
-        v[i] = qn_load_marked(from + (i < n ? i : n - 1) * QN_CUDA_UNIT_FLOATS);
+        v[i] = qn_load_marked2(from + (i < n ? i : n - 1) * QN_CUDA_UNIT_FLOATS);
 #pragma unroll
     for (int i = 0; i < N; i++)
-        come = come && (uint)(v[i] >> 32) == mark;
+        come = come && (uint)(v[i].x >> 32) == mark && (uint)(v[i].y >> 32) == mark;
     return come;
 }
-template <int N> FN float qn_add_sums(float sum, const ulong v[N], int n, bool first)
+template <int N> FN float2 qn_add_sums(float2 sum, const ulong2 v[N], int n, bool first)
 {
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        if (i < n) sum = first && i == 0 ? AS_FLOAT((uint)v[i]) : sum + AS_FLOAT((uint)v[i]);
+    for (int i = 0; i < N; i++) {
+        float2 x = make_float2(AS_FLOAT((uint)v[i].x), AS_FLOAT((uint)v[i].y));
+        if (i < n) sum = first && i == 0 ? x : make_float2(sum.x + x.x, sum.y + x.y);
+    }
     return sum;
 }
 
-// The parts' sums of a number, added in order.
-FN float qn_fold(const ulong *from, int n_parts, uint mark)
+// The parts' sums of two neighbours, added in order.
+FN float2 qn_fold(const ulong *from, int n_parts, uint mark)
 {
-    float sum = 0.0f;
+    float2 sum = make_float2(0.0f, 0.0f);
 #pragma unroll 1
     for (int first = 0; first < n_parts; first += QN_FOLD_AT_ONCE) {
-        ulong v[QN_FOLD_AT_ONCE];
+        ulong2 v[QN_FOLD_AT_ONCE];
         uint spins = 0;
 #pragma unroll 1
         while (!qn_load_sums<QN_FOLD_AT_ONCE>(v, from + first * QN_CUDA_UNIT_FLOATS, n_parts - first, mark))
@@ -68,49 +70,77 @@ FN float qn_fold(const ulong *from, int n_parts, uint mark)
     }
     return sum;
 }
-// Of two numbers at once, of few parts.
-FN float2 qn_fold_two(const ulong *from, const ulong *other, int n_parts, uint mark)
+// Of a gate and its partner: what they make.
+FN float2 qn_fold_gated(const ulong *gate, const ulong *up, int n_parts, uint mark)
 {
     enum { N = QN_FOLD_AT_ONCE / 2 };
-    if (n_parts > N) return make_float2(qn_fold(from, n_parts, mark), qn_fold(other, n_parts, mark));
-    ulong v[N], w[N];
-    uint spins = 0;
-    bool come;
+    float2 g, u;
+    if (n_parts > N) {
+        g = qn_fold(gate, n_parts, mark);
+        u = qn_fold(up, n_parts, mark);
+    } else {
+        ulong2 v[N], w[N];
+        uint spins = 0;
+        bool come;
 #pragma unroll 1
-    do {
-        come = qn_load_sums<N>(v, from, n_parts, mark);
-        come = qn_load_sums<N>(w, other, n_parts, mark) && come;
-        if (++spins > QN_SPINS_MOST) __trap();
-    } while (!come);
-    return make_float2(qn_add_sums<N>(0.0f, v, n_parts, true), qn_add_sums<N>(0.0f, w, n_parts, true));
+        do {
+            come = qn_load_sums<N>(v, gate, n_parts, mark);
+            come = qn_load_sums<N>(w, up, n_parts, mark) && come;
+            if (++spins > QN_SPINS_MOST) __trap();
+        } while (!come);
+        g = qn_add_sums<N>(g, v, n_parts, true);
+        u = qn_add_sums<N>(u, w, n_parts, true);
+    }
+    return make_float2(qn_silu(g.x) * u.x, qn_silu(g.y) * u.y);
 }
 
-// This warp's share of the results: of all strips (gated: pairs) and rows of x, in this order, a run of sixteens.
+// Numbers `at` and the next of row r of a gated product.
+FN void qn_put_gated(const qn_cuda_product_args &a, void *y, int r, int n_rows, int at, float2 v)
+{
+    if (a.packs) {
+        uint pair = a.type == 1 ? qn_pack_f16(v.x, v.y) : qn_pack_bf16(v.x, v.y);
+        ((uint *)y)[((at / 16 * n_rows + r) * 4 + at % 8 / 2) * 2 + at / 8 % 2] = pair;
+        return;
+    }
+    float *to = (float *)y + (ulong)r * (ulong)a.n_n[0] + (ulong)at;
+    if (at < a.n_n[0]) to[0] = v.x;
+    if (at + 1 < a.n_n[0]) to[1] = v.y;
+}
+
+// This warp's share of the results: of all strips (gated: pairs) and rows of x, in this order, a run of sixteens; a lane has two neighbours.
 static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task *t, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_product_args &a = qn_args_of(t);
     uint n_warps = gridDim.x * QN_GPU_SIMDS, warp = blockIdx.x * QN_GPU_SIMDS + (threadIdx.x >> 5);
     int n = a.gated ? t->stream.strips[0] : t->stream.n_strips, all = n * n_rows;
-    int first = (int)(warp * (uint)all / n_warps) * 16, end = (int)((warp + 1) * (uint)all / n_warps) * 16;
+    int first = (int)(warp * (uint)all / n_warps) * 8, end = (int)((warp + 1) * (uint)all / n_warps) * 8;
     for (int i = first + (int)(threadIdx.x & 31); i < end; i += 32) {
-        int strip = i / 16 / n_rows, r = i / 16 - strip * n_rows, m = 0, s = strip;
-        while (!a.gated && m < a.n_matrices - 1 && s >= t->stream.strips[m])
-            s -= t->stream.strips[m++];
-        int at = s * 16 + i % 16, there = at < a.n_n[m];
-        float *y = (float *)t->buffers[m] + (ulong)r * (ulong)a.n_n[m] + (ulong)at;
-        // What is added lies ready before the last sums come.
-        float was = there && a.accumulate ? qn_load_early(y) : 0.0f;
-        float bias = there && !a.gated && a.bias[m] >= 0 ? qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at) : 0.0f;
-        const ulong *sums = (const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + i % 16;
+        int strip = i / 8 / n_rows, r = i / 8 - strip * n_rows, in_strip = i % 8 * 2, m = 0, s = strip;
+        const ulong *sums = (const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + in_strip;
         if (a.gated) {
-            float2 both = qn_fold_two(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, mark);
-            if (there) *y = qn_silu(both.x) * both.y;
+            float2 v = qn_fold_gated(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, mark);
+            qn_put_gated(a, (void *)t->buffers[0], r, n_rows, strip * 16 + in_strip, v);
             continue;
         }
-        float sum = qn_fold(sums, n_parts, mark);
-        if (!there) continue;
-        if (a.bias[m] >= 0) sum += bias;
-        *y = a.accumulate ? sum + was : sum;
+        while (m < a.n_matrices - 1 && s >= t->stream.strips[m])
+            s -= t->stream.strips[m++];
+        int at = s * 16 + in_strip, there = at < a.n_n[m], both = at + 1 < a.n_n[m];
+        float *y = (float *)t->buffers[m] + (ulong)r * (ulong)a.n_n[m] + (ulong)at;
+        // What is added lies ready before the last sums come.
+        float2 was = make_float2(0.0f, 0.0f), bias = was;
+        if (a.accumulate && both && a.n_n[m] % 2 == 0)
+            was = qn_load_early(y);
+        else if (a.accumulate && there) {
+            was.x = __ldcg(y);
+            if (both) was.y = __ldcg(y + 1);
+        }
+        if (a.bias[m] >= 0 && there) bias.x = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at);
+        if (a.bias[m] >= 0 && both) bias.y = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at + 1);
+        float2 sum = qn_fold(sums, n_parts, mark);
+        if (a.bias[m] >= 0) sum.x += bias.x, sum.y += bias.y;
+        if (a.accumulate) sum.x += was.x, sum.y += was.y;
+        if (there) y[0] = sum.x;
+        if (both) y[1] = sum.y;
     }
     PROFILE_AT(TRACE_FOLDED);
 }
@@ -236,6 +266,14 @@ static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n
     }
 }
 
+// Rows that are fragments already.
+static __device__ __noinline__ void qn_stage_packed(const uint4 *x, int n_rows, uint4 *xs, int first, int end)
+{
+#pragma unroll 4
+    for (int i = threadIdx.x; i < (end - first) * n_rows * 2; i += QN_GPU_THREADS)
+        xs[i] = __ldcg(x + first * n_rows * 2 + i);
+}
+
 template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *work, int first, int end)
 {
     const qn_cuda_product_args &a = qn_args_of(p->t);
@@ -256,6 +294,8 @@ FN void qn_stage(const qn_resident_product *p, char *work)
         qn_stage_norm<1>(p, work, first, end);
     else if (a.source == QN_CUDA_NORM)
         qn_stage_norm<2>(p, work, first, end);
+    else if (a.packed)
+        qn_stage_packed((const uint4 *)p->t->buffers[3], p->n_rows, (uint4 *)qn_resident_room(work).xs, first, end);
     else {
         qn_product_room room = qn_resident_room(work);
         qn_stage_rows((const float *)p->t->buffers[3], (const void *)p->t->buffers[4], a, room.xs, room.inverses, p->n_rows, first, end);
