@@ -156,7 +156,7 @@ FN void qn_group_parts(const qn_cuda_stream *s, int *first, int *end)
     *end = last < unit ? *first : qn_unit_part(s, last) + 1;
 }
 
-// What a product keeps in the group's room: inverses of norms, a zero, the rows as fragments; behind those, of a product with a norm, its
+// What a product keeps in the group's room: inverses of norms (or the rows' positions), a zero, the rows as fragments; behind those, of a product with a norm, its
 // weights of the group's parts, and where they are few and have room the rows as they are.
 FN qn_product_room qn_resident_room(char *work)
 {
@@ -266,6 +266,90 @@ static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n
     }
 }
 
+// Four numbers of a row, d, d + 1 and d + 8, d + 9 of head `head`: the splits of its attention joined, in the order of qn_merged.
+FN void qn_join_splits(float o[4], const float *x, int head, int d, int dim, int n_splits, int first, int position)
+{
+    enum { AT_ONCE = 4 };
+    float m = 0.0f, l = 0.0f;
+    o[0] = o[1] = o[2] = o[3] = 0.0f;
+    const float *parts = x + (ulong)head * (ulong)n_splits * (ulong)(dim + 2);
+#pragma unroll 1
+    for (int from = 0; from < n_splits; from += AT_ONCE) {
+        float2 low[AT_ONCE], high[AT_ONCE], ml[AT_ONCE]; // l = 0: nothing is there
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int z = from + u, there = z < n_splits && qn_first_piece(z, n_splits, first / QN_PIECE) <= position / QN_PIECE;
+            const float *part = parts + z * (dim + 2);
+            low[u] = there ? __ldcg((const float2 *)(part + d)) : make_float2(0, 0);
+            high[u] = there ? __ldcg((const float2 *)(part + d + 8)) : make_float2(0, 0);
+            ml[u] = there ? __ldcg((const float2 *)(part + dim)) : make_float2(0, 0);
+        }
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            if (ml[u].y == 0.0f) continue;
+            float mu = m, lu = l;
+            qn_merge(&o[0], &mu, &lu, low[u].x, ml[u].x, ml[u].y);
+            mu = m, lu = l;
+            qn_merge(&o[1], &mu, &lu, low[u].y, ml[u].x, ml[u].y);
+            mu = m, lu = l;
+            qn_merge(&o[2], &mu, &lu, high[u].x, ml[u].x, ml[u].y);
+            qn_merge(&o[3], &m, &l, high[u].y, ml[u].x, ml[u].y);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        o[i] /= l;
+}
+
+// Rows whose attention's partials are at x. Of short contexts there is one split, with nothing to join, and several numbers' loads go out together.
+template <int TYPE>
+static __device__ __noinline__ void qn_stage_merged(const float *x, const qn_cuda_product_args &a, const int *positions, uint2 *xs, int n_rows,
+                                                    int first, int end)
+{
+    enum { AT_ONCE = 4 };
+    int n_four = (end - first) * 4, n = n_four * n_rows, dim = a.head_dim, n_heads = a.n_k / dim;
+    bool is_short = true;
+    for (int r = 0; r < n_rows; r++)
+        is_short = is_short && positions[r] < QN_PIECE;
+#pragma unroll 1
+    for (int from = threadIdx.x; from < n; from += AT_ONCE * QN_GPU_THREADS) {
+        float o[AT_ONCE][4], l[AT_ONCE];
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int i = from + u * QN_GPU_THREADS, r = i / n_four, j = i - r * n_four, k = (first + j / 4) * 16 + (j % 4) * 2, head = k / dim, d = k % dim;
+            const float *row = x + (ulong)r * (ulong)n_heads * (ulong)a.n_splits * (ulong)(dim + 2);
+            l[u] = 1.0f;
+            o[u][0] = o[u][1] = o[u][2] = o[u][3] = 0.0f;
+            if (i >= n || k >= a.n_k) continue;
+            if (!is_short) {
+                qn_join_splits(o[u], row, head, d, dim, a.n_splits, qn_first_seen(positions[r], a.window), positions[r]);
+                continue;
+            }
+            const float *part = row + (ulong)head * (ulong)a.n_splits * (ulong)(dim + 2);
+            float2 low = __ldcg((const float2 *)(part + d)), high = __ldcg((const float2 *)(part + d + 8));
+            l[u] = __ldcg(part + dim + 1);
+            o[u][0] = low.x, o[u][1] = low.y, o[u][2] = high.x, o[u][3] = high.y;
+        }
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int i = from + u * QN_GPU_THREADS, r = i / n_four, j = i - r * n_four;
+            if (i >= n) continue;
+            uint2 v = make_uint2(qn_pack2<TYPE>(o[u][0] / l[u], o[u][1] / l[u]), qn_pack2<TYPE>(o[u][2] / l[u], o[u][3] / l[u]));
+            xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
+        }
+    }
+}
+FN void qn_stage_merge(const qn_resident_product *p, char *work, int first, int end)
+{
+    const qn_cuda_product_args &a = qn_args_of(p->t);
+    qn_product_room room = qn_resident_room(work);
+    const float *x = (const float *)p->t->buffers[3];
+    if (a.type == 1)
+        qn_stage_merged<1>(x, a, (const int *)room.inverses, room.xs, p->n_rows, first, end);
+    else
+        qn_stage_merged<2>(x, a, (const int *)room.inverses, room.xs, p->n_rows, first, end);
+}
+
 // Rows that are fragments already.
 static __device__ __noinline__ void qn_stage_packed(const uint4 *x, int n_rows, uint4 *xs, int first, int end)
 {
@@ -288,12 +372,15 @@ template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *wo
 
 FN void qn_stage(const qn_resident_product *p, char *work)
 {
+    if (!p->t->waits) BARRIER(); // what qn_resident_product_begin left
     const qn_cuda_product_args &a = qn_args_of(p->t);
     int first = p->first * QN_STEPS_A_PART, end = p->end * QN_STEPS_A_PART < a.padded_k / 16 ? p->end * QN_STEPS_A_PART : a.padded_k / 16;
     if (a.source == QN_CUDA_NORM && a.type == 1)
         qn_stage_norm<1>(p, work, first, end);
     else if (a.source == QN_CUDA_NORM)
         qn_stage_norm<2>(p, work, first, end);
+    else if (a.source == QN_CUDA_MERGE && a.head_dim % 16 == 0)
+        qn_stage_merge(p, work, first, end);
     else if (a.packed)
         qn_stage_packed((const uint4 *)p->t->buffers[3], p->n_rows, (uint4 *)qn_resident_room(work).xs, first, end);
     else {
@@ -323,6 +410,9 @@ FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t,
     // The weights that stream by have swept these out of L2.
     for (int m = 0; m < a.n_matrices; m++)
         qn_prefetch_numbers((const void *)t->buffers[8 + m], a.bias[m], a.n_n[m]);
+    // Rows of the step were entered before its first product.
+    if (a.source == QN_CUDA_MERGE && threadIdx.x < p.n_rows)
+        ((int *)qn_resident_room(work).inverses)[threadIdx.x] = __ldcg(&((const qn_row *)t->buffers[4])[threadIdx.x].position);
     if (a.source != QN_CUDA_NORM) return p;
     const void *norm = (const void *)t->buffers[4];
     float *norms = qn_norms_at(&p, work);
