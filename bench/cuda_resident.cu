@@ -32,7 +32,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     a.n_matrices = n_matrices;
     a.type = 1;
     a.gated = gated, a.accumulate = accumulate, a.source = source, a.norm_type = 1, a.eps = 1e-6f;
-    a.packs = gated, a.packed = n_k > 4096; // of these shapes, down alone
+    a.by_each = 2, a.packs = gated, a.packed = n_k > 4096; // of these shapes, down alone
     qn_cuda_stream s = {};
     s.n_full = n_k / QN_CUDA_PART, s.rest_steps = n_k % QN_CUDA_PART / 16;
     qn_cuda_resident_task t = {};

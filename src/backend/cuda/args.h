@@ -75,6 +75,7 @@ typedef struct {
     int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
     int packs;  // resident, gated: y[0] is written as the next product's fragments, of its type
     int packed; // resident: x is such fragments, [step][row][4] uint2
+    int by_each; // resident, with a norm: of up to so many rows every group computes all norms itself
     int source; // QN_CUDA_PLAIN, …
     int norm_type;
     float eps;

@@ -3,6 +3,18 @@
 #ifndef QN_BACKEND_CUDA_BARRIER_PTX_CUH
 #define QN_BACKEND_CUDA_BARRIER_PTX_CUH
 
+// A warp that has read a place says so once, for all its lanes. compute-sanitizer's racecheck follows threads, not warps: for it there are
+// builds in which every lane says so (-DQN_EVERY_LANE, bench/cuda_variant.sh).
+#ifdef QN_EVERY_LANE
+#define QN_ARRIVALS_OF_WARP 32
+#else
+#define QN_ARRIVALS_OF_WARP 1
+#endif
+FN bool qn_lane_arrives(void)
+{
+    return QN_ARRIVALS_OF_WARP == 32 || (threadIdx.x & 31) == 0;
+}
+
 FN void qn_bar_init(uint bar, uint n_arrivals)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(n_arrivals) : "memory");

@@ -133,7 +133,7 @@ FN void qn_gemm_fetch(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
 
 template <int NX, int CLUSTER> FN void qn_gemm_release(uint empty)
 {
-    if ((threadIdx.x & 31) == 0) {
+    if (qn_lane_arrives()) {
         if (CLUSTER == 1)
             qn_bar_arrive(empty);
         else
@@ -277,7 +277,7 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
         qn_gemm_make_plan(p, a, a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, NX, CLUSTER, gridDim.x / CLUSTER);
         for (int i = 0; i < form::n_stages; i++) {
             qn_bar_init(r.bars + i * 8, 4);
-            qn_bar_init(r.bars + 128 + i * 8, 8 * CLUSTER);
+            qn_bar_init(r.bars + 128 + i * 8, 8 * CLUSTER * QN_ARRIVALS_OF_WARP);
         }
         qn_bar_made();
     }

@@ -39,15 +39,31 @@ static int n_parts(const qn_cuda_product_args *a)
 
 // ---- fits ----
 
-// A group's rows of x and weights of a norm, those parts of K that its warps may need, have room.
-static int has_room(const qn_device *d, int n_rows, const qn_cuda_product_args *a)
+// Parts of K that the warps of one group may need, at most.
+static int64_t parts_of_group(const qn_device *d, const qn_cuda_product_args *a)
 {
-    enum { BESIDE = 64 };
     int64_t strips = n_strips(a), steps = strips * (a->padded_k / QN_CUDA_STEP);
     int64_t parts = (steps / d->n_processors + UNIT_STEPS) / (strips * UNIT_STEPS) + 2;
-    if (parts > n_parts(a)) parts = n_parts(a);
+    return parts < n_parts(a) ? parts : n_parts(a);
+}
+
+// Bytes of a group's room (resident_product.cuh): the rows as fragments, and weights of a norm.
+static int64_t room_of(const qn_device *d, int n_rows, const qn_cuda_product_args *a)
+{
+    enum { BESIDE = 64 };
+    int64_t parts = parts_of_group(d, a);
     int64_t norms = a->source == QN_CUDA_NORM ? parts * QN_CUDA_PART * 4 : 0;
-    return parts * QN_CUDA_PART * 2 * n_rows + norms <= QN_CUDA_RESIDENT_WORK - BESIDE;
+    return BESIDE + parts * QN_CUDA_PART * 2 * n_rows + norms;
+}
+
+// Rows whose norms every group computes: then it has them whole. The same for all groups: of more rows each waits for others.
+static int rows_by_each(const qn_device *d, const qn_cuda_product_args *a)
+{
+    enum { MOST = 2 }; // of more, reading them costs more than waiting
+    for (int n = MOST; n > 0; n--)
+        if (room_of(d, n, a) + (int64_t)n * a->n_k * 4 <= QN_CUDA_RESIDENT_WORK && a->n_k % 4 == 0)
+            return n;
+    return 0;
 }
 
 // What run_body of resident.cu has: all of the dialect's kernels, and of CUDA's own these.
@@ -75,7 +91,7 @@ int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_
         const qn_gpu_task *t = &list->tasks[i];
         if (!has_body((int)t->kernel)) return 0;
         qn_cuda_product_args a = product_args(t);
-        if (is_product(t) && !has_room(d, plan->max_rows, &a)) return 0;
+        if (is_product(t) && room_of(d, plan->max_rows, &a) > QN_CUDA_RESIDENT_WORK) return 0;
     }
     return 1;
 }
@@ -209,9 +225,10 @@ static int packs(const qn_gpu_list *l, int i)
            !qn_cuda_read_later(l, i + 2, &t->buffers[0]);
 }
 
-static void mark_packed(const qn_gpu_list *l, int i, qn_cuda_resident_task *out)
+static void set_forms(const qn_device *d, const qn_gpu_list *l, int i, qn_cuda_resident_task *out)
 {
     qn_cuda_product_args *a = (qn_cuda_product_args *)(void *)out->args;
+    a->by_each = rows_by_each(d, a);
     a->packs = packs(l, i);
     a->packed = packs(l, i - 1);
 }
@@ -236,7 +253,7 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             write_task(p, flight, t, out);
         }
         if (is_product(t)) make_product(m, d, p, t, out);
-        if (is_product(t) && out) mark_packed(l, i, out);
+        if (is_product(t) && out) set_forms(d, l, i, out);
         m->arrivals += is_product(t) ? d->n_processors
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }

@@ -8,7 +8,6 @@
 #include "backend/cuda/resident_units.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
-#define QN_ROWS_BY_EACH 2  // rows whose norms every group computes for itself
 
 // A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
 // inverses of the rows' norms.
@@ -174,16 +173,6 @@ FN float *qn_rows_at(const qn_resident_product *p, char *work)
 {
     return qn_norms_at(p, work) + (p->end - p->first) * QN_CUDA_PART;
 }
-FN bool qn_in_room(const void *end, const char *work)
-{
-    return (const char *)end <= work + QN_CUDA_RESIDENT_WORK;
-}
-FN bool qn_rows_fit(const qn_resident_product *p, char *work)
-{
-    int n_k = qn_args_of(p->t).n_k;
-    return p->n_rows <= QN_ROWS_BY_EACH && n_k % 4 == 0 && qn_in_room(qn_rows_at(p, work) + p->n_rows * n_k, work);
-}
-
 // Few rows, by every group for itself: to shared memory; then their norms' inverses, a row a warp, in the order of rms_norm; then the fragments.
 template <int TYPE>
 static __device__ __noinline__ void qn_stage_normed(const float *x, int n_k, int n_rows, float eps, const float *norms, float *rows,
@@ -364,7 +353,7 @@ template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *wo
     qn_product_room room = qn_resident_room(work);
     const float *x = (const float *)p->t->buffers[3];
     ulong *told = (ulong *)p->t->buffers[12] + (ulong)p->t->stream.n_strips * (ulong)p->n_parts * QN_CUDA_UNIT_FLOATS;
-    if (qn_rows_fit(p, work))
+    if (p->n_rows <= a.by_each)
         qn_stage_normed<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), qn_rows_at(p, work), room.inverses, room.xs, first, end);
     else
         qn_stage_told<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), told, p->mark, room.inverses, room.xs, first, end);

@@ -165,7 +165,7 @@ FN int qn_ring_place(const qn_ring *r)
 FN void qn_ring_init(ulong *barriers)
 {
     for (int i = threadIdx.x & 31; i < 2 * QN_SLOTS * QN_GPU_SIMDS; i += 32)
-        qn_bar_init(qn_shared_address(barriers + i), 1); // the thread that starts a copy, or one for its warp
+        qn_bar_init(qn_shared_address(barriers + i), i < QN_SLOTS * QN_GPU_SIMDS ? 1 : QN_ARRIVALS_OF_WARP); // who starts a copy; a warp
     qn_bar_made_for_copies();
 }
 
@@ -188,7 +188,7 @@ FN uint qn_ring_slot(const qn_ring *r)
 FN void qn_ring_done(qn_ring *r)
 {
     __syncwarp();
-    if ((threadIdx.x & 31) == 0) qn_bar_arrive(r->empty + r->slot * 8);
+    if (qn_lane_arrives()) qn_bar_arrive(r->empty + r->slot * 8);
     qn_ring_advance(r);
 }
 
