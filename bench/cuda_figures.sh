@@ -6,7 +6,7 @@
 #   7b, 3b    strategies, batches, prefill in F16           formats  7B in every format of weights
 #   cache     7B with keys and values in q8_0               selftest every kernel against the CPU
 #   goldens   logits and texts of tests/golden              crowd    1 to 256 at once through the server, against each alone
-#   memcheck, racecheck   the self-test, one round, under compute-sanitizer
+#   memcheck, racecheck   the self-test, one round, under compute-sanitizer; for racecheck QUERN is one of bench/cuda_variant.sh … -DQN_EVERY_LANE
 set -eu
 [ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)

@@ -5,10 +5,10 @@
 # Compiles for some three minutes on each of two processors.
 set -eu
 [ $# -ge 1 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-cd "$(dirname "$0")/.."
 mkdir -p "$1"
 build=$(readlink -f "$1")
 shift
+cd "$(dirname "$0")/.."
 made=$build.made
 mkdir -p "$made"
 fatbin() {
@@ -20,5 +20,9 @@ fatbin() {
 fatbin kernels "$@" &
 fatbin resident -Xptxas -dlcm=cg "$@"
 wait $!
-[ -f "$build/build.ninja" ] || meson setup "$build" . -Dcuda=enabled -Dmade_cuda="$made"
+if [ -f "$build/build.ninja" ]; then
+    meson configure "$build" -Dcuda=enabled -Dmade_cuda="$made"
+else
+    meson setup "$build" . -Dcuda=enabled -Dmade_cuda="$made"
+fi
 ninja -C "$build" quern

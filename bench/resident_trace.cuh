@@ -15,7 +15,6 @@ enum {
     TRACE_STAGED,   // the rows of x
     TRACE_UNITS,    // all units multiplied
     TRACE_FOLDED,
-    TRACE_RELEASED,
     TRACE_END,     // of the task, for the whole group
     TRACE_STARVED, // cycles spent waiting for weights
     TRACE_PLACES
@@ -52,11 +51,11 @@ FN long long trace_now(void)
         }                                                                                                              \
     }                                                                                                                  \
     BARRIER()
-// The loop has a barrier of the group between a task's end and the next one's beginning.
 #define PROFILE_TASK(i)                                                                                                \
+    if (trace_on) BARRIER(); /* all are done with the row before */                                                    \
+    if (threadIdx.x < 8) trace_starved[threadIdx.x] = 0;                                                               \
     if (threadIdx.x == 0) trace_row = trace_on && (i) >= TRACE_FROM && (i) < TRACE_FROM + TRACE_TASKS ? (i)-TRACE_FROM : -1; \
     if (trace_on) BARRIER();                                                                                           \
-    if (threadIdx.x < 8) trace_starved[threadIdx.x] = 0;                                                               \
     PROFILE_AT(TRACE_TASK)
 #define PROFILE_TASK_END()                                                                                             \
     PROFILE_AT(TRACE_END);                                                                                             \
@@ -68,7 +67,7 @@ FN long long trace_now(void)
         for (int i = 0; i < TRACE_TASKS; i++)                                                                          \
             for (int w = 0; w < 8; w++) {                                                                              \
                 unsigned *t = trace_times[blockIdx.x][i][w];                                                           \
-                printf("%d %d %d %d %u %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FROM + i].kernel, w, t[0], t[1], t[2], t[3], \
-                       t[4], t[5], t[6], t[7], t[8]);                                                                 \
+                printf("%d %d %d %d %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FROM + i].kernel, w, t[0], t[1], t[2], t[3], \
+                       t[4], t[5], t[6], t[7]);                                                                       \
             }                                                                                                          \
     }

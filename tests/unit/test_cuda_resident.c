@@ -46,14 +46,16 @@ static void test_room(void **state)
 {
     (void)state;
     const qn_device d = {.resident = 1, .n_processors = PROCESSORS, .shared_bytes = SHARED};
-    qn_device few = d, old = d, small = d;
-    few.n_processors = 4;
+    qn_device few = d, fewer = d, old = d, small = d;
+    few.n_processors = ROWS;
+    fewer.n_processors = ROWS - 1;
     old.resident = 0;
     small.shared_bytes = 100 << 10;
     assert_true(fits(&d, ROWS, own(QN_CUDA_product), 8192, 29568));
     assert_true(fits(&few, 1, own(QN_CUDA_product), 8192, 29568));
     assert_false(
-        fits(&few, ROWS, own(QN_CUDA_product), 8192, 29568)); // a group: nine parts of eight rows
+        fits(&few, ROWS, own(QN_CUDA_product), 8192, 29568)); // a group: five parts of eight rows
+    assert_false(fits(&fewer, 1, own(QN_CUDA_product), 16, 128)); // a group tells one row's norm
     assert_false(fits(&d, ROWS + 1, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&old, ROWS, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&small, ROWS, own(QN_CUDA_product), 16, 128));

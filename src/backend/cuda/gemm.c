@@ -134,7 +134,8 @@ static void find_swiglu(const rewriting *r, bundle *b)
         t->buffers[2].from != up->buffers[0].from ||
         (t->buffers[0].from != gate->buffers[0].from &&
          qn_cuda_read_later(l, b->end + 1, &gate->buffers[0])) ||
-        (t->buffers[0].from != up->buffers[0].from && qn_cuda_read_later(l, b->end + 1, &up->buffers[0])))
+        (t->buffers[0].from != up->buffers[0].from &&
+         qn_cuda_read_later(l, b->end + 1, &up->buffers[0])))
         return;
     b->swiglu = b->end;
     b->tiled = next && x_of(&l->tasks[b->end + 1])->from == t->buffers[0].from &&
@@ -163,7 +164,8 @@ static int find(const rewriting *r, int i, bundle *b)
         memcpy(&n, t->args, sizeof n);
         if (n.n_groups != 1 || n.width != a->n_k || n.over_outputs != a->over_outputs ||
             t->buffers[0].from != x_of(&l->tasks[b->first])->from ||
-            t->buffers[0].from == t->buffers[1].from || qn_cuda_read_later(l, b->end, &t->buffers[0]))
+            t->buffers[0].from == t->buffers[1].from ||
+            qn_cuda_read_later(l, b->end, &t->buffers[0]))
             return 0;
     }
     find_swiglu(r, b);

@@ -220,8 +220,8 @@ static int packs(const qn_gpu_list *l, int i)
     const qn_gpu_task *t = &l->tasks[i], *next = t + 1;
     qn_cuda_product_args a = product_args(t), b = product_args(next);
     return a.gated && !a.accumulate && b.source == QN_CUDA_PLAIN &&
-           next->buffers[X].from == t->buffers[0].from && b.n_k == a.n_n[0] && b.padded_k == b.n_k &&
-           b.over_outputs == a.over_outputs && b.type == a.type &&
+           next->buffers[X].from == t->buffers[0].from && b.n_k == a.n_n[0] &&
+           b.padded_k == b.n_k && b.over_outputs == a.over_outputs && b.type == a.type &&
            !qn_cuda_read_later(l, i + 2, &t->buffers[0]);
 }
 
