@@ -1,10 +1,11 @@
-// Which plans run as one resident kernel: those whose every task it has a body for, and whose rows have room. No card is needed.
+// Which plans run as one resident kernel: those whose every task it has a body for, and whose rows have room; and what lists read later. No card is needed.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
+#include "backend/cuda/accesses.h"
 #include "backend/cuda/resident.h"
 #include "backend/gpu/lower.h"
 
@@ -61,8 +62,33 @@ static void test_room(void **state)
     assert_false(fits(&small, ROWS, own(QN_CUDA_product), 16, 128));
 }
 
+static qn_access bytes(const char *from, size_t n, int write)
+{
+    return (qn_access){.from = from, .n_bytes = n, .write = write};
+}
+
+// A room whose numbers become another product's fragments must not be read as rows by anyone behind it.
+static void test_read_later(void **state)
+{
+    (void)state;
+    static const char room[64];
+    const qn_access all = bytes(room, 64, 0);
+    qn_gpu_task tasks[3] = {{.n_buffers = 1}, {.n_buffers = 1}, {.n_buffers = 1}};
+    const qn_gpu_list l = {.tasks = tasks, .n_tasks = 3};
+    tasks[0].buffers[0] = bytes(room, 64, 0); // before the list's part that is asked for
+    tasks[1].buffers[0] = bytes(room, 32, 1); // writes a half
+    tasks[2].buffers[0] = bytes(room + 48, 8, 0);
+    assert_true(qn_cuda_read_later(&l, 1, &all));
+    tasks[1].buffers[0] = bytes(room, 64, 1); // all of it: what comes behind reads other numbers
+    assert_false(qn_cuda_read_later(&l, 1, &all));
+    tasks[1].buffers[0] = bytes(room, 64, 2); // adds to what is there
+    assert_true(qn_cuda_read_later(&l, 1, &all));
+    assert_false(qn_cuda_read_later(&l, 3, &all));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_room)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_room),
+                                       cmocka_unit_test(test_read_later)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
