@@ -166,7 +166,7 @@ static void test_mlp(void **unused)
         assert_int_equal(rows->norm, 1);
         assert_ptr_equal(s.out.tasks[0].buffers[1].from, at(X, 0).from);
         assert_int_equal(args_of(&s, 1)->gated, 1);
-        assert_int_equal(args_of(&s, 1)->tiled, 1);
+        assert_int_equal(args_of(&s, 1)->early, 1);
         assert_ptr_equal(s.out.tasks[1].buffers[0].from, s.out.tasks[2].buffers[3].from);
         assert_int_equal(args_of(&s, 2)->accumulate, 1);
         assert_ptr_equal(s.out.tasks[2].buffers[0].from, at(X, 0).from);

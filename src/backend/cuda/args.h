@@ -93,11 +93,11 @@ typedef struct {
     int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
     int type;                    // of the weights: 1 F16, 2 BF16
     int accumulate, over_outputs;
-    int gated;      // two matrices, gate and up: y[0] = silu(gate) · up
-    int tiled;      // y[0] becomes tiles of the next product's x; gated only
+    int gated;      // two matrices, gate and up: y[0] = silu(gate) · up, as tiles of the next product's x
     int tile_rows;  // rows of x of a tile
     int n_clusters; // of the grid
     int cluster;    // groups a cluster
+    int early;      // 1: the weights are there before the kernel before this one is over
 } qn_cuda_gemm_args;
 
 // gemm_rows: buffers: tiles, x, norm weights, counts.

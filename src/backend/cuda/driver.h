@@ -44,6 +44,7 @@
     X(cuFuncSetAttribute, (CUfunction, CUfunction_attribute, int)) \
     X(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, \
                        void **, void **)) \
+    X(cuLaunchKernelEx, (const CUlaunchConfig *, CUfunction, void **, void **)) \
     X(cuLaunchCooperativeKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
                                   CUstream, void **)) \
     X(cuGetErrorName, (CUresult, const char **))

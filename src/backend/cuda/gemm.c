@@ -46,6 +46,12 @@ int qn_cuda_gemm_shared(int kernel)
     return multiplies(kernel) ? QN_CUDA_GEMM_SHARED : 0;
 }
 
+int qn_cuda_gemm_early(int kernel)
+{
+    return multiplies(kernel) || kernel == (int)own(QN_CUDA_gemm_rows) ||
+           kernel == (int)own(QN_CUDA_gemm_fold);
+}
+
 static int form_of(int n_rows)
 {
     int i = 0;
@@ -70,11 +76,16 @@ typedef struct {
     int first, end; // of the products
     int norm;       // the task of x's norm that is done on the way, or −1
     int swiglu;     // the task that joins gate and up, or −1
-    int tiled;      // its result is the next product's x and nothing else
     int n_rows, form;
     int w_type[QN_CUDA_MAX_PARTS]; // of its matrices
     qn_cuda_gemm_args a;
 } bundle;
+
+// Matrix i lies in blocks, and becomes F16 in the room before each product.
+static int in_blocks(const bundle *b, int i)
+{
+    return QN_CUDA_IN_BLOCKS(b->w_type[i]);
+}
 
 static const qn_cuda_product_args *product_at(const qn_gpu_list *l, int i)
 {
@@ -120,7 +131,7 @@ static void gather(const rewriting *r, bundle *b)
     }
 }
 
-// Gate and up with what joins them (in place or not), where nothing else wants them.
+// Gate and up with what joins them (in place or not), where nothing wants them but the next product, as its x.
 static void find_swiglu(const rewriting *r, bundle *b)
 {
     const qn_gpu_list *l = r->in;
@@ -137,10 +148,11 @@ static void find_swiglu(const rewriting *r, bundle *b)
         (t->buffers[0].from != up->buffers[0].from &&
          qn_cuda_read_later(l, b->end + 1, &up->buffers[0])))
         return;
+    if (!next || x_of(&l->tasks[b->end + 1])->from != t->buffers[0].from ||
+        next->n_k != a->n_n[0] || next->n_k % QN_CUDA_K_PAD || next->type != a->type ||
+        next->over_outputs || qn_cuda_read_later(l, b->end + 2, &t->buffers[0]))
+        return;
     b->swiglu = b->end;
-    b->tiled = next && x_of(&l->tasks[b->end + 1])->from == t->buffers[0].from &&
-               next->n_k == a->n_n[0] && next->n_k % QN_CUDA_K_PAD == 0 && next->type == a->type &&
-               !next->over_outputs && !qn_cuda_read_later(l, b->end + 2, &t->buffers[0]);
 }
 
 // The bundle that begins at task i; 0: none does.
@@ -171,10 +183,12 @@ static int find(const rewriting *r, int i, bundle *b)
     find_swiglu(r, b);
     b->form = form_of(b->n_rows);
     b->a.gated = b->swiglu >= 0;
-    b->a.tiled = b->tiled;
     b->a.tile_rows = forms[b->form].rows;
     b->a.cluster = forms[b->form].cluster;
     b->a.n_clusters = r->d->n_processors / b->a.cluster;
+    b->a.early = 1;
+    for (int j = 0; j < b->a.n_matrices; j++)
+        if (in_blocks(b, j)) b->a.early = 0;
     return 1;
 }
 
@@ -218,11 +232,6 @@ static void gated_access(const rewriting *r, qn_gpu_task *t, int write)
 {
     size_t before = r->room->handed_bytes + r->room->partial_bytes + r->room->x_bytes;
     qn_gpu_task_bytes(t, r->plan, part(r, before), r->room->gated_bytes, write);
-}
-
-static int in_blocks(const bundle *b, int i)
-{
-    return QN_CUDA_IN_BLOCKS(b->w_type[i]);
 }
 
 // Matrix i as F16, behind those before it.
@@ -272,7 +281,7 @@ static void measure(const rewriting *r, const bundle *b, int tiled)
         if (in_blocks(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
     grow(&r->room->weight_bytes, unpacked);
     if (!tiled) grow(&r->room->x_bytes, tile_bytes(b->n_rows, b->a.tile_rows, b->a.padded_k));
-    if (b->tiled)
+    if (b->a.gated)
         grow(&r->room->gated_bytes, tile_bytes(b->n_rows, b->a.tile_rows, padded(b->a.n_n[0])));
 }
 
@@ -315,7 +324,7 @@ static void results_access(const rewriting *r, const bundle *b, qn_gpu_task *t)
     for (int i = 0; i < QN_CUDA_MAX_PARTS; i++)
         if (i >= n)
             qn_gpu_task_counts(t, r->plan);
-        else if (b->tiled)
+        else if (b->a.gated)
             gated_access(r, t, 1);
         else
             t->buffers[t->n_buffers++] = tasks[b->a.gated ? b->swiglu : b->first + i].buffers[0];
@@ -392,7 +401,7 @@ static void write_bundle(rewriting *r, const bundle *b)
     write_unpacked(r, b);
     write_product(r, b, tiled);
     write_fold(r, b);
-    r->tiled = b->tiled ? r->in->tasks[b->swiglu].buffers[0].from : NULL;
+    r->tiled = b->a.gated ? r->in->tasks[b->swiglu].buffers[0].from : NULL;
 }
 
 static void rewrite(rewriting *r)

@@ -12,7 +12,7 @@
 
 #define QN_GEMM_THREADS 384
 #define QN_GEMM_SLAB 64 // numbers of K
-#define QN_GEMM_LINE 132 // floats of a row of x of the results in shared memory: 128 and what keeps them in different banks
+#define QN_GEMM_LINE 68 // floats of a row of x of the results in shared memory: 64 and what keeps them in different banks
 
 typedef struct {
     float *y[QN_CUDA_MAX_PARTS];
@@ -30,13 +30,18 @@ template <typename T> FN T qn_gemm_pick(const T list[QN_CUDA_MAX_PARTS], int i)
     return i == 0 ? list[0] : i == 1 ? list[1] : list[2];
 }
 
-// Sizes of a form. Shared memory: stages; then `room`, half of the sums or, at a tile's end, some rows of results; barriers; the plan.
+// Sizes of a form. Shared memory: stages; then `room`, half of each warpgroup's: of tiles of 256 rows half of the sums lie there, at a
+// tile's end results pass through; barriers; the plan.
 template <int NX, int CLUSTER> struct qn_gemm_form {
-    static const int strip_bytes = QN_GEMM_SLAB * 32, w_bytes = 8 * strip_bytes, x_bytes = NX * QN_GEMM_SLAB * 2;
+    static const int n_slabs = NX <= 64 ? 2 : 1; // of a stage: copies of 4 KB keep the memory busier than those of 2 KB
+    static const int strip_bytes = n_slabs * QN_GEMM_SLAB * 32, w_bytes = 8 * strip_bytes, x_bytes = NX * QN_GEMM_SLAB * 2;
     static const int n_kept = NX == 256 ? 64 : NX / 2; // sums of a thread in registers
-    static const int room_rows = NX == 256 ? 128 : NX >= 32 ? 32 : 16, room_bytes = room_rows * QN_GEMM_LINE * 4;
-    static const int stage_bytes = w_bytes + x_bytes, stages = (225 * 1024 - room_bytes) / stage_bytes;
+    static const int room_rows = NX == 256 ? 64 : NX >= 32 ? 32 : 16;
+    static const int room_bytes = NX == 256 ? 65536 : room_rows * 2 * QN_GEMM_LINE * 4;
+    static const int n_told = NX == 256 ? 128 : NX >= 64 ? 32 : NX / 2; // of a thread's gates at once in the room
+    static const int stage_bytes = w_bytes + n_slabs * x_bytes, stages = (225 * 1024 - room_bytes) / stage_bytes;
     static const int n_stages = stages > 12 ? 12 : stages;
+    static const int fetch_registers = NX == 256 ? 24 : 40, multiply_registers = NX == 256 ? 240 : 232;
     static const int room_at = n_stages * stage_bytes, bars_at = room_at + room_bytes;
     static const int plan_at = bars_at + 2 * 16 * 8;
     static const int n_bytes = plan_at + (int)sizeof(qn_gemm_plan) + 1024; // the stages begin at a multiple of 1,024
@@ -85,47 +90,90 @@ FN bool qn_gemm_strip(const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int til
     return there;
 }
 
+FN float4 qn_gemm_four(const float *c)
+{
+    return make_float4(c[0], c[1], c[2], c[3]);
+}
+FN void qn_gemm_put(float *c, float4 v)
+{
+    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
+}
+
 #include "backend/cuda/gemm_results.cuh"
 
 // ---- fetching ----
 
-// Warp `own` of the four that fetch brings two strips and a fourth of x (or of the group's share of it): starting a copy takes a warp
-// some hundred cycles.
-template <int NX, int CLUSTER>
-FN void qn_gemm_fetch_slab(qn_gemm_ring *r, const char *w0, const char *w1, const char *x, int own, int rank)
+// Where a stage's w and x come from, for warp `own` of the four that fetch, one lane of it: it brings two strips and a fourth of x (or of
+// the group's share of it), since starting a copy takes a warp some hundred cycles.
+typedef struct {
+    const char *w0, *w1, *x;
+    ulong policy; // of w in L2
+    uint w_at, x_at; // in a stage
+} qn_gemm_source;
+
+template <int NX, int CLUSTER> FN void qn_gemm_fetch_w(const qn_gemm_ring *r, qn_gemm_source *s)
 {
     typedef qn_gemm_form<NX, CLUSTER> form;
-    const uint n_bytes = form::x_bytes / CLUSTER / 4;
-    uint at = r->at + r->stage * form::stage_bytes, full = qn_gemm_full(r), place = (rank * 4 + own) * n_bytes;
-    qn_bar_wait(qn_gemm_empty(r), r->parity ^ 1);
+    uint at = r->at + r->stage * form::stage_bytes + s->w_at, full = qn_gemm_full(r);
     qn_bar_expect(full, form::stage_bytes / 4);
-    qn_copy_in(at + own * 2 * form::strip_bytes, w0, form::strip_bytes, full);
-    qn_copy_in(at + (own * 2 + 1) * form::strip_bytes, w1, form::strip_bytes, full);
+    qn_copy_in_as(at, s->w0, form::strip_bytes, full, s->policy);
+    qn_copy_in_as(at + form::strip_bytes, s->w1, form::strip_bytes, full, s->policy);
+    s->w0 += form::strip_bytes, s->w1 += form::strip_bytes;
+}
+template <int NX, int CLUSTER> FN void qn_gemm_fetch_x(const qn_gemm_ring *r, qn_gemm_source *s)
+{
+    typedef qn_gemm_form<NX, CLUSTER> form;
+    const uint n_bytes = form::n_slabs * form::x_bytes / CLUSTER / 4;
+    uint at = r->at + r->stage * form::stage_bytes + s->x_at, full = qn_gemm_full(r);
     if (CLUSTER == 1)
-        qn_copy_in(at + form::w_bytes + place, x + place, n_bytes, full);
+        qn_copy_in(at, s->x, n_bytes, full);
     else
-        qn_copy_in_all(at + form::w_bytes + place, x + place, n_bytes, full, (1 << CLUSTER) - 1);
-    qn_gemm_step<NX, CLUSTER>(r);
+        qn_copy_in_all(at, s->x, n_bytes, full, (1 << CLUSTER) - 1);
+    s->x += form::n_slabs * form::x_bytes;
 }
 
-// By one lane of a warp.
+// Weights that are there before the launch come while the kernel before this one still makes x: n stages of the empty ring.
+template <int NX, int CLUSTER> FN void qn_gemm_fetch_early(qn_gemm_ring *r, qn_gemm_source *s, int n)
+{
+    qn_gemm_ring ahead = *r;
+    for (int i = 0; i < n; i++) {
+        qn_gemm_fetch_w<NX, CLUSTER>(&ahead, s);
+        qn_gemm_step<NX, CLUSTER>(&ahead);
+    }
+    qn_grid_wait();
+    for (int i = 0; i < n; i++) {
+        qn_gemm_fetch_x<NX, CLUSTER>(r, s);
+        qn_gemm_step<NX, CLUSTER>(r);
+    }
+}
+
 template <int NX, int CLUSTER>
 FN void qn_gemm_fetch(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, int own,
                       int cluster, int rank)
 {
     typedef qn_gemm_form<NX, CLUSTER> form;
+    const uint n_bytes = form::n_slabs * form::x_bytes / CLUSTER / 4;
+    uint place = (rank * 4 + own) * n_bytes;
+    qn_gemm_source f = {NULL, NULL, NULL, qn_copy_policy(p->n_across == 1), (uint)own * 2 * form::strip_bytes, form::w_bytes + place};
     qn_gemm_piece piece;
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
-        int slab = piece.begin * QN_CUDA_PART / QN_GEMM_SLAB, end = piece.end * QN_CUDA_PART / QN_GEMM_SLAB;
-        int n_slabs = a.padded_k / QN_GEMM_SLAB, m, s;
-        if (end > n_slabs) end = n_slabs;
+        int n = (piece.end - piece.begin) / form::n_slabs, n_slabs = p->n_slabs, m, s;
         qn_gemm_strip(a, p, piece.tile, rank, own * 2, &m, &s);
-        const char *w0 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)slab) * form::strip_bytes;
+        f.w0 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)piece.begin) * (QN_GEMM_SLAB * 32);
         qn_gemm_strip(a, p, piece.tile, rank, own * 2 + 1, &m, &s);
-        const char *w1 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)slab) * form::strip_bytes;
-        const char *x = b->x + ((ulong)(piece.tile % p->n_across) * (ulong)n_slabs + (ulong)slab) * form::x_bytes;
-        for (; slab < end; slab++, w0 += form::strip_bytes, w1 += form::strip_bytes, x += form::x_bytes)
-            qn_gemm_fetch_slab<NX, CLUSTER>(&r, w0, w1, x, own, rank);
+        f.w1 = qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)n_slabs + (ulong)piece.begin) * (QN_GEMM_SLAB * 32);
+        f.x = b->x + ((ulong)(piece.tile % p->n_across) * (ulong)n_slabs + (ulong)piece.begin) * form::x_bytes + place;
+        if (i == 0) {
+            int n_early = !a.early ? 0 : n < form::n_stages ? n : form::n_stages;
+            qn_gemm_fetch_early<NX, CLUSTER>(&r, &f, n_early);
+            n -= n_early;
+        }
+        for (; n > 0; n--) {
+            qn_bar_wait(qn_gemm_empty(&r), r.parity ^ 1);
+            qn_gemm_fetch_w<NX, CLUSTER>(&r, &f);
+            qn_gemm_fetch_x<NX, CLUSTER>(&r, &f);
+            qn_gemm_step<NX, CLUSTER>(&r);
+        }
     }
 }
 
@@ -158,15 +206,19 @@ template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_chain(float c[NX / 2], 
 {
     typedef qn_gemm_form<NX, CLUSTER> form;
     uint own = (threadIdx.x >> 5) * form::strip_bytes + (threadIdx.x & 31) * 16, empty = 0;
+#pragma unroll 1
     for (int i = 0; i < n; i++) {
+        int j = i % form::n_slabs;
         uint at = r->at + r->stage * form::stage_bytes;
-        ulong x = qn_mma_descriptor(at + form::w_bytes);
-        qn_bar_wait(qn_gemm_full(r), r->parity);
-        qn_gemm_pair<TYPE, NX>(c, at + own, x, i > 0);
+        ulong x = qn_mma_descriptor(at + form::w_bytes + j * form::x_bytes);
+        if (j == 0) qn_bar_wait(qn_gemm_full(r), r->parity);
+        at += own + j * 2048;
+        qn_gemm_pair<TYPE, NX>(c, at, x, i > 0);
         qn_mma_wait<1>();
-        if (i > 0) qn_gemm_release<NX, CLUSTER>(empty);
-        qn_gemm_pair<TYPE, NX>(c, at + own + 1024, x + 4, 1);
+        if (i > 0 && j == 0) qn_gemm_release<NX, CLUSTER>(empty);
+        qn_gemm_pair<TYPE, NX>(c, at + 1024, x + 4, 1);
         qn_mma_wait<1>();
+        if (j + 1 < form::n_slabs) continue;
         empty = qn_gemm_empty(r);
         qn_gemm_step<NX, CLUSTER>(r);
     }
@@ -174,95 +226,76 @@ template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_chain(float c[NX / 2], 
     qn_gemm_release<NX, CLUSTER>(empty);
 }
 
-FN void qn_gemm_add(float *c, float4 before)
+// The sum of a tile's parts so far: in registers and, past them, in `spill`.
+template <int NX, int CLUSTER> struct qn_gemm_sum {
+    float kept[qn_gemm_form<NX, CLUSTER>::n_kept];
+    float4 *spill;
+    int busy; // of tiles of 256 rows: what the last results left in the room may not have been read
+};
+template <int NX, int CLUSTER> FN float4 qn_gemm_sum_get(const qn_gemm_sum<NX, CLUSTER> *s, int i)
 {
-    c[0] = before.x + c[0], c[1] = before.y + c[1], c[2] = before.z + c[2], c[3] = before.w + c[3];
+    const int n = qn_gemm_form<NX, CLUSTER>::n_kept;
+    return i < n ? qn_gemm_four(s->kept + i % n) : s->spill[(i - n) / 4 * 128];
 }
-FN float4 qn_gemm_four(const float *c)
+template <int NX, int CLUSTER> FN void qn_gemm_sum_set(qn_gemm_sum<NX, CLUSTER> *s, int i, float4 v)
 {
-    return make_float4(c[0], c[1], c[2], c[3]);
+    const int n = qn_gemm_form<NX, CLUSTER>::n_kept;
+    if (i < n)
+        qn_gemm_put(s->kept + i % n, v);
+    else
+        s->spill[(i - n) / 4 * 128] = v;
+}
+FN float4 qn_gemm_plus(float4 before, const float *c)
+{
+    return make_float4(before.x + c[0], before.y + c[1], before.z + c[2], before.w + c[3]);
 }
 
-// A part's chain gets the sum of the parts before it, kept in registers and in `spill`.
-template <int NX, int CLUSTER> FN void qn_gemm_add_kept(float c[NX / 2], const float kept[NX / 2], const float4 *spill)
+#include "backend/cuda/gemm_handed.cuh"
+
+// Slabs begin … end of a tile, part by part. The sum is in `sum` or, of the last part, in c.
+template <int TYPE, int NX, int CLUSTER>
+FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_ring *r, float c[NX / 2], qn_gemm_sum<NX, CLUSTER> *sum)
 {
-    const int n_kept = qn_gemm_form<NX, CLUSTER>::n_kept;
+    for (int slab = piece->begin, stop; slab < piece->end; slab = stop) {
+        stop = (slab / QN_SLABS_A_PART + 1) * QN_SLABS_A_PART;
+        if (stop > piece->end) stop = piece->end;
+        qn_gemm_chain<TYPE, NX, CLUSTER>(c, r, stop - slab);
+        int first = stop <= QN_SLABS_A_PART || (p->split && slab == piece->begin), last = stop == piece->end && !piece->handed;
+        if (!last) qn_gemm_settle<NX>(&sum->busy);
+        if (last && !first)
 #pragma unroll
-    for (int i = 0; i < NX / 2; i += 4)
-        qn_gemm_add(c + i, i < n_kept ? qn_gemm_four(kept + i) : spill[(i - n_kept) / 4 * 128]);
-}
-template <int NX, int CLUSTER> FN void qn_gemm_keep(const float c[NX / 2], float kept[NX / 2], float4 *spill)
-{
-    const int n_kept = qn_gemm_form<NX, CLUSTER>::n_kept;
+            for (int i = 0; i < NX / 2; i += 4)
+                qn_gemm_put(c + i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+        else if (!last && first)
 #pragma unroll
-    for (int i = 0; i < NX / 2; i += 4)
-        if (i < n_kept)
-            qn_gemm_put(kept + i, qn_gemm_four(c + i));
-        else
-            spill[(i - n_kept) / 4 * 128] = qn_gemm_four(c + i);
-}
-
-// ---- sums between clusters ----
-
-// A warpgroup's flag and sums that cluster c takes.
-FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int rank)
-{
-    return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
-}
-template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int cluster_size, int c, int rank)
-{
-    int at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
-    return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)at * (NX / 8 * 128) + (threadIdx.x & 127);
-}
-
-template <int NX>
-FN void qn_gemm_hand_over(const qn_gemm_buffers *b, int cluster_size, const float c[NX / 2], int to, int rank)
-{
-    float4 *at = qn_gemm_handed<NX>(b, cluster_size, to, rank);
+            for (int i = 0; i < NX / 2; i += 4)
+                qn_gemm_sum_set(sum, i, qn_gemm_four(c + i));
+        else if (!last)
 #pragma unroll
-    for (int i = 0; i < NX / 8; i++)
-        __stcg(at + i * 128, qn_gemm_four(c + 4 * i));
-    __threadfence();
-    qn_warpgroup_meet();
-    if ((threadIdx.x & 127) == 0) qn_flag_set(qn_gemm_flag(b, cluster_size, to, rank), 1);
-}
-
-// What the neighbour handed over is added; then the flag is ready for the next launch.
-template <int NX> FN void qn_gemm_take(const qn_gemm_buffers *b, int cluster_size, float c[NX / 2], int cluster, int rank)
-{
-    uint *flag = qn_gemm_flag(b, cluster_size, cluster, rank);
-    const float4 *at = qn_gemm_handed<NX>(b, cluster_size, cluster, rank);
-    qn_flag_wait(flag);
-#pragma unroll
-    for (int i = 0; i < NX / 8; i++)
-        qn_gemm_add(c + 4 * i, __ldcg(at + i * 128));
-    qn_warpgroup_meet();
-    if ((threadIdx.x & 127) == 0) *flag = 0;
+            for (int i = 0; i < NX / 2; i += 4)
+                qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+    }
 }
 
 template <int TYPE, int NX, int CLUSTER>
-FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, float *room,
+FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, char *room,
                          int cluster, int rank)
 {
     typedef qn_gemm_form<NX, CLUSTER> form;
-    float c[NX / 2], kept[NX / 2];
-    float4 *spill = (float4 *)room + (threadIdx.x >> 7) * 2048 + (threadIdx.x & 127);
+    float c[NX / 2];
+    qn_gemm_sum<NX, CLUSTER> sum;
     qn_gemm_piece piece;
+    sum.busy = 0;
+    sum.spill = (float4 *)(room + (threadIdx.x >> 7) * (form::room_bytes / 2)) + (threadIdx.x & 127);
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
-        for (int part = piece.begin; part < piece.end; part++) {
-            int n = (a.padded_k - part * QN_CUDA_PART) / QN_GEMM_SLAB, most = QN_CUDA_PART / QN_GEMM_SLAB;
-            qn_gemm_chain<TYPE, NX, CLUSTER>(c, &r, n < most ? n : most);
-            if (part > piece.begin)
-                qn_gemm_add_kept<NX, CLUSTER>(c, kept, spill);
-            else if (piece.taken)
-                qn_gemm_take<NX>(b, CLUSTER, c, cluster, rank);
-            if (part + 1 < piece.end) qn_gemm_keep<NX, CLUSTER>(c, kept, spill);
-        }
+        if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, &sum, cluster, rank);
+        qn_gemm_tile<TYPE, NX, CLUSTER>(p, &piece, &r, c, &sum);
         if (piece.handed)
-            qn_gemm_hand_over<NX>(b, CLUSTER, c, cluster + 1, rank);
+            qn_gemm_hand_over<NX, CLUSTER>(b, &sum, cluster + 1, rank);
         else
-            qn_gemm_results<TYPE, NX, CLUSTER>(b, a, p, &piece, c, room, rank);
+            qn_gemm_results<TYPE, NX, CLUSTER>(b, a, p, &piece, c, room, rank, &sum.busy);
     }
+    if (threadIdx.x == 128) qn_copies_out_over();
 }
 
 template <int TYPE, int NX, int CLUSTER>
@@ -282,15 +315,19 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
         qn_bar_made();
     }
     __syncthreads();
+    qn_gemm_even_shares(p);
+    __syncthreads();
+    qn_grid_go_on();
     if (CLUSTER > 1) qn_cluster_meet();
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
-        qn_fewer_registers<24>();
+        qn_fewer_registers<form::fetch_registers>();
         if ((threadIdx.x & 31) == 0) qn_gemm_fetch<NX, CLUSTER>(b, a, p, r, (int)(threadIdx.x >> 5) - 8, cluster, rank);
         __syncwarp();
         if (CLUSTER > 1) qn_cluster_meet(); // nobody leaves while another may still write or arrive here
     } else {
-        qn_more_registers<240>();
-        qn_gemm_multiply<TYPE, NX, CLUSTER>(b, a, p, r, (float *)(shared + form::room_at), cluster, rank);
+        qn_more_registers<form::multiply_registers>();
+        qn_grid_wait();
+        qn_gemm_multiply<TYPE, NX, CLUSTER>(b, a, p, r, shared + form::room_at, cluster, rank);
         if (CLUSTER > 1) qn_cluster_meet();
     }
 }

@@ -22,6 +22,8 @@ void qn_cuda_gemm_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_
                           const qn_cuda_gemm_room *room, qn_gpu_list *out);
 // Threads of a group of a task's kernel.
 int qn_cuda_gemm_threads(int kernel);
+// Whether it may be launched before the kernel before it is over: it waits by itself (gemm_ptx.cuh: qn_grid_wait).
+int qn_cuda_gemm_early(int kernel);
 // Its shared memory; 0: not one of these.
 int qn_cuda_gemm_shared(int kernel);
 

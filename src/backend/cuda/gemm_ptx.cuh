@@ -54,9 +54,31 @@ FN void qn_warpgroup_meet(void)
     else
         asm volatile("bar.sync 4, 128;" ::: "memory");
 }
-FN void qn_warpgroups_meet(void)
+// Between the two warpgroups that multiply, of a gated product: the room is free for silu(gate); silu(gate) is there; it has been read.
+// The first warpgroup waits for the first and the last, the second for the one between; who does not wait only tells.
+FN void qn_gate_room_free(void)
 {
     asm volatile("bar.sync 2, 256;" ::: "memory");
+}
+FN void qn_gate_room_leave(void)
+{
+    asm volatile("bar.arrive 2, 256;" ::: "memory");
+}
+FN void qn_gate_told(void)
+{
+    asm volatile("bar.arrive 5, 256;" ::: "memory");
+}
+FN void qn_gate_wait(void)
+{
+    asm volatile("bar.sync 5, 256;" ::: "memory");
+}
+FN void qn_gate_read(void)
+{
+    asm volatile("bar.arrive 6, 256;" ::: "memory");
+}
+FN void qn_gate_wait_read(void)
+{
+    asm volatile("bar.sync 6, 256;" ::: "memory");
 }
 
 // ---- copies ----
@@ -68,6 +90,56 @@ FN void qn_copy_in_all(uint to, const void *from, uint n_bytes, uint bar, ushort
                      to),
                  "l"(from), "r"(n_bytes), "r"(bar), "h"(mask)
                  : "memory");
+}
+
+// n_bytes (a multiple of 16) from shared memory, which the copies see (qn_bar_made_for_copies); then, by the same thread: all that it
+// started has been read; is in memory.
+FN void qn_copy_out(void *to, uint from, uint n_bytes)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\ncp.async.bulk.commit_group;" ::"l"(to), "r"(from), "r"(n_bytes)
+                 : "memory");
+}
+FN void qn_copies_out_read(void)
+{
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+FN void qn_copies_out_over(void)
+{
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+// Four 8 × 8 matrices of 16-bit numbers, stored transposed: lane l gives the address of row l % 8 of matrix l / 8.
+FN void qn_store_transposed4(uint at, uint a, uint b, uint c, uint d)
+{
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
+// How what is copied stays in L2: as usual, or (once) gone first.
+FN ulong qn_copy_policy(bool once)
+{
+    ulong usual, first;
+    asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(usual));
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
+    return once ? first : usual;
+}
+FN void qn_copy_in_as(uint to, const void *from, uint n_bytes, uint bar, ulong policy)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(bar), "l"(policy)
+                 : "memory");
+}
+
+// ---- kernels one after another ----
+
+// Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this
+// before it ends, or else the next kernel would not wait for the one before.
+FN void qn_grid_wait(void)
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+// The next kernel may be launched where there is room, once all groups said so.
+FN void qn_grid_go_on(void)
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
 // ---- matrix units ----

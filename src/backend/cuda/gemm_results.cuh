@@ -1,5 +1,7 @@
-// The end of a tile of gemm.cuh: its sums pass through shared memory, some rows of x at a time, so that stores are whole lines and the
-// code is short (code that runs once a tile comes from far).
+// The end of a tile of gemm.cuh, each warpgroup by itself: its sums pass through its half of the room, some rows of x at a time, so that
+// stores are whole lines and the code is short (code that runs once a tile comes from far). Of a gated product the first warpgroup has
+// gate's 64 rows of w and the second up's: the first leaves silu(gate) in the room and goes on with its next tile, the second multiplies
+// and, where the result is the next product's x, stores it as it lies in memory, for it is a whole slab.
 #ifndef QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 #define QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 
@@ -10,23 +12,22 @@ FN ulong qn_gemm_tiled(int n, int padded_k, int r, int k)
     ulong line = ((ulong)(r / n) * (ulong)(padded_k / QN_GEMM_SLAB) + (ulong)(k / QN_GEMM_SLAB)) * (ulong)n + (ulong)in_tile;
     return line * QN_GEMM_SLAB + (ulong)(piece * 8 + k % 8);
 }
-
-FN void qn_gemm_put(float *c, float4 v)
-{
-    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
-}
 FN uint qn_gemm_pack(int type, float low, float high)
 {
     return type == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
 }
 
-// Rows of x row0 … of a tile, n of them in the room: [row][128 rows of w].
-// Four neighbours of w a thread, so a warp has a row of x.
-FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
-                      const float *room, int rank, int row0, int n)
+// What of a tile a warpgroup stores: strips from `strip` on (qn_gemm_strip), rows of x from row0 on.
+typedef struct {
+    int tile, part, rank, strip, row0;
+} qn_gemm_output;
+
+// Rows row0 … of x, n of them in the room: [row][64 rows of w]. Four neighbours of w a thread, so half a warp has a row of x.
+FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
+                      const float *room, int row0, int n)
 {
-    int lane = threadIdx.x & 31, m, s;
-    if (!qn_gemm_strip(a, p, piece->tile, rank, lane / 4, &m, &s)) return;
+    int lane = threadIdx.x & 15, m, s;
+    if (!qn_gemm_strip(a, p, o->tile, o->rank, o->strip + lane / 4, &m, &s)) return;
     int at = s * 16 + lane % 4 * 4, n_n = a.n_n[m], width = n_n - at < 4 ? n_n - at : 4;
     float4 bias = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     bool add = a.bias[m] >= 0;
@@ -37,7 +38,7 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
     if (add && width > 2) bias.z = qn_load(biases, a.bias[m], (ulong)at + 2);
     if (add && width > 3) bias.w = qn_load(biases, a.bias[m], (ulong)at + 3);
 #pragma unroll 4
-    for (int i = threadIdx.x >> 5; i < n; i += 8) {
+    for (int i = (threadIdx.x & 127) >> 4; i < n; i += 8) {
         int row = row0 + i;
         float4 v = *(const float4 *)(room + i * QN_GEMM_LINE + lane * 4);
         float *to = y + (ulong)row * (ulong)n_n;
@@ -58,18 +59,41 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
 }
 
 // The sums of a part, on their own.
-FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
-                         const float *room, int rank, int row0, int n)
+FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
+                         const float *room, int row0, int n)
 {
-    int lane = threadIdx.x & 31, m, s, n_gate = qn_gemm_all_strips(a), n_columns = (a.gated ? 2 : 1) * n_gate * 16;
-    if (!qn_gemm_strip(a, p, piece->tile, rank, lane / 4, &m, &s)) return;
+    int lane = threadIdx.x & 15, m, s, n_gate = qn_gemm_all_strips(a), n_columns = (a.gated ? 2 : 1) * n_gate * 16;
+    if (!qn_gemm_strip(a, p, o->tile, o->rank, o->strip + lane / 4, &m, &s)) return;
     for (int i = 0; i < m; i++)
         s += (a.n_n[i] + 15) / 16;
-    float *y = b->partials + (ulong)piece->begin * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
+    float *y = b->partials + (ulong)o->part * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
 #pragma unroll 4
-    for (int i = threadIdx.x >> 5; i < n; i += 8)
+    for (int i = (threadIdx.x & 127) >> 4; i < n; i += 8)
         if (row0 + i < p->n_rows)
             __stcg((float4 *)(y + (ulong)(row0 + i) * (ulong)n_columns), *(const float4 *)(room + i * QN_GEMM_LINE + lane * 4));
+}
+
+// By one warpgroup, through its half of the room.
+template <int NX, int CLUSTER>
+FN void qn_gemm_store(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
+                      const float c[NX / 2], float *room)
+{
+    const int n = qn_gemm_form<NX, CLUSTER>::room_rows;
+    int lane = threadIdx.x & 31;
+    float *to = room + (lane & 3) * 2 * QN_GEMM_LINE + (threadIdx.x >> 5 & 3) * 16 + (lane >> 2);
+#pragma unroll
+    for (int round = 0; round < NX / n; round++) {
+        qn_warpgroup_meet(); // the room is nobody's
+#pragma unroll
+        for (int i = 0; i < n / 2; i++)
+            to[(i / 4 * 8 + i % 2) * QN_GEMM_LINE + (i & 2) * 4] = c[round * (n / 2) + i];
+        qn_warpgroup_meet();
+        if (p->split)
+            qn_gemm_partials(b, a, p, o, room, o->row0 + round * n, n);
+        else
+            qn_gemm_plain(b, a, p, o, room, o->row0 + round * n, n);
+    }
+    qn_warpgroup_meet();
 }
 
 // silu of eight numbers in step: qn_silu one by one waits for each division. The quotient is the one that IEEE's rounding gives while
@@ -97,60 +121,101 @@ FN void qn_gemm_silu8(float v[8])
         v[i] = qn_silu(x[i]);
 }
 
-// silu(gate) · up: rows 0 … 63 of w in the room are gate's, 64 … 127 up's. Eight neighbours a thread.
-FN void qn_gemm_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
-                      const float *room, int rank, int row0, int n)
+// The first warpgroup: silu(gate), some numbers of a thread at a time.
+template <int NX, int CLUSTER> FN void qn_gemm_tell_gate(const float c[NX / 2], float4 *room)
 {
-    int k = (piece->tile / p->n_across * a.cluster + rank) * 64 + (threadIdx.x & 7) * 8, n_n = a.n_n[0];
-    if (k >= n_n) return;
-#pragma unroll 1
-    for (int i = threadIdx.x >> 3; i < n; i += 32) {
-        const float *gate = room + i * QN_GEMM_LINE + (threadIdx.x & 7) * 8, *up = gate + 64;
-        int row = row0 + i;
-        if (row >= p->n_rows) return;
-        float v[8], u[8];
-        qn_gemm_put(v, *(const float4 *)gate);
-        qn_gemm_put(v + 4, *(const float4 *)(gate + 4));
-        qn_gemm_put(u, *(const float4 *)up);
-        qn_gemm_put(u + 4, *(const float4 *)(up + 4));
-        qn_gemm_silu8(v);
+    const int n = qn_gemm_form<NX, CLUSTER>::n_told;
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            v[j] *= u[j];
-        if (a.tiled) {
-            uint4 packed = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
-                                 qn_gemm_pack(a.type, v[6], v[7]));
-            *(uint4 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, n_n, row, k)) = packed;
-            continue;
+    for (int from = 0; from < NX / 2; from += n) {
+        qn_gate_room_free();
+#pragma unroll
+        for (int i = 0; i < n; i += 8) {
+            float v[8];
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                v[j] = c[from + i + j];
+            qn_gemm_silu8(v);
+            room[i / 4 * 128] = qn_gemm_four(v);
+            room[(i / 4 + 1) * 128] = qn_gemm_four(v + 4);
         }
+        qn_gate_told();
+    }
+}
+// The second: up times the gate of the same place, as two 16-bit numbers each.
+template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_multiply_gate(const float c[NX / 2], const float4 *room, uint packed[NX / 4])
+{
+    const int n = qn_gemm_form<NX, CLUSTER>::n_told;
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            if (k + j < n_n) b->y[0][(ulong)row * (ulong)n_n + (ulong)(k + j)] = v[j];
+    for (int from = 0; from < NX / 2; from += n) {
+        qn_gate_room_leave();
+        qn_gate_wait();
+#pragma unroll
+        for (int i = 0; i < n; i += 4) {
+            float4 g = room[i / 4 * 128];
+            const float *u = c + from + i;
+            packed[(from + i) / 2] = qn_gemm_pack(TYPE, g.x * u[0], g.y * u[1]);
+            packed[(from + i) / 2 + 1] = qn_gemm_pack(TYPE, g.z * u[2], g.w * u[3]);
+        }
+    }
+    if (NX == 256) qn_gate_read();
+}
+
+// The second warpgroup's 64 rows of w by NX rows of x as a slab of the next product's x: through shared memory, transposed.
+template <int NX> FN void qn_gemm_store_slab(const uint packed[NX / 4], char *stage, char *to, bool there)
+{
+    int lane = threadIdx.x & 31, piece = (threadIdx.x >> 5 & 3) * 2 + (lane >> 3 & 1);
+    uint at = qn_shared_address(stage) + ((lane >> 4) * 8 + (lane & 7)) * 128 + (piece ^ (lane & 7)) * 16;
+    qn_warpgroup_meet(); // all have read their gates
+#pragma unroll
+    for (int j = 0; j < NX / 8; j += 2)
+        qn_store_transposed4(at + j * 1024, packed[2 * j], packed[2 * j + 1], packed[2 * j + 2], packed[2 * j + 3]);
+    qn_bar_made_for_copies();
+    qn_warpgroup_meet();
+    if ((threadIdx.x & 127) == 0 && there) qn_copy_out(to, qn_shared_address(stage), NX * 128);
+}
+
+// Before a warpgroup writes to its half of the room what it keeps there: what it left in the room has been read.
+template <int NX> FN void qn_gemm_settle(int *busy)
+{
+    if (NX != 256 || !*busy) return;
+    *busy = 0;
+    if (threadIdx.x < 128) {
+        qn_gate_wait_read();
+    } else {
+        if ((threadIdx.x & 127) == 0) qn_copies_out_read();
+        qn_warpgroup_meet();
     }
 }
 
 template <int TYPE, int NX, int CLUSTER>
-FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
-                        const float c[NX / 2], float *room, int rank)
+FN void qn_gemm_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
+                      const float c[NX / 2], char *room, int *busy)
 {
-    const int n = qn_gemm_form<NX, CLUSTER>::room_rows;
-    int lane = threadIdx.x & 31, row0 = piece->tile % p->n_across * NX;
-    float *to = room + (lane & 3) * 2 * QN_GEMM_LINE + (threadIdx.x >> 5) * 16 + (lane >> 2);
-#pragma unroll
-    for (int round = 0; round < NX / n; round++) {
-        qn_warpgroups_meet(); // the room is nobody's
-#pragma unroll
-        for (int i = 0; i < n / 2; i++)
-            to[(i / 4 * 8 + i % 2) * QN_GEMM_LINE + (i & 2) * 4] = c[round * (n / 2) + i];
-        qn_warpgroups_meet();
-        if (p->split)
-            qn_gemm_partials(b, a, p, piece, room, rank, row0 + round * n, n);
-        else if (a.gated)
-            qn_gemm_gated(b, a, p, piece, room, rank, row0 + round * n, n);
-        else
-            qn_gemm_plain(b, a, p, piece, room, rank, row0 + round * n, n);
+    float4 *gates = (float4 *)room + (threadIdx.x & 127);
+    qn_gemm_settle<NX>(busy);
+    *busy = 1;
+    if (threadIdx.x < 128) {
+        qn_gemm_tell_gate<NX, CLUSTER>(c, gates);
+        return;
     }
-    qn_warpgroups_meet();
+    int slab = o->tile / p->n_across * a.cluster + o->rank, n_slabs = a.n_n[0] / QN_GEMM_SLAB;
+    char *to = (char *)b->y[0] + ((ulong)(o->tile % p->n_across) * (ulong)n_slabs + (ulong)slab) * (NX * 128);
+    uint packed[NX / 4];
+    if (NX != 256 && (threadIdx.x & 127) == 0) qn_copies_out_read();
+    qn_gemm_multiply_gate<TYPE, NX, CLUSTER>(c, gates, packed);
+    qn_gemm_store_slab<NX>(packed, NX == 256 ? room + qn_gemm_form<NX, CLUSTER>::room_bytes / 2 : room, to, slab < n_slabs);
+}
+
+template <int TYPE, int NX, int CLUSTER>
+FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
+                        const float c[NX / 2], char *room, int rank, int *busy)
+{
+    int second = threadIdx.x >> 7;
+    qn_gemm_output o = {piece->tile, piece->begin / QN_SLABS_A_PART, rank, second * 4, piece->tile % p->n_across * NX};
+    if (a.gated && !p->split)
+        qn_gemm_gated<TYPE, NX, CLUSTER>(b, a, p, &o, c, room, busy);
+    else
+        qn_gemm_store<NX, CLUSTER>(b, a, p, &o, c, (float *)(room + second * (qn_gemm_form<NX, CLUSTER>::room_bytes / 2)));
 }
 
 #endif

@@ -49,6 +49,8 @@ FN void qn_gemm_eight(float v[8], const qn_cuda_gemm_rows_args &a, const float *
 FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_step_counts *counts, const qn_cuda_gemm_rows_args &a,
                          int3 at, int n_pieces)
 {
+    qn_grid_go_on();
+    qn_grid_wait();
     int n_rows = a.over_outputs ? counts->n_outputs : counts->n_rows, lane = threadIdx.x & 31;
     int row = at.y * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
     if (row >= n_rows) return;
@@ -108,18 +110,15 @@ FN void qn_gemm_fold_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a,
 FN void qn_gemm_fold_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 gate, float4 up, int r, int c)
 {
     float v[4] = {qn_silu(gate.x) * up.x, qn_silu(gate.y) * up.y, qn_silu(gate.z) * up.z, qn_silu(gate.w) * up.w};
-    if (a.tiled) {
-        uint2 u = make_uint2(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]));
-        *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
-        return;
-    }
-    for (int i = 0; i < 4; i++)
-        if (c + i < a.n_n[0]) b->y[0][(ulong)r * (ulong)a.n_n[0] + (ulong)(c + i)] = v[i];
+    uint2 u = make_uint2(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]));
+    *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
 }
 
 // Group `at` of a grid of: columns (gated: of gate) by 1,024, rows of x.
 FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int3 at)
 {
+    qn_grid_go_on();
+    qn_grid_wait();
     int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, r = at.y;
     int n_gate = qn_gemm_all_strips(a) * 16, c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
     qn_gemm_plan p;

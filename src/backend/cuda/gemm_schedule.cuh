@@ -7,7 +7,7 @@
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 
-#define QN_SLABS_A_PART (QN_CUDA_PART / 64) // by which shares are measured
+#define QN_SLABS_A_PART (QN_CUDA_PART / 64)
 
 typedef struct {
     int n_clusters, n_rows;
@@ -15,9 +15,10 @@ typedef struct {
     int n_slabs, n_parts;  // of K: 64, and 1,024 numbers
     int n_rounds;          // of whole tiles
     int split;             // 1: parts are work of their own
+    int longest[2];        // share if even in slabs, in parts
 } qn_gemm_plan;
 
-// Parts begin … end of a tile.
+// Slabs begin … end of a tile.
 typedef struct {
     int tile, begin, end;
     int taken;  // 1: begins with what the neighbour handed over
@@ -47,6 +48,7 @@ FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_row
     p->n_slabs = a.padded_k / 64;
     p->n_parts = (p->n_slabs + QN_SLABS_A_PART - 1) / QN_SLABS_A_PART;
     p->split = p->n_parts > 1 && 2 * p->n_tiles <= n_clusters;
+    p->longest[0] = p->longest[1] = 0;
     p->n_rounds = p->n_tiles / n_clusters;
     if (p->n_tiles < n_clusters)
         p->n_rounds = 1;
@@ -56,30 +58,47 @@ FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_row
         p->n_rounds++;
 }
 
-// Where cluster c's share of the cut tiles begins, in parts.
-FN int qn_gemm_share(const qn_gemm_plan *p, int c)
+// Where cluster c's share of the cut tiles begins, in slabs from the first; always between parts.
+FN int qn_gemm_share(const qn_gemm_plan *p, int c, int by_parts)
 {
     int n_cut = p->n_tiles - p->n_rounds * p->n_clusters;
     if (n_cut <= 0) return 0;
-    long long at = (long long)n_cut * p->n_slabs * c / p->n_clusters;
-    int tile = (int)(at / p->n_slabs), slab = (int)(at % p->n_slabs), part = (slab + QN_SLABS_A_PART / 2) / QN_SLABS_A_PART;
-    return tile * p->n_parts + (part < p->n_parts ? part : p->n_parts);
+    int tile, part;
+    if (by_parts) {
+        int at = (int)((long long)n_cut * p->n_parts * c / p->n_clusters);
+        tile = at / p->n_parts, part = at % p->n_parts;
+    } else {
+        int at = (int)((long long)n_cut * p->n_slabs * c / p->n_clusters);
+        tile = at / p->n_slabs, part = (at % p->n_slabs + QN_SLABS_A_PART / 2) / QN_SLABS_A_PART;
+    }
+    return tile * p->n_slabs + (part < p->n_parts ? part * QN_SLABS_A_PART : p->n_slabs);
+}
+
+// By all threads of the group, when the rest of the plan is made: which of the two ways leaves the shorter longest share.
+FN void qn_gemm_even_shares(qn_gemm_plan *p)
+{
+    for (int c = (int)threadIdx.x; c < p->n_clusters; c += (int)blockDim.x)
+        for (int way = 0; way < 2; way++)
+            atomicMax(p->longest + way, qn_gemm_share(p, c + 1, way) - qn_gemm_share(p, c, way));
 }
 
 // Piece i of cluster c; false past its last.
 FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out)
 {
     out->begin = out->taken = out->handed = 0;
-    out->end = p->n_parts;
+    out->end = p->n_slabs;
     if (p->split) {
-        int unit = c + i * p->n_clusters;
-        out->begin = unit / p->n_tiles;
-        out->end = out->begin + 1;
+        // The last parts, which may be short, come last, and to those that had a short one before.
+        int unit = i * p->n_clusters + (i % 2 ? p->n_clusters - 1 - c : c);
+        out->begin = unit / p->n_tiles * QN_SLABS_A_PART;
+        int end = out->begin + QN_SLABS_A_PART;
+        if (end < out->end) out->end = end;
         out->tile = unit % p->n_tiles;
         return unit < p->n_tiles * p->n_parts;
     }
-    int from = qn_gemm_share(p, c), to = qn_gemm_share(p, c + 1), base = p->n_rounds * p->n_clusters;
-    int first = from / p->n_parts, last = to / p->n_parts, begin = from % p->n_parts, end = to % p->n_parts;
+    int by_parts = p->longest[1] < p->longest[0];
+    int from = qn_gemm_share(p, c, by_parts), to = qn_gemm_share(p, c + 1, by_parts), base = p->n_rounds * p->n_clusters;
+    int first = from / p->n_slabs, last = to / p->n_slabs, begin = from % p->n_slabs, end = to % p->n_slabs;
     if (end && i-- == 0) {
         out->tile = base + last;
         out->begin = first == last ? begin : 0;

@@ -56,11 +56,22 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     }
     memcpy(args, t->args, t->args_bytes);
     parameters[t->n_buffers] = args;
-    unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
-    unsigned threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
-    return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
-                                 t->n_groups[1], t->n_groups[2], threads, 1, 1, shared, d->stream,
-                                 parameters, NULL);
+    CUlaunchAttribute early = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                               .value.programmaticStreamSerializationAllowed = 1};
+    CUlaunchConfig config = {
+        .gridDimX = t->n_groups[0],
+        .gridDimY = t->n_groups[1],
+        .gridDimZ = t->n_groups[2],
+        .blockDimX = (unsigned)qn_cuda_gemm_threads((int)t->kernel),
+        .blockDimY = 1,
+        .blockDimZ = 1,
+        .sharedMemBytes = (unsigned)qn_cuda_device_shared((int)t->kernel),
+        .hStream = d->stream,
+        .attrs = &early,
+        .numAttrs = (unsigned)qn_cuda_gemm_early((int)t->kernel),
+    };
+    return d->cu->cuLaunchKernelEx(&config, qn_cuda_device_kernel(d, (int)t->kernel), parameters,
+                                   NULL);
 }
 
 static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *list, quern_error *e)

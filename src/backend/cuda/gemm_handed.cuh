@@ -1,0 +1,43 @@
+// Sums that one cluster begins and its neighbour goes on with (gemm.cuh).
+#ifndef QN_BACKEND_CUDA_GEMM_HANDED_CUH
+#define QN_BACKEND_CUDA_GEMM_HANDED_CUH
+
+// A warpgroup's flag and sums that cluster c takes.
+FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int rank)
+{
+    return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
+}
+template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int cluster_size, int c, int rank)
+{
+    int at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
+    return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)at * (NX / 8 * 128) + (threadIdx.x & 127);
+}
+
+template <int NX, int CLUSTER>
+FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_sum<NX, CLUSTER> *sum, int to, int rank)
+{
+    float4 *at = qn_gemm_handed<NX>(b, CLUSTER, to, rank);
+#pragma unroll
+    for (int i = 0; i < NX / 8; i++)
+        __stcg(at + i * 128, qn_gemm_sum_get(sum, 4 * i));
+    __threadfence();
+    qn_warpgroup_meet();
+    if ((threadIdx.x & 127) == 0) qn_flag_set(qn_gemm_flag(b, CLUSTER, to, rank), 1);
+}
+
+// Then the flag is ready for the next launch.
+template <int NX, int CLUSTER>
+FN void qn_gemm_take(const qn_gemm_buffers *b, qn_gemm_sum<NX, CLUSTER> *sum, int cluster, int rank)
+{
+    uint *flag = qn_gemm_flag(b, CLUSTER, cluster, rank);
+    const float4 *at = qn_gemm_handed<NX>(b, CLUSTER, cluster, rank);
+    qn_flag_wait(flag);
+    qn_gemm_settle<NX>(&sum->busy);
+#pragma unroll
+    for (int i = 0; i < NX / 8; i++)
+        qn_gemm_sum_set(sum, 4 * i, __ldcg(at + i * 128));
+    qn_warpgroup_meet();
+    if ((threadIdx.x & 127) == 0) *flag = 0;
+}
+
+#endif
