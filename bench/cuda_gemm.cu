@@ -44,8 +44,9 @@ FN int qn_first_seen(int, int)
 template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float *y, int n_n, int n_k, int n_rows)
 {
     int lane = threadIdx.x, row = blockIdx.y * 8 + lane / 4;
-    float sum[4];
-    for (int part = 0; part * 1024 < n_k; part++) {
+    float sum[4], total[4] = {-0.0f, -0.0f, -0.0f, -0.0f};
+    int n_parts = (n_k + 1023) / 1024, section = QN_CUDA_SECTION(n_parts);
+    for (int part = 0; part < n_parts; part++) {
         float c[4] = {0, 0, 0, 0};
         for (int step = part * 64; step < part * 64 + 64 && step * 16 < n_k; step++) {
             uint2 b = make_uint2(0, 0);
@@ -53,9 +54,13 @@ template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float 
             if (row < n_rows) b = make_uint2(qn_pack2<TYPE>(at[0], at[1]), qn_pack2<TYPE>(at[8], at[9]));
             qn_mma<TYPE>(c, w[((ulong)blockIdx.x * (n_k / 16) + step) * 32 + lane], b);
         }
-        for (int i = 0; i < 4; i++)
-            sum[i] = part ? sum[i] + c[i] : c[i];
+        for (int i = 0; i < 4; i++) {
+            if (part % section == 0 && part) total[i] += sum[i];
+            sum[i] = part % section ? sum[i] + c[i] : c[i];
+        }
     }
+    for (int i = 0; i < 4; i++)
+        sum[i] = total[i] + sum[i];
     for (int i = 0; i < 4; i++) {
         int r = blockIdx.y * 8 + lane % 4 * 2 + i % 2, n = blockIdx.x * 16 + lane / 4 + (i & 2) * 4;
         if (r < n_rows && n < n_n) y[(ulong)r * n_n + n] = sum[i];
@@ -160,7 +165,7 @@ static const ulong MOST_W = 152064ul * 3584, MOST_X = 4096ul * 18944, MOST_Y = 4
 static void allocate(void)
 {
     CHECK(cudaMalloc(&counts, sizeof *counts));
-    CHECK(cudaMalloc(&handed, QN_CUDA_GEMM_FLAG_BYTES + 132ul * 128 * 256 * 4));
+    CHECK(cudaMalloc(&handed, QN_CUDA_GEMM_FLAG_BYTES + 3 * 132ul * 128 * 256 * 4));
     CHECK(cudaMemset(handed, 0, QN_CUDA_GEMM_FLAG_BYTES));
     CHECK(cudaMalloc(&partials, MOST_PARTIALS * 4));
     CHECK(cudaMalloc(&weights, MOST_W * 2));
@@ -309,7 +314,7 @@ int main(int argc, char **argv)
         {"out", {3584}, 3584, 1, 0, 0},             {"head", {152064}, 3584, 1, 0, 0},
     };
     static const shape small[] = {{"small", {200, 56}, 1152, 2, 0, 0}, {"odd", {1000}, 640, 1, 0, 0}, {"gated", {384, 384}, 2176, 2, 1, 0},
-                                  {"long", {4096}, 8192, 1, 0, 0}};
+                                  {"long", {4096}, 11008, 1, 0, 0}};
     int default_rows[] = {16, 32, 64, 128, 256, 2048, 4096}, bad = 0;
     cudaDeviceProp prop;
     CHECK(cudaGetDeviceProperties(&prop, 0));

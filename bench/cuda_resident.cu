@@ -29,6 +29,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
 {
     qn_cuda_product_args a = {};
     a.n_k = a.padded_k = n_k;
+    a.section = QN_CUDA_SECTION((n_k + QN_CUDA_PART - 1) / QN_CUDA_PART);
     a.n_matrices = n_matrices;
     a.type = 1;
     a.gated = gated, a.accumulate = accumulate, a.source = source, a.norm_type = 1, a.eps = 1e-6f;

@@ -26,6 +26,12 @@ enum {
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
 };
 
+// Sums of parts are added in order within sections, the sections' sums in order: at most four, so that groups that share a row of w have
+// few to hand over.
+#define QN_CUDA_SECTIONS 4
+#define QN_CUDA_SECTION(n_parts)                                                                   \
+    (((n_parts) + QN_CUDA_SECTIONS - 1) / QN_CUDA_SECTIONS) // parts of a section
+
 // Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
 // and the steps that come at once into the ring (ring.cuh), by these bytes.
 #define QN_CUDA_STEP_BYTES(type)                                                                   \
@@ -72,9 +78,10 @@ typedef struct {
     int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1
     int type;                      // of what is multiplied: 1 F16, 2 BF16; blocks become F16
     int accumulate, over_outputs;
-    int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
-    int packs;  // resident, gated: y[0] is written as the next product's fragments, of its type
-    int packed; // resident: x is such fragments, [step][row][4] uint2
+    int gated;   // two matrices, gate and up: y[0] = silu(gate) · up
+    int section; // parts of a section; products of many rows in product_tiles have one
+    int packs;   // resident, gated: y[0] is written as the next product's fragments, of its type
+    int packed;  // resident: x is such fragments, [step][row][4] uint2
     int by_each; // resident, with a norm: of up to so many rows every group computes all norms itself
     int source; // QN_CUDA_PLAIN, …
     int norm_type;
@@ -93,7 +100,7 @@ typedef struct {
     int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
     int type;                    // of the weights: 1 F16, 2 BF16
     int accumulate, over_outputs;
-    int gated;      // two matrices, gate and up: y[0] = silu(gate) · up, as tiles of the next product's x
+    int gated; // two matrices, gate and up: y[0] = silu(gate) · up, as tiles of the next product's x
     int tile_rows;  // rows of x of a tile
     int n_clusters; // of the grid
     int cluster;    // groups a cluster

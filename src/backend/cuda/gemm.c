@@ -14,7 +14,8 @@ enum {
     PIECE = 1024,
     FEW_PIECES = 512,
     FOLD_COLUMNS = 1024,
-    SIMDS = 8
+    SIMDS = 8,
+    HANDED_KINDS = 3 // gemm_handed.cuh
 };
 
 // ---- kernels ----
@@ -272,10 +273,12 @@ static void measure(const rewriting *r, const bundle *b, int tiled)
 {
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
+    size_t n_units = qn_gpu_groups((int64_t)n_parts, QN_CUDA_SECTION((int)n_parts));
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
-    grow(&r->room->handed_bytes,
-         QN_CUDA_GEMM_FLAG_BYTES + n_groups * (size_t)b->a.tile_rows * 128 * sizeof(float));
-    grow(&r->room->partial_bytes, n_parts * (size_t)split_rows(b) * n_columns * sizeof(float));
+    grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + HANDED_KINDS * n_groups *
+                                                               (size_t)b->a.tile_rows * 128 *
+                                                               sizeof(float));
+    grow(&r->room->partial_bytes, n_units * (size_t)split_rows(b) * n_columns * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
         if (in_blocks(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;

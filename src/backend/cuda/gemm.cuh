@@ -1,9 +1,10 @@
 // Products of many rows on Hopper: products.h's order of a sum and product.cuh's results, bit for bit.
-// A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K: the strips' fragments
+// A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K, or two: the strips' fragments
 // as they lie in memory, and the rows of x as gemm_rows.cuh writes them. A warp's A fragments of one strip come from shared memory into
 // registers, x goes to the units by descriptor. Two groups of a cluster do neighbouring strips with the same rows of x: each fetches
-// half of these for both. A part's chain of products has registers of its own; the sum of the parts before it has others, and, of
-// tiles of 256 rows, half of it shared memory. Who does which tile: gemm_schedule.cuh.
+// half of these for both. A part's chain of products has registers of its own; the sum of the parts before it in its section has others,
+// and, of tiles of 256 rows, half of it shared memory; that of the sections before lies in memory. Who does which tile: gemm_schedule.cuh.
+// The warpgroups meet only where gate's passes what it has to up's (gemm_results.cuh), so that one multiplies while the other adds or stores.
 #ifndef QN_BACKEND_CUDA_GEMM_CUH
 #define QN_BACKEND_CUDA_GEMM_CUH
 #include "backend/cuda/gemm_ptx.cuh"
@@ -21,7 +22,7 @@ typedef struct {
     const void *bias[QN_CUDA_MAX_PARTS];
     const qn_step_counts *counts;
     float *partials; // [part][row][column over all strips]
-    char *handed;    // flags, a word a warpgroup; then sums
+    char *handed;    // flags, a word a warpgroup; then sums (gemm_handed.cuh)
 } qn_gemm_buffers;
 
 // One of three; an index would put the list into memory.
@@ -226,10 +227,10 @@ template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_chain(float c[NX / 2], 
     qn_gemm_release<NX, CLUSTER>(empty);
 }
 
-// The sum of a tile's parts so far: in registers and, past them, in `spill`.
+// The sum of a section's parts so far: in registers and, past them, in `spill`. That of the sections before it lies in memory.
 template <int NX, int CLUSTER> struct qn_gemm_sum {
     float kept[qn_gemm_form<NX, CLUSTER>::n_kept];
-    float4 *spill;
+    float4 *spill, *total;
     int busy; // of tiles of 256 rows: what the last results left in the room may not have been read
 };
 template <int NX, int CLUSTER> FN float4 qn_gemm_sum_get(const qn_gemm_sum<NX, CLUSTER> *s, int i)
@@ -252,28 +253,56 @@ FN float4 qn_gemm_plus(float4 before, const float *c)
 
 #include "backend/cuda/gemm_handed.cuh"
 
-// Slabs begin … end of a tile, part by part. The sum is in `sum` or, of the last part, in c.
+// A part of a section is done; `opens`: its first.
+template <int NX, int CLUSTER> FN void qn_gemm_keep(const float c[NX / 2], qn_gemm_sum<NX, CLUSTER> *sum, bool opens)
+{
+    qn_gemm_settle<NX>(&sum->busy);
+    if (opens)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_gemm_sum_set(sum, i, qn_gemm_four(c + i));
+    else
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+}
+// The last part of a section: c becomes its sum (opens: its only part), and `last` that of all sections; else the memory does that.
+template <int NX, int CLUSTER>
+FN void qn_gemm_close(float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum, bool opens, bool first, bool last)
+{
+    if (!opens)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_gemm_put(c + i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+    if (last && !first)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_gemm_put(c + i, qn_gemm_plus(__ldcg(sum->total + i / 4 * 128), c + i));
+    else if (!last && first)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            __stcg(sum->total + i / 4 * 128, qn_gemm_four(c + i));
+    else if (!last)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_add_in_memory(sum->total + i / 4 * 128, qn_gemm_four(c + i));
+}
+
+// Slabs begin … end of a tile, part by part. The sums are in c, or where the tile is handed over in `sum`.
 template <int TYPE, int NX, int CLUSTER>
 FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_ring *r, float c[NX / 2], qn_gemm_sum<NX, CLUSTER> *sum)
 {
     for (int slab = piece->begin, stop; slab < piece->end; slab = stop) {
-        stop = (slab / QN_SLABS_A_PART + 1) * QN_SLABS_A_PART;
+        int part = slab / QN_SLABS_A_PART, in_section = part % p->section;
+        stop = (part + 1) * QN_SLABS_A_PART;
         if (stop > piece->end) stop = piece->end;
         qn_gemm_chain<TYPE, NX, CLUSTER>(c, r, stop - slab);
-        int first = stop <= QN_SLABS_A_PART || (p->split && slab == piece->begin), last = stop == piece->end && !piece->handed;
-        if (!last) qn_gemm_settle<NX>(&sum->busy);
-        if (last && !first)
-#pragma unroll
-            for (int i = 0; i < NX / 2; i += 4)
-                qn_gemm_put(c + i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
-        else if (!last && first)
-#pragma unroll
-            for (int i = 0; i < NX / 2; i += 4)
-                qn_gemm_sum_set(sum, i, qn_gemm_four(c + i));
-        else if (!last)
-#pragma unroll
-            for (int i = 0; i < NX / 2; i += 4)
-                qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+        bool opens = in_section == 0 || (p->split && slab == piece->begin);
+        if (in_section < p->section - 1 && stop < p->n_slabs && !(p->split && stop == piece->end)) {
+            qn_gemm_keep<NX, CLUSTER>(c, sum, opens);
+            continue;
+        }
+        qn_gemm_close<NX, CLUSTER>(c, sum, opens, part < p->section || p->split, stop == p->n_slabs || p->split);
     }
 }
 
@@ -288,6 +317,7 @@ FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     sum.busy = 0;
     sum.spill = (float4 *)(room + (threadIdx.x >> 7) * (form::room_bytes / 2)) + (threadIdx.x & 127);
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
+        sum.total = qn_gemm_total<NX, CLUSTER>(b, &piece, cluster, rank);
         if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, &sum, cluster, rank);
         qn_gemm_tile<TYPE, NX, CLUSTER>(p, &piece, &r, c, &sum);
         if (piece.handed)

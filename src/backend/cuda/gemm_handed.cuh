@@ -7,16 +7,24 @@ FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int ran
 {
     return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
 }
-template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int cluster_size, int c, int rank)
+// Sums lie by kind: of the section that was begun; of the sections before it; and, of tiles that are not handed over, of those again.
+enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN };
+template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, int cluster_size, int c, int rank)
 {
-    int at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
-    return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)at * (NX / 8 * 128) + (threadIdx.x & 127);
+    int n = (int)gridDim.x * 2, at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
+    return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)(kind * n + at) * (NX / 8 * 128) + (threadIdx.x & 127);
+}
+// Where a piece has the sum of the sections that are done: what is handed over is written, and read, at its place.
+template <int NX, int CLUSTER> FN float4 *qn_gemm_total(const qn_gemm_buffers *b, const qn_gemm_piece *piece, int cluster, int rank)
+{
+    int kind = piece->taken || piece->handed ? QN_GEMM_BEFORE : QN_GEMM_OWN;
+    return qn_gemm_handed<NX>(b, kind, CLUSTER, cluster + piece->handed, rank);
 }
 
 template <int NX, int CLUSTER>
 FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_sum<NX, CLUSTER> *sum, int to, int rank)
 {
-    float4 *at = qn_gemm_handed<NX>(b, CLUSTER, to, rank);
+    float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, to, rank);
 #pragma unroll
     for (int i = 0; i < NX / 8; i++)
         __stcg(at + i * 128, qn_gemm_sum_get(sum, 4 * i));
@@ -30,7 +38,7 @@ template <int NX, int CLUSTER>
 FN void qn_gemm_take(const qn_gemm_buffers *b, qn_gemm_sum<NX, CLUSTER> *sum, int cluster, int rank)
 {
     uint *flag = qn_gemm_flag(b, CLUSTER, cluster, rank);
-    const float4 *at = qn_gemm_handed<NX>(b, CLUSTER, cluster, rank);
+    const float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, cluster, rank);
     qn_flag_wait(flag);
     qn_gemm_settle<NX>(&sum->busy);
 #pragma unroll

@@ -128,6 +128,12 @@ FN void qn_copy_in_as(uint to, const void *from, uint n_bytes, uint bar, ulong p
                  : "memory");
 }
 
+// *at + v to *at, rounded as a sum in registers is, without waiting for it. What one thread adds to a place is added in its order.
+FN void qn_add_in_memory(float4 *at, float4 v)
+{
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
 // ---- kernels one after another ----
 
 // Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this

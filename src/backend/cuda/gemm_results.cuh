@@ -19,7 +19,7 @@ FN uint qn_gemm_pack(int type, float low, float high)
 
 // What of a tile a warpgroup stores: strips from `strip` on (qn_gemm_strip), rows of x from row0 on.
 typedef struct {
-    int tile, part, rank, strip, row0;
+    int tile, unit, rank, strip, row0; // unit: of K, if they are split
 } qn_gemm_output;
 
 // Rows row0 … of x, n of them in the room: [row][64 rows of w]. Four neighbours of w a thread, so half a warp has a row of x.
@@ -58,7 +58,7 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
     }
 }
 
-// The sums of a part, on their own.
+// The sums of a section or part, on their own.
 FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
                          const float *room, int row0, int n)
 {
@@ -66,7 +66,7 @@ FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     if (!qn_gemm_strip(a, p, o->tile, o->rank, o->strip + lane / 4, &m, &s)) return;
     for (int i = 0; i < m; i++)
         s += (a.n_n[i] + 15) / 16;
-    float *y = b->partials + (ulong)o->part * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
+    float *y = b->partials + (ulong)o->unit * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
 #pragma unroll 4
     for (int i = (threadIdx.x & 127) >> 4; i < n; i += 8)
         if (row0 + i < p->n_rows)
@@ -211,7 +211,7 @@ FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, co
                         const float c[NX / 2], char *room, int rank, int *busy)
 {
     int second = threadIdx.x >> 7;
-    qn_gemm_output o = {piece->tile, piece->begin / QN_SLABS_A_PART, rank, second * 4, piece->tile % p->n_across * NX};
+    qn_gemm_output o = {piece->tile, piece->begin / p->a_unit, rank, second * 4, piece->tile % p->n_across * NX};
     if (a.gated && !p->split)
         qn_gemm_gated<TYPE, NX, CLUSTER>(b, a, p, &o, c, room, busy);
     else

@@ -72,24 +72,22 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
 
 // ---- the sums of parts ----
 
-// Columns c … c + 3 of row r: the parts' sums, added in order.
+// Columns c … c + 3 of row r: the units' sums, added in order.
 FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
 {
     const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
-    ulong part = (ulong)p->n_rows * (ulong)n_columns;
+    ulong unit = (ulong)p->n_rows * (ulong)n_columns;
     float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int i = 0; i < p->n_parts; i += 8) {
-        float4 v[8];
+    float4 v[QN_CUDA_SECTIONS];
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            if (i + j < p->n_parts) v[j] = __ldcg((const float4 *)(at + (ulong)(i + j) * part));
+    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
+        if (i < p->n_units) v[i] = __ldcg((const float4 *)(at + (ulong)i * unit));
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            if (i + j == 0)
-                sum = v[0];
-            else if (i + j < p->n_parts)
-                sum = make_float4(sum.x + v[j].x, sum.y + v[j].y, sum.z + v[j].z, sum.w + v[j].w);
-    }
+    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
+        if (i == 0)
+            sum = v[0];
+        else if (i < p->n_units)
+            sum = make_float4(sum.x + v[i].x, sum.y + v[i].y, sum.z + v[i].z, sum.w + v[i].w);
     return sum;
 }
 

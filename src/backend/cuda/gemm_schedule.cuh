@@ -13,8 +13,10 @@ typedef struct {
     int n_clusters, n_rows;
     int n_across, n_tiles; // tiles of x beside each other; all
     int n_slabs, n_parts;  // of K: 64, and 1,024 numbers
+    int section;           // parts of a section; all, where a section is a part
     int n_rounds;          // of whole tiles
-    int split;             // 1: parts are work of their own
+    int split;             // 1: sections (or the parts) are work of their own
+    int a_unit, n_units;   // then: slabs of one, and how many a tile has
     int longest[2];        // share if even in slabs, in parts
 } qn_gemm_plan;
 
@@ -47,7 +49,11 @@ FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_row
     p->n_tiles = p->n_across * ((qn_gemm_all_strips(a) + strips - 1) / strips);
     p->n_slabs = a.padded_k / 64;
     p->n_parts = (p->n_slabs + QN_SLABS_A_PART - 1) / QN_SLABS_A_PART;
+    int section = QN_CUDA_SECTION(p->n_parts);
+    p->section = section > 1 ? section : p->n_parts;
     p->split = p->n_parts > 1 && 2 * p->n_tiles <= n_clusters;
+    p->a_unit = section * QN_SLABS_A_PART;
+    p->n_units = (p->n_slabs + p->a_unit - 1) / p->a_unit;
     p->longest[0] = p->longest[1] = 0;
     p->n_rounds = p->n_tiles / n_clusters;
     if (p->n_tiles < n_clusters)
@@ -88,13 +94,13 @@ FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out
     out->begin = out->taken = out->handed = 0;
     out->end = p->n_slabs;
     if (p->split) {
-        // The last parts, which may be short, come last, and to those that had a short one before.
+        // The last ones, which may be short, come last, and to those that had a short one before.
         int unit = i * p->n_clusters + (i % 2 ? p->n_clusters - 1 - c : c);
-        out->begin = unit / p->n_tiles * QN_SLABS_A_PART;
-        int end = out->begin + QN_SLABS_A_PART;
+        out->begin = unit / p->n_tiles * p->a_unit;
+        int end = out->begin + p->a_unit;
         if (end < out->end) out->end = end;
         out->tile = unit % p->n_tiles;
-        return unit < p->n_tiles * p->n_parts;
+        return unit < p->n_tiles * p->n_units;
     }
     int by_parts = p->longest[1] < p->longest[0];
     int from = qn_gemm_share(p, c, by_parts), to = qn_gemm_share(p, c + 1, by_parts), base = p->n_rounds * p->n_clusters;

@@ -44,20 +44,37 @@ template <int N> FN bool qn_load_sums(ulong2 v[N], const ulong *from, int n, uin
         come = come && (uint)(v[i].x >> 32) == mark && (uint)(v[i].y >> 32) == mark;
     return come;
 }
-template <int N> FN float2 qn_add_sums(float2 sum, const ulong2 v[N], int n, bool first)
+// A sum of two neighbours' parts, as qn_sections.
+typedef struct {
+    float2 total, section;
+    int left, per_section;
+} qn_two_sums;
+FN qn_two_sums qn_no_sums(int per_section)
+{
+    return {make_float2(-0.0f, -0.0f), make_float2(-0.0f, -0.0f), per_section, per_section};
+}
+template <int N> FN void qn_add_sums(qn_two_sums *s, const ulong2 v[N], int n)
 {
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        float2 x = make_float2(AS_FLOAT((uint)v[i].x), AS_FLOAT((uint)v[i].y));
-        if (i < n) sum = first && i == 0 ? x : make_float2(sum.x + x.x, sum.y + x.y);
+        if (i >= n) continue;
+        bool over = s->left == 0;
+        s->total.x = over ? s->total.x + s->section.x : s->total.x;
+        s->total.y = over ? s->total.y + s->section.y : s->total.y;
+        s->section.x = (over ? -0.0f : s->section.x) + AS_FLOAT((uint)v[i].x);
+        s->section.y = (over ? -0.0f : s->section.y) + AS_FLOAT((uint)v[i].y);
+        s->left = (over ? s->per_section : s->left) - 1;
     }
-    return sum;
+}
+FN float2 qn_all_sums(const qn_two_sums *s)
+{
+    return make_float2(s->total.x + s->section.x, s->total.y + s->section.y);
 }
 
 // The parts' sums of two neighbours, added in order.
-FN float2 qn_fold(const ulong *from, int n_parts, uint mark)
+FN float2 qn_fold(const ulong *from, int n_parts, int section, uint mark)
 {
-    float2 sum = make_float2(0.0f, 0.0f);
+    qn_two_sums sum = qn_no_sums(section);
 #pragma unroll 1
     for (int first = 0; first < n_parts; first += QN_FOLD_AT_ONCE) {
         ulong2 v[QN_FOLD_AT_ONCE];
@@ -65,18 +82,18 @@ FN float2 qn_fold(const ulong *from, int n_parts, uint mark)
 #pragma unroll 1
         while (!qn_load_sums<QN_FOLD_AT_ONCE>(v, from + first * QN_CUDA_UNIT_FLOATS, n_parts - first, mark))
             if (++spins > QN_SPINS_MOST) __trap();
-        sum = qn_add_sums<QN_FOLD_AT_ONCE>(sum, v, n_parts - first, first == 0);
+        qn_add_sums<QN_FOLD_AT_ONCE>(&sum, v, n_parts - first);
     }
-    return sum;
+    return qn_all_sums(&sum);
 }
 // Of a gate and its partner: what they make.
-FN float2 qn_fold_gated(const ulong *gate, const ulong *up, int n_parts, uint mark)
+FN float2 qn_fold_gated(const ulong *gate, const ulong *up, int n_parts, int section, uint mark)
 {
     enum { N = QN_FOLD_AT_ONCE / 2 };
     float2 g, u;
     if (n_parts > N) {
-        g = qn_fold(gate, n_parts, mark);
-        u = qn_fold(up, n_parts, mark);
+        g = qn_fold(gate, n_parts, section, mark);
+        u = qn_fold(up, n_parts, section, mark);
     } else {
         ulong2 v[N], w[N];
         uint spins = 0;
@@ -87,8 +104,11 @@ FN float2 qn_fold_gated(const ulong *gate, const ulong *up, int n_parts, uint ma
             come = qn_load_sums<N>(w, up, n_parts, mark) && come;
             if (++spins > QN_SPINS_MOST) __trap();
         } while (!come);
-        g = qn_add_sums<N>(g, v, n_parts, true);
-        u = qn_add_sums<N>(u, w, n_parts, true);
+        qn_two_sums of_gate = qn_no_sums(section), of_up = of_gate;
+        qn_add_sums<N>(&of_gate, v, n_parts);
+        qn_add_sums<N>(&of_up, w, n_parts);
+        g = qn_all_sums(&of_gate);
+        u = qn_all_sums(&of_up);
     }
     return make_float2(qn_silu(g.x) * u.x, qn_silu(g.y) * u.y);
 }
@@ -117,7 +137,7 @@ static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task
         int strip = i / 8 / n_rows, r = i / 8 - strip * n_rows, in_strip = i % 8 * 2, m = 0, s = strip;
         const ulong *sums = (const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + in_strip;
         if (a.gated) {
-            float2 v = qn_fold_gated(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, mark);
+            float2 v = qn_fold_gated(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, a.section, mark);
             qn_put_gated(a, (void *)t->buffers[0], r, n_rows, strip * 16 + in_strip, v);
             continue;
         }
@@ -135,7 +155,7 @@ static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task
         }
         if (a.bias[m] >= 0 && there) bias.x = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at);
         if (a.bias[m] >= 0 && both) bias.y = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at + 1);
-        float2 sum = qn_fold(sums, n_parts, mark);
+        float2 sum = qn_fold(sums, n_parts, a.section, mark);
         if (a.bias[m] >= 0) sum.x += bias.x, sum.y += bias.y;
         if (a.accumulate) sum.x += was.x, sum.y += was.y;
         if (there) y[0] = sum.x;
