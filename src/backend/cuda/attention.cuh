@@ -4,9 +4,8 @@
 //
 // Order of a row, for decode, prefill and attend alike; it depends on absolute positions only, never on the rows beside it:
 // - q is rounded to the cache's type (F16: kept within its range). Keys come in tiles of 64 positions, aligned.
-// - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps. Steps 2 j and 2 j + 1 have the dims
-//   32 j … 32 j + 31 in the order that lanes load them: quarter c of a quad has 32 j + 8 c + {0, 1, 2, 3} in the first and
-//   + {4, 5, 6, 7} in the second. Then times scale.
+// - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps; step i has the dims 16 i … 16 i + 15.
+//   Then times scale. (What is multiplied by mma.sync here and by wgmma there has the same bits, for the same 16 a step.)
 // - A tile is one step of the online softmax: m' = max(m, scores seen), p = 2^((s − m') log2 e) rounded to the cache's type, 0 where not
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
@@ -78,10 +77,10 @@ FN void qn_walk_on(const qn_range *r, qn_walk *w)
 
 // ---- shared memory ----
 
-// A row of 16-byte chunks, permuted so that neither eight rows at one chunk nor two rows at four meet in a bank.
+// A row of 16-byte chunks, permuted so that eight rows at one chunk do not meet in a bank.
 FN int qn_chunk(int row, int chunk)
 {
-    return chunk ^ ((row & 1) << 2 | (row >> 1 & 3));
+    return chunk ^ (row & 7);
 }
 
 // The keys and the values of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
@@ -113,28 +112,27 @@ FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int 
 
 // ---- fragments ----
 
-// Eight numbers of a query, rounded to the cache's type.
-template <int TYPE> FN uint4 qn_query8(const float *q)
+// Of a step of a query, at its first dim, what quarter c has of the A fragment: dims 2 c, 2 c + 1 and the same of the second eight.
+template <int TYPE> FN uint2 qn_query_step(const float *q, int quarter)
 {
-    float4 a = *(const float4 *)q, b = *(const float4 *)(q + 4);
-    return make_uint4(qn_pack2<TYPE>(a.x, a.y), qn_pack2<TYPE>(a.z, a.w), qn_pack2<TYPE>(b.x, b.y),
-                      qn_pack2<TYPE>(b.z, b.w));
+    float2 a = *(const float2 *)(q + 2 * quarter), b = *(const float2 *)(q + 8 + 2 * quarter);
+    return make_uint2(qn_pack2<TYPE>(a.x, a.y), qn_pack2<TYPE>(b.x, b.y));
 }
 template <int TYPE> FN float2 qn_unpack2(uint u)
 {
     if (TYPE == 1) return qn_h2(u);
     return make_float2(AS_FLOAT(u << 16), AS_FLOAT(u & 0xffff0000u));
 }
-// Scores of eight keys: those of tile row `key` (this lane's) by the queries low (rows g) and high (rows g + 8).
+// Scores of eight keys, tile rows `key` and on, by the queries low (rows g) and high (rows g + 8).
 template <int TYPE, int D>
-FN void qn_flash_scores(float s[4], const char *keys, int key, int quarter, const uint4 low[D / 32],
-                        const uint4 high[D / 32])
+FN void qn_flash_scores(float s[4], const char *keys, int key, const uint2 low[D / 16], const uint2 high[D / 16])
 {
+    int lane = threadIdx.x & 31, row = key + (lane & 7);
 #pragma unroll
-    for (int j = 0; j < D / 32; j++) {
-        uint4 k = *(const uint4 *)(keys + key * D * 2 + qn_chunk(key, 4 * j + quarter) * 16);
-        qn_mma<TYPE>(s, make_uint4(low[j].x, high[j].x, low[j].y, high[j].y), make_uint2(k.x, k.y));
-        qn_mma<TYPE>(s, make_uint4(low[j].z, high[j].z, low[j].w, high[j].w), make_uint2(k.z, k.w));
+    for (int i = 0; i < D / 16; i += 2) {
+        uint4 k = qn_matrices4(keys + row * D * 2 + qn_chunk(row, 2 * i + (lane >> 3)) * 16);
+        qn_mma<TYPE>(s, make_uint4(low[i].x, high[i].x, low[i].y, high[i].y), make_uint2(k.x, k.y));
+        qn_mma<TYPE>(s, make_uint4(low[i + 1].x, high[i + 1].x, low[i + 1].y, high[i + 1].y), make_uint2(k.z, k.w));
     }
 }
 FN float qn_flash_weight(float s, float m)
