@@ -35,13 +35,33 @@
 #define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
 #define QN_LOG2E 1.44269504f
 
-// Rows of the batch that a group of flash_tiles looks at: a power of two, so that windows are the same for both kernels.
+#ifndef QN_WIDE_GROUPS
+#define QN_WIDE_GROUPS 2 // warpgroups of 64 rows of a group of flash_wide
+#endif
+
+// Rows of the batch that a group of flash_tiles looks at.
 FN int qn_flash_window(int group)
 {
     int n = 1;
     while (2 * n * group <= QN_FLASH_ROWS)
         n *= 2;
     return n;
+}
+
+// The same of flash_wide.
+FN int qn_wide_window(int group, int n_warpgroups)
+{
+    int n = 64 * n_warpgroups / group;
+    return n > 0 ? n : 1;
+}
+// Of the one that this card has.
+FN int qn_flash_run_window(int group)
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    return qn_wide_window(group, QN_WIDE_GROUPS);
+#else
+    return qn_flash_window(group);
+#endif
 }
 
 // ---- the tiles of a walk ----
@@ -139,6 +159,13 @@ FN float qn_flash_weight(float s, float m)
 {
     return qn_exp2((s - m) * QN_LOG2E);
 }
+// Two of them (0 … 1: within every type's range) in the cache's type.
+template <int TYPE> FN uint qn_flash_pack(float a, float b)
+{
+    if (TYPE == 2) return qn_pack_bf16(a, b);
+    __half2 h = __floats2half2_rn(a, b);
+    return *(uint *)&h;
+}
 // Σ p of a row over a tile, from its halves of the A fragments: [step][keys 2 c, 2 c + 1 of the first and of the second eight].
 template <int TYPE> FN float qn_flash_sum(const uint p[4][2])
 {
@@ -160,6 +187,9 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
 #include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
+#ifndef QN_CUDA_BODIES
+#include "backend/cuda/attention_wide_kernels.cuh"
+#endif
 
 // ---- entries ----
 

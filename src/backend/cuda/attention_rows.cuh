@@ -35,7 +35,7 @@ FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const u
 #pragma unroll
     for (int i = 0; i < 8; i++)
         most = fmaxf(most, tops[8 * g + i]);
-    *(uint *)(weights + g * QN_P_LINE + key) = qn_pack2<TYPE>(
+    *(uint *)(weights + g * QN_P_LINE + key) = qn_flash_pack<TYPE>(
         seen0 ? qn_flash_weight(s0, most) : 0.0f, seen1 ? qn_flash_weight(s1, most) : 0.0f);
     BARRIER();
     uint w[4][2];

@@ -8,10 +8,10 @@ FN int qn_follows(const qn_row *rows, int r)
 {
     return rows[r + 1].slot == rows[r].slot && rows[r + 1].position == rows[r].position + 1;
 }
-// Whether flash_tiles does this row: the run around it, within its window, is long enough.
+// Whether flash_tiles, or flash_wide, does this row: the run around it, within its window, is long enough.
 FN int qn_flash_in_run(const qn_row *rows, int row, int n_rows, int group)
 {
-    int window = qn_flash_window(group), first = row / window * window;
+    int window = qn_flash_run_window(group), first = row / window * window;
     int end = first + window < n_rows ? first + window : n_rows, from = row, to = row;
     while (from > first && to - from + 1 < QN_FLASH_RUN && qn_follows(rows, from - 1))
         from--;
@@ -68,7 +68,7 @@ FN void qn_flash_soften(const qn_flash_sight *t, int p0, float s[8][4], float m[
             float a = s[n][2 * r], b = s[n][2 * r + 1];
             a = a > QN_NEVER ? qn_flash_weight(a, most) : 0.0f;
             b = b > QN_NEVER ? qn_flash_weight(b, most) : 0.0f;
-            w[r][n / 2][n % 2] = qn_pack2<TYPE>(a, b);
+            w[r][n / 2][n % 2] = qn_flash_pack<TYPE>(a, b);
         }
         shrink[r] = qn_flash_weight(m[r], most);
         l[r] = FMA(l[r], shrink[r], qn_flash_sum<TYPE>(w[r]));

@@ -1,0 +1,475 @@
+// attention.cuh's form for runs on Hopper: what attention_tiles.cuh does, the same bits, by wgmma. A group is some warpgroups of 64 rows
+// of the products each (rows of the run × query heads of a key head) and one that fetches. Tiles of keys and values come by a ring of
+// stages; while a warpgroup's softmax runs, its product of the weights and the values before does, and the other warpgroups' products.
+// The fetching warpgroup walks the tiles and leaves a note with each; the others go by the notes.
+#ifndef QN_BACKEND_CUDA_ATTENTION_WIDE_CUH
+#define QN_BACKEND_CUDA_ATTENTION_WIDE_CUH
+#include "backend/cuda/gemm_ptx.cuh"
+
+#define QN_WIDE_HALF 8192 // bytes of a tile's half: 64 positions by 64 dims, swizzled over 128 bytes
+#define QN_WIDE_ENDS 1    // of a note: the split ends with the tile
+#define QN_WIDE_LAST 2    // and the walk; above: the tile
+
+// Sizes of a form. Shared memory: stages; what the splits before came to, a number a thread and accumulator; barriers; notes.
+template <int D, int GROUPS, int MODE> struct qn_wide_form {
+    static const int mode = MODE, groups = GROUPS;
+    static const int side_bytes = QN_FLASH_TILE * D * 2, stage_bytes = 2 * side_bytes;
+    static const int kept_bytes = GROUPS * 64 * D * 4;
+    static const int stages = (225 * 1024 - kept_bytes) / stage_bytes, n_stages = stages > 6 ? 6 : stages;
+    static const int kept_at = n_stages * stage_bytes, bars_at = kept_at + kept_bytes, notes_at = bars_at + 2 * 8 * 8;
+    static const int n_bytes = notes_at + 8 * 4 + 1024; // the stages begin at a multiple of 1,024
+    static const int n_threads = 128 * GROUPS + 128;
+};
+
+typedef struct {
+    float *y;
+    const float *q;
+    const void *k, *v;
+    const qn_row *rows;
+    const int *table;
+    int n_rows;
+} qn_wide_buffers;
+
+// Where a thread is in the ring of stages.
+typedef struct {
+    uint at, bars; // shared memory: the stages, the barriers (full, then empty)
+    int *notes;
+    int stage, n_stages;
+    uint parity;
+} qn_wide_ring;
+
+FN void qn_wide_step(qn_wide_ring *r)
+{
+    if (++r->stage < r->n_stages) return;
+    r->stage = 0;
+    r->parity ^= 1;
+}
+FN uint qn_wide_full(const qn_wide_ring *r)
+{
+    return r->bars + r->stage * 8;
+}
+FN uint qn_wide_empty(const qn_wide_ring *r)
+{
+    return r->bars + 64 + r->stage * 8;
+}
+
+// ---- the runs of a group ----
+
+// Windows by key heads are the items; those with most to do come first. Rows from … to − 1 are a run.
+typedef struct {
+    int round, kv_head, from, to, end;
+} qn_wide_place;
+
+// The row behind the run that begins at `from`. By a warp.
+FN int qn_wide_run_end(const qn_row *rows, int from, int end)
+{
+    for (int at = from;; at += 32) {
+        int i = at + (int)(threadIdx.x & 31);
+        uint on = __ballot_sync(~0u, i + 1 < end && qn_follows(rows, i));
+        if (on != ~0u) return at + __ffs(~on);
+    }
+}
+FN bool qn_wide_next(qn_wide_place *p, const qn_row *rows, int n_rows, int window, int n_kv_heads)
+{
+    for (;;) {
+        if (p->to >= p->end) {
+            int n_windows = (n_rows + window - 1) / window, n = gridDim.x, own = blockIdx.x;
+            int item = p->round * n + (p->round & 1 ? n - 1 - own : own);
+            if (item >= n_windows * n_kv_heads) return false;
+            p->round++;
+            p->kv_head = item % n_kv_heads;
+            p->to = (n_windows - 1 - item / n_kv_heads) * window;
+            p->end = p->to + window < n_rows ? p->to + window : n_rows;
+        }
+        p->from = p->to;
+        p->to = qn_wide_run_end(rows, p->from, p->end);
+        if (p->to - p->from >= QN_FLASH_RUN) return true;
+    }
+}
+
+FN qn_view qn_wide_look(const qn_wide_buffers *b, const qn_gpu_attention_args &a, const qn_wide_place *p)
+{
+    qn_view c;
+    qn_look(&c, a, b->rows + p->from, b->table, p->kv_head * a.n_parts);
+    c.n_heads = a.n_heads / a.n_kv_heads;
+    c.k = b->k;
+    c.v = b->v;
+    return c;
+}
+
+// ---- fetching ----
+
+FN void qn_copy16_at(uint to, const void *from, int n_bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
+}
+// The barrier hears once of this thread when its copies so far are there.
+FN void qn_copies_arrive(uint bar)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
+}
+
+// The blocks of a tile, those of which a position is seen.
+FN int4 qn_wide_blocks(const qn_view *c, int from, int to, int tile)
+{
+    int b[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int block = 4 * tile + i, p = block * QN_BLOCK_TOKENS;
+        b[i] = p <= to && p + QN_BLOCK_TOKENS > from ? c->table[block] : 0;
+    }
+    return make_int4(b[0], b[1], b[2], b[3]);
+}
+
+// A thread's pieces of a tile: one chunk of every eighth (heads of 64: 16th) row.
+template <int D> FN void qn_wide_load(const qn_view *c, int from, int to, int tile, int4 blocks, uint stage)
+{
+    const int chunks = D / 8, rows = 128 / chunks;
+    int own = threadIdx.x & 127, chunk = own % chunks, row = own / chunks, p0 = tile * QN_FLASH_TILE + row;
+    bool all = tile * QN_FLASH_TILE >= from && tile * QN_FLASH_TILE + QN_FLASH_TILE - 1 <= to;
+    uint place = stage + chunk / 8 * QN_WIDE_HALF + row * 128 + ((chunk ^ row) & 7) * 16;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int block = i == 0 ? blocks.x : i == 1 ? blocks.y : i == 2 ? blocks.z : blocks.w;
+        ulong at = (ulong)block * c->block + c->base + (ulong)(row * D + chunk * 8);
+        const ushort *k = (const ushort *)c->k + at, *v = (const ushort *)c->v + at;
+#pragma unroll
+        for (int h = 0; h < QN_BLOCK_TOKENS; h += rows) {
+            int p = p0 + 16 * i + h, n_bytes = all || (p >= from && p <= to) ? 16 : 0;
+            qn_copy16_at(place + (16 * i + h) * 128, k + h * D, n_bytes);
+            qn_copy16_at(place + (16 * i + h) * 128 + QN_FLASH_TILE * D * 2, v + h * D, n_bytes);
+        }
+    }
+}
+
+template <int D, typename form>
+FN void qn_wide_fetch(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, int window)
+{
+    qn_wide_place place = {0, 0, 0, 0, 0};
+    while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
+        qn_view c = qn_wide_look(b, a, &place);
+        int last = c.position + place.to - place.from - 1;
+        qn_range range = {c.first / QN_FLASH_TILE, last / QN_FLASH_TILE, c.n_splits, c.n_splits};
+        qn_walk at = {0, 0, 0};
+        qn_walk_split(&range, &at);
+        while (at.split < range.end) {
+            int tile = at.tile, split = at.split;
+            int4 blocks = qn_wide_blocks(&c, c.first, last, tile);
+            qn_walk_on(&range, &at);
+            qn_bar_wait(qn_wide_empty(&r), r.parity ^ 1);
+            qn_wide_load<D>(&c, c.first, last, tile, blocks, r.at + r.stage * form::stage_bytes);
+            qn_copies_arrive(qn_wide_full(&r));
+            if ((threadIdx.x & 127) == 0) {
+                r.notes[r.stage] = tile * 4 + (at.split != split ? QN_WIDE_ENDS : 0) + (at.split >= range.end ? QN_WIDE_LAST : 0);
+                qn_bar_arrive(qn_wide_full(&r));
+            }
+            qn_wide_step(&r);
+        }
+    }
+}
+
+// ---- multiplying ----
+
+// What a thread has of its rows g and g + 8: accumulators as in qn_flash_pair; of the splits before, m and l, and how many rows' there are.
+template <int D> struct qn_wide_rows {
+    float o[D / 2], m[2], l[2];
+    float all_m[2], all_l[2];
+    int any; // splits were kept
+};
+
+// Keys as B: rows of dims. Step i: dims 16 i ….
+template <int TYPE, int D> FN void qn_wide_scores(float s[32], const uint4 q[D / 16], uint keys)
+{
+    ulong k = qn_mma_descriptor(keys);
+#pragma unroll
+    for (int i = 0; i < D / 16; i++)
+        qn_wgmma<TYPE, 64>::run(s, q[i], k + i / 4 * (QN_WIDE_HALF >> 4) + i % 4 * 2, i > 0);
+    qn_mma_commit();
+}
+// Values as B: rows of keys, 64 dims a half. more: on top of what o holds.
+template <int TYPE, int D> FN void qn_wide_values(float o[D / 2], const uint w[2][4][2], uint values, int more)
+{
+    ulong v = (ulong)(values >> 4 & 0x3fff) | (ulong)(QN_WIDE_HALF >> 4) << 16 | (ulong)(1024 >> 4) << 32 | (ulong)1 << 62;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        qn_wgmma<TYPE, D, 1>::run(o, make_uint4(w[0][i][0], w[1][i][0], w[0][i][1], w[1][i][1]), v + i * (2048 >> 4), i > 0 || more);
+    qn_mma_commit();
+}
+
+// The next stage's note, once it is full.
+FN int qn_wide_await(const qn_wide_ring *r)
+{
+    qn_bar_wait(qn_wide_full(r), r->parity);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // it was written by copies of the other proxy
+    return r->notes[r->stage];
+}
+FN void qn_wide_release(uint empty)
+{
+    if (qn_lane_arrives()) qn_bar_arrive(empty);
+    __syncwarp();
+}
+
+// Scores to weights, not yet rounded: qn_flash_soften's first half. What is not seen is below QN_NEVER, so its weight is 0.
+FN void qn_wide_soften(const qn_flash_sight *t, int p0, float s[32], float m[2], float shrink[2])
+{
+#pragma unroll
+    for (int i = 0; i < 32; i++)
+        s[i] *= t->scale;
+    if (p0 < t->all_from || p0 + QN_FLASH_TILE - 1 > t->all_to) {
+        int own = p0 + 2 * (threadIdx.x & 3);
+#pragma unroll
+        for (int i = 0; i < 32; i++) {
+            int p = own + i / 4 * 8 + i % 2, r = i / 2 % 2;
+            if (p < t->first[r] || p > t->position[r]) s[i] = -INFINITY;
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float a = m[r], b = s[2 * r];
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            a = fmaxf(a, s[4 * n + 2 * r + 1]);
+            b = fmaxf(b, s[4 * n + 2 * r]);
+        }
+        a = fmaxf(a, b);
+        a = fmaxf(a, __shfl_xor_sync(~0u, a, 1));
+        a = fmaxf(a, __shfl_xor_sync(~0u, a, 2));
+        shrink[r] = qn_flash_weight(m[r], a);
+        m[r] = a;
+    }
+#pragma unroll
+    for (int i = 0; i < 32; i++)
+        s[i] = qn_flash_weight(s[i], m[i / 2 % 2]);
+}
+// The second half: weights as A fragments, and their sums.
+template <int TYPE> FN void qn_wide_round(const float s[32], uint w[2][4][2], const float shrink[2], float l[2])
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+            w[r][n / 2][n % 2] = qn_flash_pack<TYPE>(s[4 * n + 2 * r], s[4 * n + 2 * r + 1]);
+        l[r] = FMA(l[r], shrink[r], qn_flash_sum<TYPE>(w[r]));
+    }
+}
+
+// One step of qn_merge's for a row: its factors. 0 and no step where the row saw nothing of the split.
+FN bool qn_wide_factors(float *all_m, float *all_l, float m, float l, float *old, float *fresh)
+{
+    if (!(l > 0.0f)) return false;
+    float most = *all_l > 0.0f && *all_m > m ? *all_m : m;
+    *old = *all_l > 0.0f ? EXP(*all_m - most) : 0.0f, *fresh = EXP(m - most);
+    *all_l = FMA(l, *fresh, *all_l * *old);
+    *all_m = most;
+    return true;
+}
+// Joins the split in h->o, whose sums are m and l, to those before, which are kept at a stride of a warpgroup: h->o becomes all.
+template <int D> FN void qn_wide_join(qn_wide_rows<D> *h, const float m[2], const float l[2], const float4 *kept)
+{
+    float old[2] = {0, 0}, fresh[2] = {0, 0};
+    bool saw[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        saw[r] = qn_wide_factors(h->all_m + r, h->all_l + r, m[r], l[r], old + r, fresh + r);
+#pragma unroll
+    for (int i = 0; i < D / 8; i++) {
+        float4 v = h->any ? kept[i * 128] : make_float4(0, 0, 0, 0);
+        float *o = h->o + 4 * i;
+        o[0] = saw[0] ? FMA(o[0], fresh[0], v.x * old[0]) : v.x;
+        o[1] = saw[0] ? FMA(o[1], fresh[0], v.y * old[0]) : v.y;
+        o[2] = saw[1] ? FMA(o[2], fresh[1], v.z * old[1]) : v.z;
+        o[3] = saw[1] ? FMA(o[3], fresh[1], v.w * old[1]) : v.w;
+    }
+    h->any = 1;
+}
+
+FN void qn_turn_wait(void)
+{
+    if (threadIdx.x < 128)
+        asm volatile("bar.sync 5, 256;" ::: "memory");
+    else
+        asm volatile("bar.sync 6, 256;" ::: "memory");
+}
+FN void qn_turn_pass(void)
+{
+    if (threadIdx.x < 128)
+        asm volatile("bar.arrive 6, 256;" ::: "memory");
+    else
+        asm volatile("bar.arrive 5, 256;" ::: "memory");
+}
+
+// The walk of a run, by the notes. At its end h->o is the sum of all splits.
+template <int TYPE, int D, typename form>
+FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_ring *r, qn_wide_rows<D> *h, float4 *kept)
+{
+    float s[32], shrink[2];
+    uint w[2][4][2];
+    int more = 0, note = qn_wide_await(r);
+    uint stage = r->at + r->stage * form::stage_bytes, empty = qn_wide_empty(r);
+    qn_mma_fence();
+    qn_wide_scores<TYPE, D>(s, q, stage);
+    qn_mma_wait<0>();
+    qn_wide_soften(t, note / 4 * QN_FLASH_TILE, s, h->m, shrink);
+    qn_wide_round<TYPE>(s, w, shrink, h->l);
+    qn_wide_step(r);
+    while (!(note & QN_WIDE_LAST)) {
+        int next = qn_wide_await(r), ends = note & QN_WIDE_ENDS;
+        uint ahead = r->at + r->stage * form::stage_bytes;
+        float m[2] = {h->m[0], h->m[1]}, l[2] = {h->l[0], h->l[1]};
+        if (form::mode == 2) qn_turn_wait();
+        qn_mma_fence();
+        qn_wide_scores<TYPE, D>(s, q, ahead);
+        qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
+        if (form::mode == 2) qn_turn_pass();
+        qn_mma_wait<1>();
+        if (ends) h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
+        qn_wide_soften(t, next / 4 * QN_FLASH_TILE, s, h->m, shrink);
+        qn_mma_wait<0>();
+        qn_wide_release(empty);
+        if (ends) {
+            qn_wide_join<D>(h, m, l, kept);
+#pragma unroll
+            for (int i = 0; i < D / 8; i++)
+                kept[i * 128] = make_float4(h->o[4 * i], h->o[4 * i + 1], h->o[4 * i + 2], h->o[4 * i + 3]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < D / 2; i++)
+                h->o[i] *= shrink[i / 2 % 2];
+        }
+        more = !ends;
+        qn_wide_round<TYPE>(s, w, shrink, h->l);
+        note = next, stage = ahead, empty = qn_wide_empty(r);
+        qn_wide_step(r);
+    }
+    qn_mma_fence();
+    qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
+    qn_mma_wait<0>();
+    qn_wide_release(empty);
+    qn_wide_join<D>(h, h->m, h->l, kept);
+}
+
+template <int TYPE, int D, typename form>
+FN void qn_wide_serial(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_ring *r, qn_wide_rows<D> *h, float4 *kept)
+{
+    float s[32], shrink[2];
+    uint w[2][4][2];
+    int more = 0, note = 0;
+    while (!(note & QN_WIDE_LAST)) {
+        note = qn_wide_await(r);
+        uint stage = r->at + r->stage * form::stage_bytes;
+        qn_mma_fence();
+        qn_wide_scores<TYPE, D>(s, q, stage);
+        qn_mma_wait<0>();
+        qn_wide_soften(t, note / 4 * QN_FLASH_TILE, s, h->m, shrink);
+        qn_wide_round<TYPE>(s, w, shrink, h->l);
+        if (more)
+#pragma unroll
+            for (int i = 0; i < D / 2; i++)
+                h->o[i] *= shrink[i / 2 % 2];
+        qn_mma_fence();
+        qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
+        qn_mma_wait<0>();
+        qn_wide_release(qn_wide_empty(r));
+        more = 1;
+        if (note & QN_WIDE_ENDS) {
+            qn_wide_join<D>(h, h->m, h->l, kept);
+            if (!(note & QN_WIDE_LAST))
+#pragma unroll
+                for (int i = 0; i < D / 8; i++)
+                    kept[i * 128] = make_float4(h->o[4 * i], h->o[4 * i + 1], h->o[4 * i + 2], h->o[4 * i + 3]);
+            more = 0, h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
+        }
+        qn_wide_step(r);
+    }
+}
+
+// Row i of the products is row i / n_heads of the run, head i % n_heads: what its warp sees, its queries, its place in q and y.
+template <int TYPE, int D>
+FN void qn_wide_sight(const qn_wide_buffers *b, const qn_gpu_attention_args &a, const qn_wide_place *p, const qn_view *c,
+                      qn_flash_sight *t, uint4 q[D / 16], ulong line[2])
+{
+    int lane = threadIdx.x & 31, low = 16 * (int)(threadIdx.x >> 5), most = (p->to - p->from) * c->n_heads - 1;
+    int high = low + 15 < most ? low + 15 : most;
+    t->any = low <= high;
+    t->all_from = t->any ? qn_first_seen(c->position + high / c->n_heads, a.window) : 0;
+    t->all_to = c->position + low / c->n_heads;
+    t->scale = c->scale;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int i = low + (lane >> 2) + 8 * r, there = i <= high, row = there ? i / c->n_heads : 0;
+        int head = p->kv_head * c->n_heads + (there ? i % c->n_heads : 0);
+        line[r] = ((ulong)(p->from + row) * (ulong)a.n_heads + (ulong)head) * D;
+        t->position[r] = there ? c->position + row : -1;
+        t->first[r] = qn_first_seen(c->position + row, a.window);
+#pragma unroll
+        for (int j = 0; j < D / 16; j++) {
+            uint2 u = there ? qn_query_step<TYPE>(b->q + line[r] + 16 * j, lane & 3) : make_uint2(0, 0);
+            if (r == 0)
+                q[j].x = u.x, q[j].z = u.y;
+            else
+                q[j].y = u.x, q[j].w = u.y;
+        }
+    }
+}
+
+template <int TYPE, int D, typename form>
+FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, float4 *kept, int window)
+{
+    qn_wide_place place = {0, 0, 0, 0, 0};
+    if (form::mode == 2 && threadIdx.x >= 128) qn_turn_pass();
+    while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
+        qn_view c = qn_wide_look(b, a, &place);
+        qn_flash_sight t;
+        uint4 q[D / 16];
+        ulong line[2];
+        qn_wide_rows<D> h;
+        qn_wide_sight<TYPE, D>(b, a, &place, &c, &t, q, line);
+        h.m[0] = h.m[1] = QN_NEVER, h.l[0] = h.l[1] = h.all_m[0] = h.all_m[1] = h.all_l[0] = h.all_l[1] = 0.0f;
+        h.any = 0;
+        if (form::mode == 1)
+            qn_wide_serial<TYPE, D, form>(&t, q, &r, &h, kept);
+        else
+            qn_wide_walk<TYPE, D, form>(&t, q, &r, &h, kept);
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (t.position[i] >= 0)
+#pragma unroll
+                for (int n = 0; n < D / 8; n++)
+                    *(float2 *)(b->y + line[i] + 8 * n + 2 * (threadIdx.x & 3)) =
+                        make_float2(h.o[4 * n + 2 * i] / h.all_l[i], h.o[4 * n + 2 * i + 1] / h.all_l[i]);
+    }
+}
+
+template <int TYPE, int D, int GROUPS, int MODE>
+FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, char *shared)
+{
+    typedef qn_wide_form<D, GROUPS, MODE> form;
+    shared += (1024 - (qn_shared_address(shared) & 1023)) & 1023;
+    int window = qn_wide_window(a.n_heads / a.n_kv_heads, GROUPS);
+    qn_wide_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)),
+                      (int *)(shared + form::notes_at), 0, form::n_stages, 0};
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < form::n_stages; i++) {
+            qn_bar_init(r.bars + i * 8, 128 + 1);
+            qn_bar_init(r.bars + 64 + i * 8, 4 * GROUPS * QN_ARRIVALS_OF_WARP);
+        }
+        qn_bar_made();
+    }
+    __syncthreads();
+    if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == GROUPS) {
+        if (GROUPS == 2)
+            qn_fewer_registers<40>();
+        else
+            qn_fewer_registers<32>();
+        qn_wide_fetch<D, form>(b, a, r, window);
+    } else {
+        if (GROUPS == 2)
+            qn_more_registers<232>();
+        else
+            qn_more_registers<160>();
+        float4 *kept = (float4 *)(shared + form::kept_at) + (threadIdx.x >> 7) * (D / 8 * 128) + (threadIdx.x & 127);
+        qn_wide_multiply<TYPE, D, form>(b, a, r, kept, window);
+    }
+}
+
+#endif
