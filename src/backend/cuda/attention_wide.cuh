@@ -103,42 +103,93 @@ FN void qn_copy16_at(uint to, const void *from, int n_bytes)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
 }
-// The barrier hears once of this thread when its copies so far are there.
-FN void qn_copies_arrive(uint bar)
-{
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
-}
+// Where a thread's pieces of a run lie: its first of block 0 of the cache; and in a stage.
+typedef struct {
+    const char *k, *v;
+    uint block_bytes, place;
+    int from, to; // positions that are seen
+    const int *table;
+} qn_wide_source;
 
+// A thread has one chunk of every eighth (heads of 64: 16th) row of a tile.
+template <int D> FN qn_wide_source qn_wide_source_of(const qn_view *c, int to)
+{
+    const int chunks = D / 8;
+    int own = threadIdx.x & 127, chunk = own % chunks, row = own / chunks;
+    ulong at = (c->base + (ulong)(row * D + chunk * 8)) * 2;
+    uint place = chunk / 8 * QN_WIDE_HALF + row * 128 + ((chunk ^ row) & 7) * 16;
+    return qn_wide_source{(const char *)c->k + at, (const char *)c->v + at, (uint)c->block * 2, place, c->first, to, c->table};
+}
 // The blocks of a tile, those of which a position is seen.
-FN int4 qn_wide_blocks(const qn_view *c, int from, int to, int tile)
+FN int4 qn_wide_blocks(const qn_wide_source *s, int tile)
 {
     int b[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         int block = 4 * tile + i, p = block * QN_BLOCK_TOKENS;
-        b[i] = p <= to && p + QN_BLOCK_TOKENS > from ? c->table[block] : 0;
+        b[i] = p <= s->to && p + QN_BLOCK_TOKENS > s->from ? s->table[block] : 0;
     }
     return make_int4(b[0], b[1], b[2], b[3]);
 }
 
-// A thread's pieces of a tile: one chunk of every eighth (heads of 64: 16th) row.
-template <int D> FN void qn_wide_load(const qn_view *c, int from, int to, int tile, int4 blocks, uint stage)
+// WHOLE: all of the tile is seen; else what is not becomes zeros.
+template <int D, bool WHOLE> FN void qn_wide_load(const qn_wide_source *s, int tile, int4 blocks, uint stage)
 {
-    const int chunks = D / 8, rows = 128 / chunks;
-    int own = threadIdx.x & 127, chunk = own % chunks, row = own / chunks, p0 = tile * QN_FLASH_TILE + row;
-    bool all = tile * QN_FLASH_TILE >= from && tile * QN_FLASH_TILE + QN_FLASH_TILE - 1 <= to;
-    uint place = stage + chunk / 8 * QN_WIDE_HALF + row * 128 + ((chunk ^ row) & 7) * 16;
+    const int rows = 128 / (D / 8);
+    int p0 = tile * QN_FLASH_TILE + (int)(threadIdx.x & 127) / (D / 8);
+    uint to = stage + s->place;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        int block = i == 0 ? blocks.x : i == 1 ? blocks.y : i == 2 ? blocks.z : blocks.w;
-        ulong at = (ulong)block * c->block + c->base + (ulong)(row * D + chunk * 8);
-        const ushort *k = (const ushort *)c->k + at, *v = (const ushort *)c->v + at;
+        uint block = i == 0 ? blocks.x : i == 1 ? blocks.y : i == 2 ? blocks.z : blocks.w;
+        const char *k = s->k + (ulong)block * s->block_bytes, *v = s->v + (ulong)block * s->block_bytes;
 #pragma unroll
         for (int h = 0; h < QN_BLOCK_TOKENS; h += rows) {
-            int p = p0 + 16 * i + h, n_bytes = all || (p >= from && p <= to) ? 16 : 0;
-            qn_copy16_at(place + (16 * i + h) * 128, k + h * D, n_bytes);
-            qn_copy16_at(place + (16 * i + h) * 128 + QN_FLASH_TILE * D * 2, v + h * D, n_bytes);
+            int p = p0 + 16 * i + h, n_bytes = WHOLE || (p >= s->from && p <= s->to) ? 16 : 0;
+            qn_copy16_at(to + (16 * i + h) * 128, k + h * D * 2, n_bytes);
+            qn_copy16_at(to + (16 * i + h) * 128 + QN_FLASH_TILE * D * 2, v + h * D * 2, n_bytes);
         }
+    }
+}
+
+// A stage whose copies are there is announced, a word a warp; they are writes of this proxy, and wgmma reads by the other.
+FN void qn_wide_announce(uint *pending)
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) qn_bar_arrive(*pending);
+    *pending = 0;
+}
+
+// The walk of a run. pending: the barrier of the stage before, whose copies may be on their way, or 0.
+template <int D, typename form> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_ring *r, uint *pending)
+{
+    qn_range range = {c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits};
+    qn_walk at = {0, 0, 0};
+    qn_walk_split(&range, &at);
+    qn_wide_source source = qn_wide_source_of<D>(c, last);
+    int4 ahead = qn_wide_blocks(&source, at.tile);
+    while (at.split < range.end) {
+        int tile = at.tile, split = at.split;
+        int4 blocks = ahead;
+        uint stage = r->at + r->stage * form::stage_bytes, empty = qn_wide_empty(r);
+        qn_walk_on(&range, &at);
+        if (at.split < range.end) ahead = qn_wide_blocks(&source, at.tile);
+        if (!qn_bar_over(empty, r->parity ^ 1)) {
+            qn_copy_wait<0>();
+            if (*pending) qn_wide_announce(pending);
+            qn_bar_wait(empty, r->parity ^ 1);
+        }
+        if (tile * QN_FLASH_TILE >= c->first && tile * QN_FLASH_TILE + QN_FLASH_TILE - 1 <= last)
+            qn_wide_load<D, true>(&source, tile, blocks, stage);
+        else
+            qn_wide_load<D, false>(&source, tile, blocks, stage);
+        qn_copy_commit();
+        if ((threadIdx.x & 127) == 0)
+            r->notes[r->stage] = tile * 4 + (at.split != split ? QN_WIDE_ENDS : 0) + (at.split >= range.end ? QN_WIDE_LAST : 0);
+        qn_copy_wait<1>();
+        if (*pending) qn_wide_announce(pending);
+        *pending = qn_wide_full(r);
+        qn_wide_step(r);
     }
 }
 
@@ -146,26 +197,13 @@ template <int D, typename form>
 FN void qn_wide_fetch(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, int window)
 {
     qn_wide_place place = {0, 0, 0, 0, 0};
+    uint pending = 0;
     while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
         qn_view c = qn_wide_look(b, a, &place);
-        int last = c.position + place.to - place.from - 1;
-        qn_range range = {c.first / QN_FLASH_TILE, last / QN_FLASH_TILE, c.n_splits, c.n_splits};
-        qn_walk at = {0, 0, 0};
-        qn_walk_split(&range, &at);
-        while (at.split < range.end) {
-            int tile = at.tile, split = at.split;
-            int4 blocks = qn_wide_blocks(&c, c.first, last, tile);
-            qn_walk_on(&range, &at);
-            qn_bar_wait(qn_wide_empty(&r), r.parity ^ 1);
-            qn_wide_load<D>(&c, c.first, last, tile, blocks, r.at + r.stage * form::stage_bytes);
-            qn_copies_arrive(qn_wide_full(&r));
-            if ((threadIdx.x & 127) == 0) {
-                r.notes[r.stage] = tile * 4 + (at.split != split ? QN_WIDE_ENDS : 0) + (at.split >= range.end ? QN_WIDE_LAST : 0);
-                qn_bar_arrive(qn_wide_full(&r));
-            }
-            qn_wide_step(&r);
-        }
+        qn_wide_fetch_run<D, form>(&c, c.position + place.to - place.from - 1, &r, &pending);
     }
+    qn_copy_wait<0>();
+    if (pending) qn_wide_announce(&pending);
 }
 
 // ---- multiplying ----
@@ -177,31 +215,43 @@ template <int D> struct qn_wide_rows {
     int any; // splits were kept
 };
 
+// A descriptor of shared memory that is swizzled over 128 bytes: its low word, and the high one, which all have.
+FN ulong qn_wide_descriptor(uint low)
+{
+    return (ulong)(1024 >> 4 | 1 << 30) << 32 | low;
+}
 // Keys as B: rows of dims. Step i: dims 16 i ….
 template <int TYPE, int D> FN void qn_wide_scores(float s[32], const uint4 q[D / 16], uint keys)
 {
-    ulong k = qn_mma_descriptor(keys);
+    uint k = (keys >> 4 & 0x3fff) | 1 << 16;
 #pragma unroll
     for (int i = 0; i < D / 16; i++)
-        qn_wgmma<TYPE, 64>::run(s, q[i], k + i / 4 * (QN_WIDE_HALF >> 4) + i % 4 * 2, i > 0);
+        qn_wgmma<TYPE, 64>::run(s, q[i], qn_wide_descriptor(k + i / 4 * (QN_WIDE_HALF >> 4) + i % 4 * 2), i > 0);
     qn_mma_commit();
 }
 // Values as B: rows of keys, 64 dims a half. more: on top of what o holds.
 template <int TYPE, int D> FN void qn_wide_values(float o[D / 2], const uint w[2][4][2], uint values, int more)
 {
-    ulong v = (ulong)(values >> 4 & 0x3fff) | (ulong)(QN_WIDE_HALF >> 4) << 16 | (ulong)(1024 >> 4) << 32 | (ulong)1 << 62;
+    uint v = (values >> 4 & 0x3fff) | (QN_WIDE_HALF >> 4) << 16;
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        qn_wgmma<TYPE, D, 1>::run(o, make_uint4(w[0][i][0], w[1][i][0], w[0][i][1], w[1][i][1]), v + i * (2048 >> 4), i > 0 || more);
+        qn_wgmma<TYPE, D, 1>::run(o, make_uint4(w[0][i][0], w[1][i][0], w[0][i][1], w[1][i][1]), qn_wide_descriptor(v + i * (2048 >> 4)),
+                                  i > 0 || more);
     qn_mma_commit();
 }
-
-// The next stage's note, once it is full.
-FN int qn_wide_await(const qn_wide_ring *r)
+// A wait for all products, behind what makes `sum`. ptxas would put the wait first; the branch, never taken, is in its way.
+FN void qn_wide_wait_behind(float sum)
 {
-    qn_bar_wait(qn_wide_full(r), r->parity);
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // it was written by copies of the other proxy
-    return r->notes[r->stage];
+    while (sum < 0.0f)
+        qn_give_up();
+    qn_mma_wait<0>();
+}
+
+// The next stage's note, once it is full; the same number in all lanes, and ptxas knows.
+FN int qn_wide_await(const qn_wide_ring *r, bool full)
+{
+    if (!full) qn_bar_wait(qn_wide_full(r), r->parity);
+    return (int)__reduce_or_sync(~0u, (uint)r->notes[r->stage]);
 }
 FN void qn_wide_release(uint empty)
 {
@@ -253,33 +303,40 @@ template <int TYPE> FN void qn_wide_round(const float s[32], uint w[2][4][2], co
     }
 }
 
-// One step of qn_merge's for a row: its factors. 0 and no step where the row saw nothing of the split.
-FN bool qn_wide_factors(float *all_m, float *all_l, float m, float l, float *old, float *fresh)
+// One step of qn_merge's for a row: its factors; none where the row saw nothing of the split.
+FN void qn_wide_factors(float *all_m, float *all_l, float m, float l, float *old, float *fresh)
 {
-    if (!(l > 0.0f)) return false;
-    float most = *all_l > 0.0f && *all_m > m ? *all_m : m;
-    *old = *all_l > 0.0f ? EXP(*all_m - most) : 0.0f, *fresh = EXP(m - most);
-    *all_l = FMA(l, *fresh, *all_l * *old);
-    *all_m = most;
-    return true;
+    float most = *all_l > 0.0f && *all_m > m ? *all_m : m, before = EXP(*all_m - most);
+    bool saw = l > 0.0f;
+    *old = *all_l > 0.0f ? before : 0.0f, *fresh = EXP(m - most);
+    *all_l = saw ? FMA(l, *fresh, *all_l * *old) : *all_l;
+    *all_m = saw ? most : *all_m;
 }
 // Joins the split in h->o, whose sums are m and l, to those before, which are kept at a stride of a warpgroup: h->o becomes all.
 template <int D> FN void qn_wide_join(qn_wide_rows<D> *h, const float m[2], const float l[2], const float4 *kept)
 {
-    float old[2] = {0, 0}, fresh[2] = {0, 0};
-    bool saw[2];
+    float old[2], fresh[2];
 #pragma unroll
     for (int r = 0; r < 2; r++)
-        saw[r] = qn_wide_factors(h->all_m + r, h->all_l + r, m[r], l[r], old + r, fresh + r);
+        qn_wide_factors(h->all_m + r, h->all_l + r, m[r], l[r], old + r, fresh + r);
+    bool all = __all_sync(~0u, l[0] > 0.0f && l[1] > 0.0f);
 #pragma unroll
     for (int i = 0; i < D / 8; i++) {
         float4 v = h->any ? kept[i * 128] : make_float4(0, 0, 0, 0);
         float *o = h->o + 4 * i;
-        o[0] = saw[0] ? FMA(o[0], fresh[0], v.x * old[0]) : v.x;
-        o[1] = saw[0] ? FMA(o[1], fresh[0], v.y * old[0]) : v.y;
-        o[2] = saw[1] ? FMA(o[2], fresh[1], v.z * old[1]) : v.z;
-        o[3] = saw[1] ? FMA(o[3], fresh[1], v.w * old[1]) : v.w;
+        o[0] = FMA(o[0], fresh[0], v.x * old[0]);
+        o[1] = FMA(o[1], fresh[0], v.y * old[0]);
+        o[2] = FMA(o[2], fresh[1], v.z * old[1]);
+        o[3] = FMA(o[3], fresh[1], v.w * old[1]);
     }
+    if (!all)
+#pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+            float4 v = h->any ? kept[i * 128] : make_float4(0, 0, 0, 0);
+            float *o = h->o + 4 * i;
+            if (!(l[0] > 0.0f)) o[0] = v.x, o[1] = v.y;
+            if (!(l[1] > 0.0f)) o[2] = v.z, o[3] = v.w;
+        }
     h->any = 1;
 }
 
@@ -303,29 +360,34 @@ template <int TYPE, int D, typename form>
 FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_ring *r, qn_wide_rows<D> *h, float4 *kept)
 {
     float s[32], shrink[2];
-    uint w[2][4][2];
-    int more = 0, note = qn_wide_await(r);
+    uint w[2][4][2], w_next[2][4][2], none = qn_opaque(0);
+    r->stage = (int)__reduce_or_sync(~0u, (uint)r->stage); // so that descriptors are computed in uniform registers
+    int more = 0, note = qn_wide_await(r, false);
     uint stage = r->at + r->stage * form::stage_bytes, empty = qn_wide_empty(r);
     qn_mma_fence();
     qn_wide_scores<TYPE, D>(s, q, stage);
     qn_mma_wait<0>();
-    qn_wide_soften(t, note / 4 * QN_FLASH_TILE, s, h->m, shrink);
+    qn_wide_soften(t, (note >> 2) * QN_FLASH_TILE, s, h->m, shrink);
     qn_wide_round<TYPE>(s, w, shrink, h->l);
     qn_wide_step(r);
+    bool full = false;
     while (!(note & QN_WIDE_LAST)) {
-        int next = qn_wide_await(r), ends = note & QN_WIDE_ENDS;
-        uint ahead = r->at + r->stage * form::stage_bytes;
+        int next = qn_wide_await(r, full), ends = note & QN_WIDE_ENDS;
+        uint ahead = r->at + r->stage * form::stage_bytes, empty_ahead = qn_wide_empty(r);
         float m[2] = {h->m[0], h->m[1]}, l[2] = {h->l[0], h->l[1]};
         if (form::mode == 2) qn_turn_wait();
         qn_mma_fence();
         qn_wide_scores<TYPE, D>(s, q, ahead);
         qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
         if (form::mode == 2) qn_turn_pass();
+        qn_wide_step(r);
         qn_mma_wait<1>();
         if (ends) h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
-        qn_wide_soften(t, next / 4 * QN_FLASH_TILE, s, h->m, shrink);
-        qn_mma_wait<0>();
+        qn_wide_soften(t, (next >> 2) * QN_FLASH_TILE, s, h->m, shrink);
+        qn_wide_round<TYPE>(s, w_next, shrink, h->l);
+        qn_wide_wait_behind(h->l[0] + h->l[1]);
         qn_wide_release(empty);
+        full = qn_bar_over(qn_wide_full(r), r->parity); // asked early: the answer takes its time
         if (ends) {
             qn_wide_join<D>(h, m, l, kept);
 #pragma unroll
@@ -337,9 +399,10 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
                 h->o[i] *= shrink[i / 2 % 2];
         }
         more = !ends;
-        qn_wide_round<TYPE>(s, w, shrink, h->l);
-        note = next, stage = ahead, empty = qn_wide_empty(r);
-        qn_wide_step(r);
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            w[i / 8][i / 2 % 4][i % 2] = w_next[i / 8][i / 2 % 4][i % 2] ^ none;
+        note = next, stage = ahead, empty = empty_ahead;
     }
     qn_mma_fence();
     qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
@@ -354,13 +417,14 @@ FN void qn_wide_serial(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_r
     float s[32], shrink[2];
     uint w[2][4][2];
     int more = 0, note = 0;
+    r->stage = (int)__reduce_or_sync(~0u, (uint)r->stage);
     while (!(note & QN_WIDE_LAST)) {
-        note = qn_wide_await(r);
+        note = qn_wide_await(r, false);
         uint stage = r->at + r->stage * form::stage_bytes;
         qn_mma_fence();
         qn_wide_scores<TYPE, D>(s, q, stage);
         qn_mma_wait<0>();
-        qn_wide_soften(t, note / 4 * QN_FLASH_TILE, s, h->m, shrink);
+        qn_wide_soften(t, (note >> 2) * QN_FLASH_TILE, s, h->m, shrink);
         qn_wide_round<TYPE>(s, w, shrink, h->l);
         if (more)
 #pragma unroll
@@ -393,7 +457,7 @@ FN void qn_wide_sight(const qn_wide_buffers *b, const qn_gpu_attention_args &a, 
     t->any = low <= high;
     t->all_from = t->any ? qn_first_seen(c->position + high / c->n_heads, a.window) : 0;
     t->all_to = c->position + low / c->n_heads;
-    t->scale = c->scale;
+    t->scale = __uint_as_float(qn_opaque(__float_as_uint(c->scale)));
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int i = low + (lane >> 2) + 8 * r, there = i <= high, row = there ? i / c->n_heads : 0;
@@ -450,7 +514,7 @@ FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, ch
                       (int *)(shared + form::notes_at), 0, form::n_stages, 0};
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stages; i++) {
-            qn_bar_init(r.bars + i * 8, 128 + 1);
+            qn_bar_init(r.bars + i * 8, 4);
             qn_bar_init(r.bars + 64 + i * 8, 4 * GROUPS * QN_ARRIVALS_OF_WARP);
         }
         qn_bar_made();
