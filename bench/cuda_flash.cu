@@ -26,14 +26,6 @@
 
 #include "backend/cuda/attention.cuh"
 
-#ifdef VARIANTS
-#define VARIANT(name, groups, mode)                                                                                                \
-    QN_WIDE_KERNEL(flash_##name##_f16, 1, 128, groups, mode) QN_WIDE_KERNEL(flash_##name##_bf16, 2, 128, groups, mode)
-VARIANT(three, 3, 1)
-VARIANT(serial, 2, 1)
-VARIANT(ping, 2, 2)
-#endif
-
 #define CHECK(call)                                                                                                                \
     do {                                                                                                                           \
         cudaError_t rc = (call);                                                                                                   \
@@ -58,14 +50,8 @@ static const form rows_form = {"rows", 0, 256, {QN_FLASH_SHARED(64), QN_FLASH_SH
 static const form forms[] = {
     {"tiles", 128, 256, {QN_FLASH_SHARED(64), QN_FLASH_SHARED(128)}, 1, 0,
      {{flash_tiles_f16_64, flash_tiles_f16_128}, {flash_tiles_bf16_64, flash_tiles_bf16_128}}},
-    {"wide", 64 * QN_WIDE_GROUPS, 128 * QN_WIDE_GROUPS + 128,
-     {qn_wide_form<64, QN_WIDE_GROUPS, 0>::n_bytes, qn_wide_form<128, QN_WIDE_GROUPS, 0>::n_bytes}, 0, 1,
+    {"wide", QN_WIDE_ROWS, QN_CUDA_WIDE_THREADS, {QN_CUDA_WIDE_SHARED_64, QN_CUDA_WIDE_SHARED_128}, 0, 1,
      {{flash_wide_f16_64, flash_wide_f16_128}, {flash_wide_bf16_64, flash_wide_bf16_128}}},
-#ifdef VARIANTS
-    {"three", 192, 512, {0, qn_wide_form<128, 3, 1>::n_bytes}, 0, 0, {{NULL, flash_three_f16}, {NULL, flash_three_bf16}}},
-    {"serial", 128, 384, {0, qn_wide_form<128, 2, 1>::n_bytes}, 0, 0, {{NULL, flash_serial_f16}, {NULL, flash_serial_bf16}}},
-    {"ping", 128, 384, {0, qn_wide_form<128, 2, 2>::n_bytes}, 0, 0, {{NULL, flash_ping_f16}, {NULL, flash_ping_bf16}}},
-#endif
 };
 
 enum { MOST_ROWS = 4096, MOST_HEADS = 40, MOST_POSITIONS = 8192, SLOTS = 8, BLOCKS_A_SLOT = MOST_POSITIONS / 16, MOST_KV = 8 };
@@ -120,7 +106,8 @@ __global__ void reverse(const float *from, float *to, int n, int width)
 __global__ void differ(const float *a, const float *reversed, int n, int width, uint *count)
 {
     for (int d = threadIdx.x; d < width; d += 256)
-        if (__float_as_uint(a[(ulong)blockIdx.x * width + d]) != __float_as_uint(reversed[(ulong)(n - 1 - blockIdx.x) * width + d]))
+        if (__float_as_uint(a[(ulong)blockIdx.x * width + d]) != __float_as_uint(reversed[(ulong)(n - 1 - blockIdx.x) * width + d]) ||
+            isnan(a[(ulong)blockIdx.x * width + d]))
             atomicAdd(count, 1);
 }
 
@@ -197,13 +184,14 @@ static void launch(const form *f, const step *s, int n_rows, int backwards, floa
 {
     qn_gpu_attention_args a = args_of(s);
     int group = s->n_heads / s->n_kv, window = f->rows / group;
+    int most = grid ? grid : n_processors;
     kernel_fn fn = f->kernels[s->type - 1][s->dim == 128];
     for (int n = 1; f->power && n * 2 * group <= f->rows; n *= 2)
         window = n * 2;
     if (!window) window = 1;
     dim3 groups(s->n_kv, (n_rows + window - 1) / window);
     if (!f->rows) groups = dim3(s->n_kv * a.n_parts, n_rows);
-    if (!f->power && f->rows) groups = dim3(grid ? grid : s->n_kv * ((n_rows + window - 1) / window));
+    if (!f->power && f->rows) groups = dim3((int)(groups.x * groups.y) < most ? groups.x * groups.y : most);
     fn<<<groups, f->n_threads, f->n_bytes[s->dim == 128]>>>(out, backwards ? q_reversed : q, k, v, counts, backwards ? reversed : rows,
                                                              table, a);
     CHECK(cudaGetLastError());
@@ -292,8 +280,8 @@ static void times(void)
                     double t = seconds(&f, &s, n_rows, 0);
                     printf("  %s %.1f us, %.0f TFLOP/s", f.name, t * 1e6, flops / t * 1e-12);
                     if (f.power) continue;
-                    t = seconds(&f, &s, n_rows, n_processors);
-                    printf(" (a group a processor: %.1f, %.0f)", t * 1e6, flops / t * 1e-12);
+                    t = seconds(&f, &s, n_rows, 1 << 20);
+                    printf(" (a group a window: %.1f, %.0f)", t * 1e6, flops / t * 1e-12);
                 }
                 printf("\n");
                 fflush(stdout);

@@ -31,13 +31,10 @@
 #define QN_FLASH_STAGES 2  // tiles in shared memory
 #define QN_FLASH_RUN 4     // rows that make a run
 #define QN_FLASH_ROWS 128  // query rows (of the batch × heads) of a group of flash_tiles
+#define QN_WIDE_ROWS QN_CUDA_WIDE_ROWS // and of flash_wide
 #define QN_FLASH_SIDE 8192 // bytes beside the tiles
 #define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
 #define QN_LOG2E 1.44269504f
-
-#ifndef QN_WIDE_GROUPS
-#define QN_WIDE_GROUPS 2 // warpgroups of 64 rows of a group of flash_wide
-#endif
 
 // Rows of the batch that a group of flash_tiles looks at.
 FN int qn_flash_window(int group)
@@ -49,16 +46,15 @@ FN int qn_flash_window(int group)
 }
 
 // The same of flash_wide.
-FN int qn_wide_window(int group, int n_warpgroups)
+FN int qn_wide_window(int group)
 {
-    int n = 64 * n_warpgroups / group;
-    return n > 0 ? n : 1;
+    return group < QN_WIDE_ROWS ? QN_WIDE_ROWS / group : 1;
 }
 // Of the one that this card has.
 FN int qn_flash_run_window(int group)
 {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    return qn_wide_window(group, QN_WIDE_GROUPS);
+    return qn_wide_window(group);
 #else
     return qn_flash_window(group);
 #endif

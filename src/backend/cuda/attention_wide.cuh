@@ -11,14 +11,12 @@
 #define QN_WIDE_LAST 2    // and the walk; above: the tile
 
 // Sizes of a form. Shared memory: stages; what the splits before came to, a number a thread and accumulator; barriers; notes.
-template <int D, int GROUPS, int MODE> struct qn_wide_form {
-    static const int mode = MODE, groups = GROUPS;
+template <int D> struct qn_wide_form {
     static const int side_bytes = QN_FLASH_TILE * D * 2, stage_bytes = 2 * side_bytes;
-    static const int kept_bytes = GROUPS * 64 * D * 4;
+    static const int kept_bytes = QN_WIDE_ROWS * D * 4;
     static const int stages = (225 * 1024 - kept_bytes) / stage_bytes, n_stages = stages > 6 ? 6 : stages;
     static const int kept_at = n_stages * stage_bytes, bars_at = kept_at + kept_bytes, notes_at = bars_at + 2 * 8 * 8;
     static const int n_bytes = notes_at + 8 * 4 + 1024; // the stages begin at a multiple of 1,024
-    static const int n_threads = 128 * GROUPS + 128;
 };
 
 typedef struct {
@@ -151,17 +149,17 @@ template <int D, bool WHOLE> FN void qn_wide_load(const qn_wide_source *s, int t
     }
 }
 
-// A stage whose copies are there is announced, a word a warp; they are writes of this proxy, and wgmma reads by the other.
+// A stage whose copies are there is announced, once a warp; they are writes of this proxy, and wgmma reads by the other.
 FN void qn_wide_announce(uint *pending)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
-    if ((threadIdx.x & 31) == 0) qn_bar_arrive(*pending);
+    if (qn_lane_arrives()) qn_bar_arrive(*pending);
     *pending = 0;
 }
 
 // The walk of a run. pending: the barrier of the stage before, whose copies may be on their way, or 0.
-template <int D, typename form> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_ring *r, uint *pending)
+template <int D> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_ring *r, uint *pending)
 {
     qn_range range = {c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits};
     qn_walk at = {0, 0, 0};
@@ -171,7 +169,7 @@ template <int D, typename form> FN void qn_wide_fetch_run(const qn_view *c, int 
     while (at.split < range.end) {
         int tile = at.tile, split = at.split;
         int4 blocks = ahead;
-        uint stage = r->at + r->stage * form::stage_bytes, empty = qn_wide_empty(r);
+        uint stage = r->at + r->stage * qn_wide_form<D>::stage_bytes, empty = qn_wide_empty(r);
         qn_walk_on(&range, &at);
         if (at.split < range.end) ahead = qn_wide_blocks(&source, at.tile);
         if (!qn_bar_over(empty, r->parity ^ 1)) {
@@ -193,14 +191,14 @@ template <int D, typename form> FN void qn_wide_fetch_run(const qn_view *c, int 
     }
 }
 
-template <int D, typename form>
+template <int D>
 FN void qn_wide_fetch(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, int window)
 {
     qn_wide_place place = {0, 0, 0, 0, 0};
     uint pending = 0;
     while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
         qn_view c = qn_wide_look(b, a, &place);
-        qn_wide_fetch_run<D, form>(&c, c.position + place.to - place.from - 1, &r, &pending);
+        qn_wide_fetch_run<D>(&c, c.position + place.to - place.from - 1, &r, &pending);
     }
     qn_copy_wait<0>();
     if (pending) qn_wide_announce(&pending);
@@ -247,11 +245,15 @@ FN void qn_wide_wait_behind(float sum)
     qn_mma_wait<0>();
 }
 
-// The next stage's note, once it is full; the same number in all lanes, and ptxas knows.
-FN int qn_wide_await(const qn_wide_ring *r, bool full)
+// The next stage is full. asked: it was.
+FN void qn_wide_await(const qn_wide_ring *r, bool asked)
 {
-    if (!full) qn_bar_wait(qn_wide_full(r), r->parity);
-    return (int)__reduce_or_sync(~0u, (uint)r->notes[r->stage]);
+    if (!asked) qn_bar_wait(qn_wide_full(r), r->parity);
+}
+// One number for all lanes, so that ptxas keeps what comes of it in uniform registers.
+FN int qn_wide_same(int v)
+{
+    return (int)__reduce_or_sync(~0u, (uint)v);
 }
 FN void qn_wide_release(uint empty)
 {
@@ -340,30 +342,16 @@ template <int D> FN void qn_wide_join(qn_wide_rows<D> *h, const float m[2], cons
     h->any = 1;
 }
 
-FN void qn_turn_wait(void)
-{
-    if (threadIdx.x < 128)
-        asm volatile("bar.sync 5, 256;" ::: "memory");
-    else
-        asm volatile("bar.sync 6, 256;" ::: "memory");
-}
-FN void qn_turn_pass(void)
-{
-    if (threadIdx.x < 128)
-        asm volatile("bar.arrive 6, 256;" ::: "memory");
-    else
-        asm volatile("bar.arrive 5, 256;" ::: "memory");
-}
-
 // The walk of a run, by the notes. At its end h->o is the sum of all splits.
-template <int TYPE, int D, typename form>
+template <int TYPE, int D>
 FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_ring *r, qn_wide_rows<D> *h, float4 *kept)
 {
     float s[32], shrink[2];
     uint w[2][4][2], w_next[2][4][2], none = qn_opaque(0);
-    r->stage = (int)__reduce_or_sync(~0u, (uint)r->stage); // so that descriptors are computed in uniform registers
-    int more = 0, note = qn_wide_await(r, false);
-    uint stage = r->at + r->stage * form::stage_bytes, empty = qn_wide_empty(r);
+    r->stage = qn_wide_same(r->stage); // descriptors come of it
+    qn_wide_await(r, false);
+    int more = 0, note = qn_wide_same(r->notes[r->stage]);
+    uint stage = r->at + r->stage * qn_wide_form<D>::stage_bytes, empty = qn_wide_empty(r);
     qn_mma_fence();
     qn_wide_scores<TYPE, D>(s, q, stage);
     qn_mma_wait<0>();
@@ -372,14 +360,14 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
     qn_wide_step(r);
     bool full = false;
     while (!(note & QN_WIDE_LAST)) {
-        int next = qn_wide_await(r, full), ends = note & QN_WIDE_ENDS;
-        uint ahead = r->at + r->stage * form::stage_bytes, empty_ahead = qn_wide_empty(r);
+        int ends = note & QN_WIDE_ENDS;
+        uint ahead = r->at + r->stage * qn_wide_form<D>::stage_bytes, empty_ahead = qn_wide_empty(r);
         float m[2] = {h->m[0], h->m[1]}, l[2] = {h->l[0], h->l[1]};
-        if (form::mode == 2) qn_turn_wait();
+        qn_wide_await(r, full);
         qn_mma_fence();
         qn_wide_scores<TYPE, D>(s, q, ahead);
-        qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
-        if (form::mode == 2) qn_turn_pass();
+        qn_wide_values<TYPE, D>(h->o, w, stage + qn_wide_form<D>::side_bytes, more);
+        int next = qn_wide_same(r->notes[r->stage]);
         qn_wide_step(r);
         qn_mma_wait<1>();
         if (ends) h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
@@ -405,46 +393,10 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
         note = next, stage = ahead, empty = empty_ahead;
     }
     qn_mma_fence();
-    qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
+    qn_wide_values<TYPE, D>(h->o, w, stage + qn_wide_form<D>::side_bytes, more);
     qn_mma_wait<0>();
     qn_wide_release(empty);
     qn_wide_join<D>(h, h->m, h->l, kept);
-}
-
-template <int TYPE, int D, typename form>
-FN void qn_wide_serial(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_ring *r, qn_wide_rows<D> *h, float4 *kept)
-{
-    float s[32], shrink[2];
-    uint w[2][4][2];
-    int more = 0, note = 0;
-    r->stage = (int)__reduce_or_sync(~0u, (uint)r->stage);
-    while (!(note & QN_WIDE_LAST)) {
-        note = qn_wide_await(r, false);
-        uint stage = r->at + r->stage * form::stage_bytes;
-        qn_mma_fence();
-        qn_wide_scores<TYPE, D>(s, q, stage);
-        qn_mma_wait<0>();
-        qn_wide_soften(t, (note >> 2) * QN_FLASH_TILE, s, h->m, shrink);
-        qn_wide_round<TYPE>(s, w, shrink, h->l);
-        if (more)
-#pragma unroll
-            for (int i = 0; i < D / 2; i++)
-                h->o[i] *= shrink[i / 2 % 2];
-        qn_mma_fence();
-        qn_wide_values<TYPE, D>(h->o, w, stage + form::side_bytes, more);
-        qn_mma_wait<0>();
-        qn_wide_release(qn_wide_empty(r));
-        more = 1;
-        if (note & QN_WIDE_ENDS) {
-            qn_wide_join<D>(h, h->m, h->l, kept);
-            if (!(note & QN_WIDE_LAST))
-#pragma unroll
-                for (int i = 0; i < D / 8; i++)
-                    kept[i * 128] = make_float4(h->o[4 * i], h->o[4 * i + 1], h->o[4 * i + 2], h->o[4 * i + 3]);
-            more = 0, h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
-        }
-        qn_wide_step(r);
-    }
 }
 
 // Row i of the products is row i / n_heads of the run, head i % n_heads: what its warp sees, its queries, its place in q and y.
@@ -457,7 +409,7 @@ FN void qn_wide_sight(const qn_wide_buffers *b, const qn_gpu_attention_args &a, 
     t->any = low <= high;
     t->all_from = t->any ? qn_first_seen(c->position + high / c->n_heads, a.window) : 0;
     t->all_to = c->position + low / c->n_heads;
-    t->scale = __uint_as_float(qn_opaque(__float_as_uint(c->scale)));
+    t->scale = __shfl_sync(~0u, c->scale, 0); // a register: a factor in a uniform one takes twice the time
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int i = low + (lane >> 2) + 8 * r, there = i <= high, row = there ? i / c->n_heads : 0;
@@ -476,11 +428,37 @@ FN void qn_wide_sight(const qn_wide_buffers *b, const qn_gpu_attention_args &a, 
     }
 }
 
-template <int TYPE, int D, typename form>
+// x / l by l's inverse, the same bits: two steps of what the compiler's division does, without its tests. For numbers of usual size.
+FN float qn_wide_quotient(float x, float l, float inverse)
+{
+    float v = x * inverse;
+    v = FMA(FMA(-v, l, x), inverse, v);
+    return FMA(FMA(-v, l, x), inverse, v);
+}
+// A row's results to y: o's first two of each four over l.
+template <int D> FN void qn_wide_put(float *y, const float *o, float l)
+{
+    float inverse = 1.0f / l, least = INFINITY, most = l;
+    y += 2 * (threadIdx.x & 3);
+#pragma unroll
+    for (int i = 0; i < D / 4; i++) {
+        float x = fabsf(o[4 * (i / 2) + i % 2]);
+        least = fminf(least, x);
+        most = fmaxf(most, x);
+    }
+    bool usual = least > 0x1p-60f && most < 0x1p60f; // NaN: least and most do not tell, and the quotient is NaN either way
+#pragma unroll
+    for (int n = 0; n < D / 8; n++) {
+        const float *x = o + 4 * n;
+        *(float2 *)(y + 8 * n) = usual ? make_float2(qn_wide_quotient(x[0], l, inverse), qn_wide_quotient(x[1], l, inverse))
+                                       : make_float2(x[0] / l, x[1] / l);
+    }
+}
+
+template <int TYPE, int D>
 FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, float4 *kept, int window)
 {
     qn_wide_place place = {0, 0, 0, 0, 0};
-    if (form::mode == 2 && threadIdx.x >= 128) qn_turn_pass();
     while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
         qn_view c = qn_wide_look(b, a, &place);
         qn_flash_sight t;
@@ -490,49 +468,35 @@ FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &
         qn_wide_sight<TYPE, D>(b, a, &place, &c, &t, q, line);
         h.m[0] = h.m[1] = QN_NEVER, h.l[0] = h.l[1] = h.all_m[0] = h.all_m[1] = h.all_l[0] = h.all_l[1] = 0.0f;
         h.any = 0;
-        if (form::mode == 1)
-            qn_wide_serial<TYPE, D, form>(&t, q, &r, &h, kept);
-        else
-            qn_wide_walk<TYPE, D, form>(&t, q, &r, &h, kept);
+        qn_wide_walk<TYPE, D>(&t, q, &r, &h, kept);
 #pragma unroll
         for (int i = 0; i < 2; i++)
-            if (t.position[i] >= 0)
-#pragma unroll
-                for (int n = 0; n < D / 8; n++)
-                    *(float2 *)(b->y + line[i] + 8 * n + 2 * (threadIdx.x & 3)) =
-                        make_float2(h.o[4 * n + 2 * i] / h.all_l[i], h.o[4 * n + 2 * i + 1] / h.all_l[i]);
+            if (t.position[i] >= 0) qn_wide_put<D>(b->y + line[i], h.o + 2 * i, h.all_l[i]);
     }
 }
 
-template <int TYPE, int D, int GROUPS, int MODE>
-FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, char *shared)
+template <int TYPE, int D> FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, char *shared)
 {
-    typedef qn_wide_form<D, GROUPS, MODE> form;
+    typedef qn_wide_form<D> form;
     shared += (1024 - (qn_shared_address(shared) & 1023)) & 1023;
-    int window = qn_wide_window(a.n_heads / a.n_kv_heads, GROUPS);
+    int window = qn_wide_window(a.n_heads / a.n_kv_heads);
     qn_wide_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)),
                       (int *)(shared + form::notes_at), 0, form::n_stages, 0};
     if (threadIdx.x == 0) {
         for (int i = 0; i < form::n_stages; i++) {
-            qn_bar_init(r.bars + i * 8, 4);
-            qn_bar_init(r.bars + 64 + i * 8, 4 * GROUPS * QN_ARRIVALS_OF_WARP);
+            qn_bar_init(r.bars + i * 8, 4 * QN_ARRIVALS_OF_WARP);
+            qn_bar_init(r.bars + 64 + i * 8, QN_WIDE_ROWS / 16 * QN_ARRIVALS_OF_WARP);
         }
         qn_bar_made();
     }
     __syncthreads();
-    if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == GROUPS) {
-        if (GROUPS == 2)
-            qn_fewer_registers<40>();
-        else
-            qn_fewer_registers<32>();
-        qn_wide_fetch<D, form>(b, a, r, window);
+    if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
+        qn_fewer_registers<40>();
+        qn_wide_fetch<D>(b, a, r, window);
     } else {
-        if (GROUPS == 2)
-            qn_more_registers<232>();
-        else
-            qn_more_registers<160>();
+        qn_more_registers<232>();
         float4 *kept = (float4 *)(shared + form::kept_at) + (threadIdx.x >> 7) * (D / 8 * 128) + (threadIdx.x & 127);
-        qn_wide_multiply<TYPE, D, form>(b, a, r, kept, window);
+        qn_wide_multiply<TYPE, D>(b, a, r, kept, window);
     }
 }
 

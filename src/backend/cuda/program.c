@@ -57,7 +57,8 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     memcpy(args, t->args, t->args_bytes);
     parameters[t->n_buffers] = args;
     unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
-    unsigned threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
+    unsigned threads = (unsigned)qn_cuda_flash_threads((int)t->kernel);
+    if (!threads) threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
     return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
                                  t->n_groups[1], t->n_groups[2], threads, 1, 1, shared, d->stream,
                                  parameters, NULL);
@@ -147,7 +148,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (options.scratch_bytes) rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
     options.scratch = p->scratch;
     if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
-    if (!rc) qn_cuda_flash_rewrite(plan, &dialect, &own);
+    if (!rc) qn_cuda_flash_rewrite(d, plan, &dialect, &own);
     if (!rc && !own.failed) qn_cuda_products_rewrite(d, p, plan, &own);
     if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
