@@ -399,33 +399,52 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
     qn_wide_join<D>(h, h->m, h->l, kept);
 }
 
-// Row i of the products is row i / n_heads of the run, head i % n_heads: what its warp sees, its queries, its place in q and y.
-template <int TYPE, int D>
-FN void qn_wide_sight(const qn_wide_buffers *b, const qn_gpu_attention_args &a, const qn_wide_place *p, const qn_view *c,
-                      qn_flash_sight *t, uint4 q[D / 16], ulong line[2])
+// Row i of the products is row i / n_heads of the run, head i % n_heads. What a warp sees, and its rows' places in q and y, in rows of
+// them: *own of row lane % 16, −1 where there is none.
+FN void qn_wide_sight(const qn_gpu_attention_args &a, const qn_wide_place *p, const qn_view *c, qn_flash_sight *t, int *own)
 {
     int lane = threadIdx.x & 31, low = 16 * (int)(threadIdx.x >> 5), most = (p->to - p->from) * c->n_heads - 1;
-    int high = low + 15 < most ? low + 15 : most;
+    int high = low + 15 < most ? low + 15 : most, i = low + (lane & 15), row = i / c->n_heads;
+    *own = i <= high ? (p->from + row) * a.n_heads + p->kv_head * c->n_heads + i - row * c->n_heads : -1;
     t->any = low <= high;
-    t->all_from = t->any ? qn_first_seen(c->position + high / c->n_heads, a.window) : 0;
-    t->all_to = c->position + low / c->n_heads;
+    t->all_to = c->position + __shfl_sync(~0u, row, 0);
+    int last = __shfl_sync(~0u, row, t->any ? high - low : 0);
+    t->all_from = t->any ? qn_first_seen(c->position + last, a.window) : 0;
     t->scale = __shfl_sync(~0u, c->scale, 0); // a register: a factor in a uniform one takes twice the time
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        int i = low + (lane >> 2) + 8 * r, there = i <= high, row = there ? i / c->n_heads : 0;
-        int head = p->kv_head * c->n_heads + (there ? i % c->n_heads : 0);
-        line[r] = ((ulong)(p->from + row) * (ulong)a.n_heads + (ulong)head) * D;
-        t->position[r] = there ? c->position + row : -1;
-        t->first[r] = qn_first_seen(c->position + row, a.window);
-#pragma unroll
-        for (int j = 0; j < D / 16; j++) {
-            uint2 u = there ? qn_query_step<TYPE>(b->q + line[r] + 16 * j, lane & 3) : make_uint2(0, 0);
-            if (r == 0)
-                q[j].x = u.x, q[j].z = u.y;
-            else
-                q[j].y = u.x, q[j].w = u.y;
-        }
+        t->position[r] = __shfl_sync(~0u, i <= high ? c->position + row : -1, (lane >> 2) + 8 * r);
+        t->first[r] = qn_first_seen(t->position[r], a.window);
     }
+}
+
+// Row r of a warp's queries in its threads' part of what `kept` is for later: 512 bytes of every 2,048.
+template <int D> FN char *qn_wide_query(float4 *kept, int r, int chunk)
+{
+    char *part = (char *)(kept - (threadIdx.x & 31)) + r * D * 2 / 512 * 2048;
+    return part + r * D * 2 % 512 + qn_chunk(r, chunk) * 16;
+}
+// A warp's 16 rows of queries as A fragments, by way of shared memory: whole rows are read at once.
+template <int TYPE, int D> FN void qn_wide_queries(const float *from, int own, float4 *kept, uint4 q[D / 16])
+{
+    const int lanes = D / 4;
+    int lane = threadIdx.x & 31, d = lane % lanes * 4;
+    float4 x[D / 8];
+#pragma unroll
+    for (int i = 0; i < D / 8; i++) {
+        int line = __shfl_sync(~0u, own, i * (32 / lanes) + lane / lanes);
+        x[i] = line >= 0 ? *(const float4 *)(from + (ulong)line * D + d) : make_float4(0, 0, 0, 0);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < D / 8; i++)
+        *(uint2 *)(qn_wide_query<D>(kept, i * (32 / lanes) + lane / lanes, d / 8) + d % 8 * 2) =
+            make_uint2(qn_pack2<TYPE>(x[i].x, x[i].y), qn_pack2<TYPE>(x[i].z, x[i].w));
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < D / 16; i++)
+        q[i] = qn_matrices4(qn_wide_query<D>(kept, lane & 15, 2 * i + (lane >> 4)));
+    __syncwarp();
 }
 
 // x / l by l's inverse, the same bits: two steps of what the compiler's division does, without its tests. For numbers of usual size.
@@ -463,15 +482,18 @@ FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &
         qn_view c = qn_wide_look(b, a, &place);
         qn_flash_sight t;
         uint4 q[D / 16];
-        ulong line[2];
+        int own;
         qn_wide_rows<D> h;
-        qn_wide_sight<TYPE, D>(b, a, &place, &c, &t, q, line);
+        qn_wide_sight(a, &place, &c, &t, &own);
+        qn_wide_queries<TYPE, D>(b->q, own, kept, q);
         h.m[0] = h.m[1] = QN_NEVER, h.l[0] = h.l[1] = h.all_m[0] = h.all_m[1] = h.all_l[0] = h.all_l[1] = 0.0f;
         h.any = 0;
         qn_wide_walk<TYPE, D>(&t, q, &r, &h, kept);
 #pragma unroll
-        for (int i = 0; i < 2; i++)
-            if (t.position[i] >= 0) qn_wide_put<D>(b->y + line[i], h.o + 2 * i, h.all_l[i]);
+        for (int r = 0; r < 2; r++) {
+            int line = __shfl_sync(~0u, own, ((threadIdx.x & 31) >> 2) + 8 * r);
+            if (line >= 0) qn_wide_put<D>(b->y + (ulong)line * D, h.o + 2 * r, h.all_l[r]);
+        }
     }
 }
 
