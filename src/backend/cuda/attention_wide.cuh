@@ -367,9 +367,9 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
         qn_mma_fence();
         qn_wide_scores<TYPE, D>(s, q, ahead);
         qn_wide_values<TYPE, D>(h->o, w, stage + qn_wide_form<D>::side_bytes, more);
+        qn_mma_wait<1>();
         int next = qn_wide_same(r->notes[r->stage]);
         qn_wide_step(r);
-        qn_mma_wait<1>();
         if (ends) h->m[0] = h->m[1] = QN_NEVER, h->l[0] = h->l[1] = 0.0f;
         qn_wide_soften(t, (next >> 2) * QN_FLASH_TILE, s, h->m, shrink);
         qn_wide_round<TYPE>(s, w_next, shrink, h->l);
@@ -399,21 +399,26 @@ FN void qn_wide_walk(const qn_flash_sight *t, const uint4 q[D / 16], qn_wide_rin
     qn_wide_join<D>(h, h->m, h->l, kept);
 }
 
-// Row i of the products is row i / n_heads of the run, head i % n_heads. What a warp sees, and its rows' places in q and y, in rows of
-// them: *own of row lane % 16, −1 where there is none.
-FN void qn_wide_sight(const qn_gpu_attention_args &a, const qn_wide_place *p, const qn_view *c, qn_flash_sight *t, int *own)
+// Row i of the products is row i / group of the run, head i % group. The place of a warp's row lane % 16 in q and y, in rows of them;
+// −1: it is not there.
+FN int qn_wide_own(const qn_gpu_attention_args &a, const qn_wide_place *p)
 {
-    int lane = threadIdx.x & 31, low = 16 * (int)(threadIdx.x >> 5), most = (p->to - p->from) * c->n_heads - 1;
-    int high = low + 15 < most ? low + 15 : most, i = low + (lane & 15), row = i / c->n_heads;
-    *own = i <= high ? (p->from + row) * a.n_heads + p->kv_head * c->n_heads + i - row * c->n_heads : -1;
-    t->any = low <= high;
-    t->all_to = c->position + __shfl_sync(~0u, row, 0);
-    int last = __shfl_sync(~0u, row, t->any ? high - low : 0);
-    t->all_from = t->any ? qn_first_seen(c->position + last, a.window) : 0;
+    int group = a.n_heads / a.n_kv_heads, i = 16 * (int)(threadIdx.x >> 5) + (int)(threadIdx.x & 15), row = i / group;
+    return row < p->to - p->from ? (p->from + row) * a.n_heads + p->kv_head * group + i - row * group : -1;
+}
+// What a warp's rows see.
+FN void qn_wide_sight(const qn_gpu_attention_args &a, const qn_wide_place *p, const qn_view *c, int own, qn_flash_sight *t)
+{
+    int lane = threadIdx.x & 31, position = own >= 0 ? c->position + own / a.n_heads - p->from : -1;
+    uint there = __ballot_sync(~0u, own >= 0) & 0xffff;
+    int last = __shfl_sync(~0u, position, there ? 31 - __clz(there) : 0);
+    t->any = there != 0;
+    t->all_to = __shfl_sync(~0u, position, 0);
+    t->all_from = t->any ? qn_first_seen(last, a.window) : 0;
     t->scale = __shfl_sync(~0u, c->scale, 0); // a register: a factor in a uniform one takes twice the time
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        t->position[r] = __shfl_sync(~0u, i <= high ? c->position + row : -1, (lane >> 2) + 8 * r);
+        t->position[r] = __shfl_sync(~0u, position, (lane >> 2) + 8 * r);
         t->first[r] = qn_first_seen(t->position[r], a.window);
     }
 }
@@ -424,8 +429,9 @@ template <int D> FN char *qn_wide_query(float4 *kept, int r, int chunk)
     char *part = (char *)(kept - (threadIdx.x & 31)) + r * D * 2 / 512 * 2048;
     return part + r * D * 2 % 512 + qn_chunk(r, chunk) * 16;
 }
-// A warp's 16 rows of queries as A fragments, by way of shared memory: whole rows are read at once.
-template <int TYPE, int D> FN void qn_wide_queries(const float *from, int own, float4 *kept, uint4 q[D / 16])
+// A warp's 16 rows of queries as A fragments, by way of shared memory: whole rows are read at once. Of a row that is not there, which
+// nobody asks for, those of row `any`.
+template <int TYPE, int D> FN void qn_wide_queries(const float *from, int own, int any, float4 *kept, uint4 q[D / 16])
 {
     const int lanes = D / 4;
     int lane = threadIdx.x & 31, d = lane % lanes * 4;
@@ -433,7 +439,7 @@ template <int TYPE, int D> FN void qn_wide_queries(const float *from, int own, f
 #pragma unroll
     for (int i = 0; i < D / 8; i++) {
         int line = __shfl_sync(~0u, own, i * (32 / lanes) + lane / lanes);
-        x[i] = line >= 0 ? *(const float4 *)(from + (ulong)line * D + d) : make_float4(0, 0, 0, 0);
+        x[i] = *(const float4 *)(from + (ulong)(line >= 0 ? line : any) * D + d);
     }
     __syncwarp();
 #pragma unroll
@@ -482,10 +488,10 @@ FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &
         qn_view c = qn_wide_look(b, a, &place);
         qn_flash_sight t;
         uint4 q[D / 16];
-        int own;
         qn_wide_rows<D> h;
-        qn_wide_sight(a, &place, &c, &t, &own);
-        qn_wide_queries<TYPE, D>(b->q, own, kept, q);
+        int own = qn_wide_own(a, &place);
+        qn_wide_queries<TYPE, D>(b->q, own, place.from * a.n_heads, kept, q);
+        qn_wide_sight(a, &place, &c, own, &t);
         h.m[0] = h.m[1] = QN_NEVER, h.l[0] = h.l[1] = h.all_m[0] = h.all_m[1] = h.all_l[0] = h.all_l[1] = 0.0f;
         h.any = 0;
         qn_wide_walk<TYPE, D>(&t, q, &r, &h, kept);
