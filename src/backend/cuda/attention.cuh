@@ -5,7 +5,7 @@
 // Order of a row, for decode, prefill and attend alike; it depends on absolute positions only, never on the rows beside it:
 // - q is rounded to the cache's type (F16: kept within its range). Keys come in tiles of 64 positions, aligned.
 // - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps; step i has the dims 16 i … 16 i + 15.
-//   Then times scale. (What is multiplied by mma.sync here and by wgmma there has the same bits, for the same 16 a step.)
+//   Then times scale. (mma.sync and wgmma give the same bits for the same 16 numbers a step: bench/cuda_flash.)
 // - A tile is one step of the online softmax: m' = max(m, scores seen), p = 2^((s − m') log2 e) rounded to the cache's type, 0 where not
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
@@ -14,25 +14,27 @@
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
 //
-// For the host, all with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
+// For the host, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
 //   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args
 //   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
 //                                     one slot at consecutive positions, QN_FLASH_RUN of them or more within a window); flash_rows the others.
 //                                     Both write y, each its own rows. Not wanted for plans that cannot have runs.
+//   flash_wide_<f16|bf16>_<64|128>    on sm_90a in place of flash_tiles: windows of qn_wide_window(group) rows, whatever grid (n, 1, 1) of up to
+//                                     n_kv_heads · windows groups, one a multiprocessor at most; QN_CUDA_WIDE_THREADS, QN_CUDA_WIDE_SHARED_<D>
 // Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes (args.wide_k and wide_v say both).
 // In the resident kernel (QN_CUDA_BODIES) `shared` is that of the group.
 #ifndef QN_BACKEND_CUDA_ATTENTION_CUH
 #define QN_BACKEND_CUDA_ATTENTION_CUH
 #include "backend/cuda/attention_ptx.cuh"
 
-#define QN_FLASH_TILE 64   // positions
-#define QN_FLASH_STAGES 2  // tiles in shared memory
-#define QN_FLASH_RUN 4     // rows that make a run
-#define QN_FLASH_ROWS 128  // query rows (of the batch × heads) of a group of flash_tiles
+#define QN_FLASH_TILE 64               // positions
+#define QN_FLASH_STAGES 2              // tiles in shared memory
+#define QN_FLASH_RUN 4                 // rows that make a run
+#define QN_FLASH_ROWS 128              // query rows (of the batch × heads) of a group of flash_tiles
 #define QN_WIDE_ROWS QN_CUDA_WIDE_ROWS // and of flash_wide
-#define QN_FLASH_SIDE 8192 // bytes beside the tiles
+#define QN_FLASH_SIDE 8192             // bytes beside the tiles
 #define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
 #define QN_LOG2E 1.44269504f
 

@@ -21,6 +21,7 @@ QN_WIDE_KERNEL(flash_wide_f16_64, 1, 64)
 QN_WIDE_KERNEL(flash_wide_f16_128, 1, 128)
 QN_WIDE_KERNEL(flash_wide_bf16_64, 2, 64)
 QN_WIDE_KERNEL(flash_wide_bf16_128, 2, 128)
-QN_WIDE_ON(static_assert(qn_wide_form<64>::n_bytes <= QN_CUDA_WIDE_SHARED_64 && qn_wide_form<128>::n_bytes <= QN_CUDA_WIDE_SHARED_128, "args.h");)
+QN_WIDE_ON(static_assert(qn_wide_form<64>::n_bytes <= QN_CUDA_WIDE_SHARED_64, "args.h");
+           static_assert(qn_wide_form<128>::n_bytes <= QN_CUDA_WIDE_SHARED_128, "args.h");)
 
 #endif
