@@ -57,8 +57,7 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
     memcpy(args, t->args, t->args_bytes);
     parameters[t->n_buffers] = args;
     unsigned shared = (unsigned)qn_cuda_device_shared((int)t->kernel);
-    unsigned threads = (unsigned)qn_cuda_flash_threads((int)t->kernel);
-    if (!threads) threads = (unsigned)qn_cuda_gemm_threads((int)t->kernel);
+    unsigned threads = (unsigned)qn_cuda_device_threads((int)t->kernel);
     return d->cu->cuLaunchKernel(qn_cuda_device_kernel(d, (int)t->kernel), t->n_groups[0],
                                  t->n_groups[1], t->n_groups[2], threads, 1, 1, shared, d->stream,
                                  parameters, NULL);
