@@ -40,6 +40,7 @@ static void test_kernels(void **state)
     assert_true(fits(&d, ROWS, own(QN_CUDA_flash_attend_bf16_128), 16, 128));
     assert_false(fits(&d, ROWS, own(QN_CUDA_flash_tiles_f16_64), 16, 128)); // rows in runs are its
     assert_false(fits(&d, ROWS, own(QN_CUDA_flash_tiles_bf16_128), 16, 128));
+    assert_false(fits(&d, ROWS, own(QN_CUDA_flash_wide_bf16_128), 16, 128));
     assert_false(fits(&d, ROWS, own(QN_CUDA_product_tiles), 16, 128));
 }
 

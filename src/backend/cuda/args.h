@@ -24,6 +24,10 @@ enum {
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
+    QN_CUDA_WIDE_THREADS = 384, // of flash_wide_…
+    QN_CUDA_WIDE_ROWS = 128,    // rows of its products
+    QN_CUDA_WIDE_SHARED_64 = 132256,
+    QN_CUDA_WIDE_SHARED_128 = 230560,
 };
 
 // Sums of parts are added in order within sections, the sections' sums in order: at most four, so that groups that share a row of w have
@@ -55,8 +59,8 @@ enum {
 #define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128)
 #define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
 #define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
-    QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) QN_CUDA_GEMM(X, 64) \
-    QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) X(gemm_rows) X(gemm_fold)
+    QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_FLASH(X, wide) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) \
+    QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) X(gemm_rows) X(gemm_fold)
 // clang-format on
 typedef enum {
 #define QN_CUDA_VALUE(name) QN_CUDA_##name,

@@ -4,9 +4,8 @@
 //
 // Order of a row, for decode, prefill and attend alike; it depends on absolute positions only, never on the rows beside it:
 // - q is rounded to the cache's type (F16: kept within its range). Keys come in tiles of 64 positions, aligned.
-// - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps. Steps 2 j and 2 j + 1 have the dims
-//   32 j … 32 j + 31 in the order that lanes load them: quarter c of a quad has 32 j + 8 c + {0, 1, 2, 3} in the first and
-//   + {4, 5, 6, 7} in the second. Then times scale.
+// - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps; step i has the dims 16 i … 16 i + 15.
+//   Then times scale. (mma.sync and wgmma give the same bits for the same 16 numbers a step: bench/cuda_flash.)
 // - A tile is one step of the online softmax: m' = max(m, scores seen), p = 2^((s − m') log2 e) rounded to the cache's type, 0 where not
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
@@ -15,34 +14,52 @@
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
 //
-// For the host, all with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
+// For the host, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
 //   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args
 //   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
 //                                     one slot at consecutive positions, QN_FLASH_RUN of them or more within a window); flash_rows the others.
 //                                     Both write y, each its own rows. Not wanted for plans that cannot have runs.
+//   flash_wide_<f16|bf16>_<64|128>    on sm_90a in place of flash_tiles: windows of qn_wide_window(group) rows, whatever grid (n, 1, 1) of up to
+//                                     n_kv_heads · windows groups, one a multiprocessor at most; QN_CUDA_WIDE_THREADS, QN_CUDA_WIDE_SHARED_<D>
 // Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes (args.wide_k and wide_v say both).
 // In the resident kernel (QN_CUDA_BODIES) `shared` is that of the group.
 #ifndef QN_BACKEND_CUDA_ATTENTION_CUH
 #define QN_BACKEND_CUDA_ATTENTION_CUH
 #include "backend/cuda/attention_ptx.cuh"
 
-#define QN_FLASH_TILE 64   // positions
-#define QN_FLASH_STAGES 2  // tiles in shared memory
-#define QN_FLASH_RUN 4     // rows that make a run
-#define QN_FLASH_ROWS 128  // query rows (of the batch × heads) of a group of flash_tiles
-#define QN_FLASH_SIDE 8192 // bytes beside the tiles
+#define QN_FLASH_TILE 64               // positions
+#define QN_FLASH_STAGES 2              // tiles in shared memory
+#define QN_FLASH_RUN 4                 // rows that make a run
+#define QN_FLASH_ROWS 128              // query rows (of the batch × heads) of a group of flash_tiles
+#define QN_WIDE_ROWS QN_CUDA_WIDE_ROWS // and of flash_wide
+#define QN_FLASH_SIDE 8192             // bytes beside the tiles
 #define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
 #define QN_LOG2E 1.44269504f
 
-// Rows of the batch that a group of flash_tiles looks at: a power of two, so that windows are the same for both kernels.
+// Rows of the batch that a group of flash_tiles looks at.
 FN int qn_flash_window(int group)
 {
     int n = 1;
     while (2 * n * group <= QN_FLASH_ROWS)
         n *= 2;
     return n;
+}
+
+// The same of flash_wide.
+FN int qn_wide_window(int group)
+{
+    return group < QN_WIDE_ROWS ? QN_WIDE_ROWS / group : 1;
+}
+// Of the one that this card has.
+FN int qn_flash_run_window(int group)
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    return qn_wide_window(group);
+#else
+    return qn_flash_window(group);
+#endif
 }
 
 // ---- the tiles of a walk ----
@@ -78,10 +95,10 @@ FN void qn_walk_on(const qn_range *r, qn_walk *w)
 
 // ---- shared memory ----
 
-// A row of 16-byte chunks, permuted so that neither eight rows at one chunk nor two rows at four meet in a bank.
+// A row of 16-byte chunks, permuted so that eight rows at one chunk do not meet in a bank.
 FN int qn_chunk(int row, int chunk)
 {
-    return chunk ^ ((row & 1) << 2 | (row >> 1 & 3));
+    return chunk ^ (row & 7);
 }
 
 // The keys and the values of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
@@ -113,33 +130,39 @@ FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int 
 
 // ---- fragments ----
 
-// Eight numbers of a query, rounded to the cache's type.
-template <int TYPE> FN uint4 qn_query8(const float *q)
+// Of a step of a query, at its first dim, what quarter c has of the A fragment: dims 2 c, 2 c + 1 and the same of the second eight.
+template <int TYPE> FN uint2 qn_query_step(const float *q, int quarter)
 {
-    float4 a = *(const float4 *)q, b = *(const float4 *)(q + 4);
-    return make_uint4(qn_pack2<TYPE>(a.x, a.y), qn_pack2<TYPE>(a.z, a.w), qn_pack2<TYPE>(b.x, b.y),
-                      qn_pack2<TYPE>(b.z, b.w));
+    float2 a = *(const float2 *)(q + 2 * quarter), b = *(const float2 *)(q + 8 + 2 * quarter);
+    return make_uint2(qn_pack2<TYPE>(a.x, a.y), qn_pack2<TYPE>(b.x, b.y));
 }
 template <int TYPE> FN float2 qn_unpack2(uint u)
 {
     if (TYPE == 1) return qn_h2(u);
     return make_float2(AS_FLOAT(u << 16), AS_FLOAT(u & 0xffff0000u));
 }
-// Scores of eight keys: those of tile row `key` (this lane's) by the queries low (rows g) and high (rows g + 8).
+// Scores of eight keys, tile rows `key` and on, by the queries low (rows g) and high (rows g + 8).
 template <int TYPE, int D>
-FN void qn_flash_scores(float s[4], const char *keys, int key, int quarter, const uint4 low[D / 32],
-                        const uint4 high[D / 32])
+FN void qn_flash_scores(float s[4], const char *keys, int key, const uint2 low[D / 16], const uint2 high[D / 16])
 {
+    int lane = threadIdx.x & 31, row = key + (lane & 7);
 #pragma unroll
-    for (int j = 0; j < D / 32; j++) {
-        uint4 k = *(const uint4 *)(keys + key * D * 2 + qn_chunk(key, 4 * j + quarter) * 16);
-        qn_mma<TYPE>(s, make_uint4(low[j].x, high[j].x, low[j].y, high[j].y), make_uint2(k.x, k.y));
-        qn_mma<TYPE>(s, make_uint4(low[j].z, high[j].z, low[j].w, high[j].w), make_uint2(k.z, k.w));
+    for (int i = 0; i < D / 16; i += 2) {
+        uint4 k = qn_matrices4(keys + row * D * 2 + qn_chunk(row, 2 * i + (lane >> 3)) * 16);
+        qn_mma<TYPE>(s, make_uint4(low[i].x, high[i].x, low[i].y, high[i].y), make_uint2(k.x, k.y));
+        qn_mma<TYPE>(s, make_uint4(low[i + 1].x, high[i + 1].x, low[i + 1].y, high[i + 1].y), make_uint2(k.z, k.w));
     }
 }
 FN float qn_flash_weight(float s, float m)
 {
     return qn_exp2((s - m) * QN_LOG2E);
+}
+// Two of them (0 … 1: within every type's range) in the cache's type.
+template <int TYPE> FN uint qn_flash_pack(float a, float b)
+{
+    if (TYPE == 2) return qn_pack_bf16(a, b);
+    __half2 h = __floats2half2_rn(a, b);
+    return *(uint *)&h;
 }
 // Σ p of a row over a tile, from its halves of the A fragments: [step][keys 2 c, 2 c + 1 of the first and of the second eight].
 template <int TYPE> FN float qn_flash_sum(const uint p[4][2])
@@ -162,6 +185,9 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
 #include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
+#ifndef QN_CUDA_BODIES
+#include "backend/cuda/attention_wide_kernels.cuh"
+#endif
 
 // ---- entries ----
 

@@ -19,8 +19,18 @@ template <int N> FN void qn_copy_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
-// Four 8 × 8 matrices of 16-bit numbers, transposed: B fragments (two of 16 × 8) from rows of keys. Lane l gives the address of row l % 8 of
-// matrix l / 8.
+// Four 8 × 8 matrices of 16-bit numbers: B fragments (two of 16 × 8) from columns that lie as rows. Lane l gives the address of row l % 8
+// of matrix l / 8.
+FN uint4 qn_matrices4(const void *row)
+{
+    uint4 u;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(u.x), "=r"(u.y), "=r"(u.z), "=r"(u.w)
+                 : "r"(qn_shared_address(row))
+                 : "memory");
+    return u;
+}
+// The same, transposed: B fragments (two of 16 × 8) from rows of keys.
 FN uint4 qn_transposed4(const void *row)
 {
     uint4 u;

@@ -13,18 +13,18 @@ template <int D> struct qn_flash_head {
 
 // A tile: this row's heads times 64 keys.
 template <int TYPE, int D>
-FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const uint4 q[D / 32],
+FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const uint2 q[D / 16],
                           ushort *weights, float *tops, qn_flash_head<D> *h)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     int key = 8 * warp + 2 * quarter, p = tile * QN_FLASH_TILE + key;
     int seen0 = qn_seen(c, p), seen1 = qn_seen(c, p + 1);
-    uint4 none[D / 32];
+    uint2 none[D / 16];
 #pragma unroll
-    for (int j = 0; j < D / 32; j++)
-        none[j] = make_uint4(0, 0, 0, 0);
+    for (int i = 0; i < D / 16; i++)
+        none[i] = make_uint2(0, 0);
     float s[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    qn_flash_scores<TYPE, D>(s, stage, 8 * warp + g, quarter, q, none);
+    qn_flash_scores<TYPE, D>(s, stage, 8 * warp, q, none);
     float s0 = seen0 ? s[0] * c->scale : QN_NEVER, s1 = seen1 ? s[1] * c->scale : QN_NEVER;
     float top = fmaxf(s0, s1);
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
@@ -35,7 +35,7 @@ FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const u
 #pragma unroll
     for (int i = 0; i < 8; i++)
         most = fmaxf(most, tops[8 * g + i]);
-    *(uint *)(weights + g * QN_P_LINE + key) = qn_pack2<TYPE>(
+    *(uint *)(weights + g * QN_P_LINE + key) = qn_flash_pack<TYPE>(
         seen0 ? qn_flash_weight(s0, most) : 0.0f, seen1 ? qn_flash_weight(s1, most) : 0.0f);
     BARRIER();
     uint w[4][2];
@@ -100,11 +100,10 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     qn_walk at = {z < 0 ? 0 : z, 0, 0};
     qn_walk_split(&r, &at);
     if (at.split >= r.end) return; // the whole group
-    uint4 queries[D / 32];
+    uint2 queries[D / 16];
 #pragma unroll
-    for (int j = 0; j < D / 32; j++)
-        queries[j] = g < c->n_heads ? qn_query8<TYPE>(q + g * D + 32 * j + 8 * quarter)
-                                    : make_uint4(0, 0, 0, 0);
+    for (int i = 0; i < D / 16; i++)
+        queries[i] = g < c->n_heads ? qn_query_step<TYPE>(q + g * D + 16 * i, quarter) : make_uint2(0, 0);
     qn_flash_head<D> now, all;
     qn_flash_head_clear<D>(&now);
     qn_flash_head_clear<D>(&all);

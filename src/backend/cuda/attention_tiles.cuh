@@ -8,10 +8,10 @@ FN int qn_follows(const qn_row *rows, int r)
 {
     return rows[r + 1].slot == rows[r].slot && rows[r + 1].position == rows[r].position + 1;
 }
-// Whether flash_tiles does this row: the run around it, within its window, is long enough.
+// Whether flash_tiles, or flash_wide, does this row: the run around it, within its window, is long enough.
 FN int qn_flash_in_run(const qn_row *rows, int row, int n_rows, int group)
 {
-    int window = qn_flash_window(group), first = row / window * window;
+    int window = qn_flash_run_window(group), first = row / window * window;
     int end = first + window < n_rows ? first + window : n_rows, from = row, to = row;
     while (from > first && to - from + 1 < QN_FLASH_RUN && qn_follows(rows, from - 1))
         from--;
@@ -68,7 +68,7 @@ FN void qn_flash_soften(const qn_flash_sight *t, int p0, float s[8][4], float m[
             float a = s[n][2 * r], b = s[n][2 * r + 1];
             a = a > QN_NEVER ? qn_flash_weight(a, most) : 0.0f;
             b = b > QN_NEVER ? qn_flash_weight(b, most) : 0.0f;
-            w[r][n / 2][n % 2] = qn_pack2<TYPE>(a, b);
+            w[r][n / 2][n % 2] = qn_flash_pack<TYPE>(a, b);
         }
         shrink[r] = qn_flash_weight(m[r], most);
         l[r] = FMA(l[r], shrink[r], qn_flash_sum<TYPE>(w[r]));
@@ -78,7 +78,7 @@ FN void qn_flash_soften(const qn_flash_sight *t, int p0, float s[8][4], float m[
 
 template <int TYPE, int D>
 FN void qn_flash_run_tile(const qn_flash_sight *t, int tile, const char *stage,
-                          const uint4 q[2][D / 32], qn_flash_pair<D> *h)
+                          const uint2 q[2][D / 16], qn_flash_pair<D> *h)
 {
     int lane = threadIdx.x & 31;
     float s[8][4], shrink[2];
@@ -86,7 +86,7 @@ FN void qn_flash_run_tile(const qn_flash_sight *t, int tile, const char *stage,
 #pragma unroll
     for (int n = 0; n < 8; n++) {
         s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0.0f;
-        qn_flash_scores<TYPE, D>(s[n], stage, 8 * n + (lane >> 2), lane & 3, q[0], q[1]);
+        qn_flash_scores<TYPE, D>(s[n], stage, 8 * n, q[0], q[1]);
     }
     qn_flash_soften<TYPE>(t, tile * QN_FLASH_TILE, s, h->m, h->l, shrink, w);
     const char *values = stage + QN_FLASH_TILE * D * 2;
@@ -139,7 +139,7 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
         last = c->position + n_rows - 1;
     const int stage_bytes = QN_FLASH_TILE * D * 4;
     qn_flash_sight t;
-    uint4 queries[2][D / 32];
+    uint2 queries[2][D / 16];
     ulong line[2];
     int low = 16 * warp,
         high = low + 15 < n_rows * c->n_heads - 1 ? low + 15 : n_rows * c->n_heads - 1;
@@ -156,9 +156,8 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
         t.position[r] = there ? c->position + row : -1;
         t.first[r] = qn_first_seen(c->position + row, window);
 #pragma unroll
-        for (int j = 0; j < D / 32; j++)
-            queries[r][j] = there ? qn_query8<TYPE>(q + line[r] + 32 * j + 8 * quarter)
-                                  : make_uint4(0, 0, 0, 0);
+        for (int j = 0; j < D / 16; j++)
+            queries[r][j] = there ? qn_query_step<TYPE>(q + line[r] + 16 * j, quarter) : make_uint2(0, 0);
     }
     qn_range range = {c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits};
     qn_walk at = {0, 0, 0};

@@ -179,6 +179,12 @@ int qn_cuda_device_shared(int kernel)
     return gemm ? gemm : qn_cuda_flash_shared(kernel);
 }
 
+int qn_cuda_device_threads(int kernel)
+{
+    int flash = qn_cuda_flash_threads(kernel);
+    return flash ? flash : qn_cuda_gemm_threads(kernel);
+}
+
 CUfunction qn_cuda_device_kernel(const qn_device *d, int kernel)
 {
     return kernel < QN_GPU_N_KERNELS ? d->kernels[kernel] : d->own[kernel - QN_GPU_N_KERNELS];

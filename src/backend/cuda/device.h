@@ -67,6 +67,8 @@ void qn_cuda_shared_drop(qn_device *d, qn_cuda_shared *s);
 CUfunction qn_cuda_device_kernel(const qn_device *d, int kernel);
 // Bytes of shared memory that a group of a task's kernel needs beside what the kernel declares.
 int qn_cuda_device_shared(int kernel);
+// Threads of a group of a task's kernel.
+int qn_cuda_device_threads(int kernel);
 
 // The calling thread works on this device from here on.
 static inline void qn_cuda_use(const qn_device *d)

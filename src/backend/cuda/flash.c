@@ -9,7 +9,13 @@
 #include "backend/gpu/lower.h"
 #include "backend/ops/attention.h"
 
-enum { TILE_ROWS = 128, RUN_ROWS = 4, SHARED_64 = 40960, SHARED_128 = 73728 };
+enum {
+    TILE_ROWS = 128,
+    RUN_ROWS = 4,
+    SHARED_64 = 40960,
+    SHARED_128 = 73728,
+    WIDE_CAPABILITY = 90, // of the matrix units that attention_wide.cuh is for
+};
 
 static int own(int kernel)
 {
@@ -23,6 +29,12 @@ static int window_of(int group)
     while (2 * n * group <= TILE_ROWS)
         n *= 2;
     return n;
+}
+
+// The same of flash_wide (qn_wide_window).
+static int wide_window_of(int group)
+{
+    return group < QN_CUDA_WIDE_ROWS ? QN_CUDA_WIDE_ROWS / group : 1;
 }
 
 // Place in the four kernels of a form: F16 or BF16, heads of 64 or 128; −1: none.
@@ -54,7 +66,23 @@ static qn_gpu_task *copy(qn_gpu_list *out, const qn_gpu_task *t, int kernel,
     return to;
 }
 
-static void rewrite(const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
+// The task of the rows that lie in runs. A group of flash_wide takes one window after another.
+static void add_runs(const qn_device *d, const qn_plan *plan, const qn_gpu_task *t, int at,
+                     qn_gpu_list *out)
+{
+    qn_gpu_attention_args a;
+    memcpy(&a, t->args, sizeof a);
+    int group = a.n_heads / a.n_kv_heads, wide = d->capability == WIDE_CAPABILITY;
+    uint32_t n = qn_gpu_groups(plan->max_rows, wide ? wide_window_of(group) : window_of(group));
+    uint32_t n_kv = (uint32_t)a.n_kv_heads, most = (uint32_t)d->n_processors;
+    if (wide)
+        copy(out, t, own(QN_CUDA_flash_wide_f16_64 + at),
+             (uint32_t[]){n * n_kv < most ? n * n_kv : most, 1, 1});
+    else
+        copy(out, t, own(QN_CUDA_flash_tiles_f16_64 + at), (uint32_t[]){n_kv, n, 1});
+}
+
+static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
 {
     qn_gpu_attention_args a;
     int kernel = (int)t->kernel,
@@ -70,13 +98,11 @@ static void rewrite(const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
         return;
     }
     copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at), t->n_groups);
-    if (!a.whole || plan->max_rows < RUN_ROWS) return;
-    uint32_t n_groups[3] = {(uint32_t)a.n_kv_heads,
-                            qn_gpu_groups(plan->max_rows, window_of(a.n_heads / a.n_kv_heads)), 1};
-    copy(out, t, own(QN_CUDA_flash_tiles_f16_64 + at), n_groups);
+    if (a.whole && plan->max_rows >= RUN_ROWS) add_runs(d, plan, t, at, out);
 }
 
-void qn_cuda_flash_rewrite(const qn_plan *plan, const qn_gpu_list *in, qn_gpu_list *out)
+void qn_cuda_flash_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
+                           qn_gpu_list *out)
 {
     *out = (qn_gpu_list){0};
     for (int i = 0; i < in->n_tasks; i++) {
@@ -84,7 +110,7 @@ void qn_cuda_flash_rewrite(const qn_plan *plan, const qn_gpu_list *in, qn_gpu_li
         int kernel = (int)t->kernel;
         if (between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256) ||
             between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256))
-            rewrite(plan, t, out);
+            rewrite(d, plan, t, out);
         else
             copy(out, t, kernel, t->n_groups);
     }
@@ -101,9 +127,20 @@ int qn_cuda_flash_all(const qn_plan *plan)
     return 1;
 }
 
+static int is_wide(int kernel)
+{
+    return between(kernel, own(QN_CUDA_flash_wide_f16_64), own(QN_CUDA_flash_wide_bf16_128));
+}
+
 int qn_cuda_flash_shared(int kernel)
 {
     int i = kernel - own(QN_CUDA_flash_rows_f16_64);
+    if (is_wide(kernel)) return i % 2 ? QN_CUDA_WIDE_SHARED_128 : QN_CUDA_WIDE_SHARED_64;
     if (i < 0 || i > QN_CUDA_flash_attend_bf16_128 - QN_CUDA_flash_rows_f16_64) return 0;
     return i % 2 ? SHARED_128 : SHARED_64;
+}
+
+int qn_cuda_flash_threads(int kernel)
+{
+    return is_wide(kernel) ? QN_CUDA_WIDE_THREADS : 0;
 }

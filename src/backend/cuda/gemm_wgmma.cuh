@@ -1,5 +1,5 @@
 // clang-format off
-// wgmma m64nNk16, A from registers, B by its descriptor, float32 sums.
+// wgmma m64nNk16, A from registers, B by its descriptor, float32 sums. TRANSPOSED: B lies as rows of K, not of N.
 #ifndef QN_BACKEND_CUDA_GEMM_WGMMA_CUH
 #define QN_BACKEND_CUDA_GEMM_WGMMA_CUH
 
@@ -17,31 +17,31 @@
 #define QN_NAMES_96 QN_NAMES_64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 #define QN_NAMES_128 QN_NAMES_96 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 
-#define QN_WGMMA_OF(N, TYPES, NAMES, A, B, MORE, ...)                                                                  \
+#define QN_WGMMA_OF(N, TYPES, NAMES, A, B, MORE, T, ...)                                                                 \
     asm volatile("{.reg .pred p; setp.ne.b32 p, " MORE ", 0; "                                                         \
                  "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPES " {" NAMES "}, "                              \
-                 "{" A "}, " B ", p, 1, 1, 0;}"                                                                        \
+                 "{" A "}, " B ", p, 1, 1, " T ";}"                                                                    \
                  : __VA_ARGS__                                                                                         \
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b), "r"(more))
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b), "r"(more), "n"(TRANSPOSED))
 
 // c = a · b + (more ? c : 0). TYPE: 1 F16, 2 BF16. Asynchronous: c and a are the units' until a wait.
-template <int TYPE, int N> struct qn_wgmma;
+template <int TYPE, int N, int TRANSPOSED = 0> struct qn_wgmma;
 
-#define QN_WGMMA(N, NAMES, A, B, MORE, ...)                                                                            \
-    template <int TYPE> struct qn_wgmma<TYPE, N> {                                                                     \
+#define QN_WGMMA(N, NAMES, A, B, MORE, T, ...)                                                                         \
+    template <int TYPE, int TRANSPOSED> struct qn_wgmma<TYPE, N, TRANSPOSED> {                                         \
         static __device__ __forceinline__ void run(float *c, uint4 a, ulong b, int more)                               \
         {                                                                                                              \
             if (TYPE == 1)                                                                                             \
-                QN_WGMMA_OF(N, "f16.f16", NAMES, A, B, MORE, __VA_ARGS__);                                             \
+                QN_WGMMA_OF(N, "f16.f16", NAMES, A, B, MORE, T, __VA_ARGS__);                                             \
             else                                                                                                       \
-                QN_WGMMA_OF(N, "bf16.bf16", NAMES, A, B, MORE, __VA_ARGS__);                                           \
+                QN_WGMMA_OF(N, "bf16.bf16", NAMES, A, B, MORE, T, __VA_ARGS__);                                           \
         }                                                                                                              \
     };
-QN_WGMMA(16, QN_NAMES_8, "%8,%9,%10,%11", "%12", "%13", QN_SUMS_8(0))
-QN_WGMMA(32, QN_NAMES_16, "%16,%17,%18,%19", "%20", "%21", QN_SUMS_16)
-QN_WGMMA(64, QN_NAMES_32, "%32,%33,%34,%35", "%36", "%37", QN_SUMS_32)
-QN_WGMMA(128, QN_NAMES_64, "%64,%65,%66,%67", "%68", "%69", QN_SUMS_64)
-QN_WGMMA(192, QN_NAMES_96, "%96,%97,%98,%99", "%100", "%101", QN_SUMS_96)
-QN_WGMMA(256, QN_NAMES_128, "%128,%129,%130,%131", "%132", "%133", QN_SUMS_128)
+QN_WGMMA(16, QN_NAMES_8, "%8,%9,%10,%11", "%12", "%13", "%14", QN_SUMS_8(0))
+QN_WGMMA(32, QN_NAMES_16, "%16,%17,%18,%19", "%20", "%21", "%22", QN_SUMS_16)
+QN_WGMMA(64, QN_NAMES_32, "%32,%33,%34,%35", "%36", "%37", "%38", QN_SUMS_32)
+QN_WGMMA(128, QN_NAMES_64, "%64,%65,%66,%67", "%68", "%69", "%70", QN_SUMS_64)
+QN_WGMMA(192, QN_NAMES_96, "%96,%97,%98,%99", "%100", "%101", "%102", QN_SUMS_96)
+QN_WGMMA(256, QN_NAMES_128, "%128,%129,%130,%131", "%132", "%133", "%134", QN_SUMS_128)
 
 #endif

@@ -62,7 +62,7 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
         .gridDimX = t->n_groups[0],
         .gridDimY = t->n_groups[1],
         .gridDimZ = t->n_groups[2],
-        .blockDimX = (unsigned)qn_cuda_gemm_threads((int)t->kernel),
+        .blockDimX = (unsigned)qn_cuda_device_threads((int)t->kernel),
         .blockDimY = 1,
         .blockDimZ = 1,
         .sharedMemBytes = (unsigned)qn_cuda_device_shared((int)t->kernel),
@@ -158,7 +158,7 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     if (options.scratch_bytes) rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
     options.scratch = p->scratch;
     if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
-    if (!rc) qn_cuda_flash_rewrite(plan, &dialect, &own);
+    if (!rc) qn_cuda_flash_rewrite(d, plan, &dialect, &own);
     if (!rc && !own.failed) qn_cuda_products_rewrite(d, p, plan, &own);
     if (!rc && !own.failed) rc = widen(d, plan, p, &own, out, e);
     if (!rc && (own.failed || out->failed))
