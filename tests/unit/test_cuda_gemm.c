@@ -241,6 +241,8 @@ static void test_blocks(void **unused)
            7);
     const qn_gpu_task *t = s.out.tasks;
     const char *room = s.room.weights;
+    assert_int_equal(args_of(&s, 3)->early,
+                     0); // what is written by the kernel in front is not fetched before it is over
     assert_int_equal(s.room.weight_bytes, (WIDTH + HEADS) * WIDTH * 2);
     assert_ptr_equal(t[1].buffers[0].from, room);
     assert_ptr_equal(t[2].buffers[0].from, room + WIDTH * WIDTH * 2);

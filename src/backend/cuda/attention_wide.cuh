@@ -283,7 +283,7 @@ template <int D> FN void qn_wide_put(float *y, const float *o, float l)
 template <int TYPE, int D>
 FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, float4 *kept, int window)
 {
-    qn_wide_place place = {0, 0, 0, 0, 0};
+    qn_wide_place place = {};
     while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
         qn_view c = qn_wide_look(b, a, &place);
         qn_flash_sight t;

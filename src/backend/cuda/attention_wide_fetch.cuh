@@ -52,16 +52,27 @@ FN uint qn_wide_empty(const qn_wide_ring *r)
 
 // Windows by key heads are the items; those with most to do come first. Rows from … to − 1 are a run.
 typedef struct {
-    int round, kv_head, from, to, end;
+    int round, kv_head, from, to, first, end; // of the window: first, end
+    uint4 follows; // a bit a row of the window: the next one continues its run
 } qn_wide_place;
 
-// The row behind the run that begins at `from`. By a warp.
-FN int qn_wide_run_end(const qn_row *rows, int from, int end)
+// By a warp: the step's rows lie in the host's memory, far away, so a window's are read once and all at once.
+FN uint4 qn_wide_follows(const qn_row *rows, int first, int end)
 {
-    for (int at = from;; at += 32) {
-        int i = at + (int)(threadIdx.x & 31);
-        uint on = __ballot_sync(~0u, i + 1 < end && qn_follows(rows, i));
-        if (on != ~0u) return at + __ffs(~on);
+    uint on[4];
+    int i = first + (int)(threadIdx.x & 31);
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        on[j] = i + 32 * j + 1 < end && qn_follows(rows, i + 32 * j);
+    return make_uint4(__ballot_sync(~0u, on[0]), __ballot_sync(~0u, on[1]), __ballot_sync(~0u, on[2]), __ballot_sync(~0u, on[3]));
+}
+// The row behind the run that begins at p->from.
+FN int qn_wide_run_end(const qn_wide_place *p)
+{
+    for (int at = p->from - p->first;; at = (at / 32 + 1) * 32) {
+        const uint4 &f = p->follows;
+        uint word = at < 32 ? f.x : at < 64 ? f.y : at < 96 ? f.z : at < 128 ? f.w : 0, over = ~word >> at % 32;
+        if (over) return p->first + at + __ffs(over);
     }
 }
 FN bool qn_wide_next(qn_wide_place *p, const qn_row *rows, int n_rows, int window, int n_kv_heads)
@@ -73,11 +84,12 @@ FN bool qn_wide_next(qn_wide_place *p, const qn_row *rows, int n_rows, int windo
             if (item >= n_windows * n_kv_heads) return false;
             p->round++;
             p->kv_head = item % n_kv_heads;
-            p->to = (n_windows - 1 - item / n_kv_heads) * window;
+            p->first = p->to = (n_windows - 1 - item / n_kv_heads) * window;
             p->end = p->to + window < n_rows ? p->to + window : n_rows;
+            p->follows = qn_wide_follows(rows, p->first, p->end);
         }
         p->from = p->to;
-        p->to = qn_wide_run_end(rows, p->from, p->end);
+        p->to = qn_wide_run_end(p);
         if (p->to - p->from >= QN_FLASH_RUN) return true;
     }
 }
@@ -192,7 +204,7 @@ template <int D> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_r
 template <int D>
 FN void qn_wide_fetch(const qn_wide_buffers *b, const qn_gpu_attention_args &a, qn_wide_ring r, int window)
 {
-    qn_wide_place place = {0, 0, 0, 0, 0};
+    qn_wide_place place = {};
     uint pending = 0;
     while (qn_wide_next(&place, b->rows, b->n_rows, window, a.n_kv_heads)) {
         qn_view c = qn_wide_look(b, a, &place);

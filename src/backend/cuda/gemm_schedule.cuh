@@ -3,7 +3,9 @@
 // round is cut instead, together with the round before it, between the parts of K, into even shares: a share begins with the last
 // parts of one tile and ends with the first of another. The first parts are done first of all and their sums handed over; the last
 // parts are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
-// Fewer tiles than half the clusters: each part is somebody's own, its sums go to memory, and gemm_fold adds them in order.
+// Shares are even in slabs or in parts, whichever leaves the longest one shorter, since only whole parts are handed over.
+// Fewer tiles than half the clusters: each section (where it is one part: that) is somebody's own, its sums go to memory, and gemm_fold
+// adds them in order.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 

@@ -12,7 +12,8 @@
 
 enum {
     GEMM_CAPABILITY = 90, // of the matrix units that gemm.cuh is for
-    MAX_ROWS = 65535,     // a grid's y
+    EARLY_ROWS = 512, // of larger plans early kernels only take room from those in front of them
+    MAX_ROWS = 65535, // a grid's y
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
 };
 
@@ -68,7 +69,7 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
         .sharedMemBytes = (unsigned)qn_cuda_device_shared((int)t->kernel),
         .hStream = d->stream,
         .attrs = &early,
-        .numAttrs = (unsigned)qn_cuda_gemm_early((int)t->kernel),
+        .numAttrs = p->max_rows <= EARLY_ROWS && qn_cuda_gemm_early((int)t->kernel),
     };
     return d->cu->cuLaunchKernelEx(&config, qn_cuda_device_kernel(d, (int)t->kernel), parameters,
                                    NULL);
