@@ -231,7 +231,7 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
     start(k, dim3(n_processors / f->cluster * f->cluster), QN_GEMM_THREADS, f->n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
           (void *)NULL, (void *)NULL, (void *)NULL, counts, partials, handed, a);
     if (s->k > 1024 && n_rows <= 1024)
-        start(gemm_fold, dim3((most + 1023) / 1024, n_rows), 256, 0, ys[0], ys[1], ys[2], (void *)NULL, (void *)NULL, (void *)NULL, counts,
+        start(gemm_fold, dim3((most + 1023) / 1024, n_rows < 64 ? n_rows : 64), 256, 0, ys[0], ys[1], ys[2], (void *)NULL, (void *)NULL, (void *)NULL, counts,
               partials, a);
     CHECK(cudaGetLastError());
 }
@@ -260,7 +260,8 @@ static int check(const shape *s, int type, int n_rows, const form *f)
     }
     ulong n = (ulong)n_rows * (s->gated ? s->n[0] : done);
     if (s->gated) gate<<<(n + 255) / 256, 256>>>(other, other + n, want, n);
-    CHECK(cudaMemset(y, 0, n * 4));
+    CHECK(cudaMemset(y, 0xff, n * 4)); // NaN
+    CHECK(cudaMemset(tiles_out, 0xff, n * 2));
     CHECK(cudaMemset(count, 0, 4));
     run(s, type, n_rows, f, 1);
     if (s->gated)
@@ -314,7 +315,8 @@ int main(int argc, char **argv)
         {"out", {3584}, 3584, 1, 0, 0},             {"head", {152064}, 3584, 1, 0, 0},
     };
     static const shape small[] = {{"small", {200, 56}, 1152, 2, 0, 0}, {"odd", {1000}, 640, 1, 0, 0}, {"gated", {384, 384}, 2176, 2, 1, 0},
-                                  {"long", {4096}, 11008, 1, 0, 0}};
+                                  {"long", {4096}, 11008, 1, 0, 0}, {"gated long", {4096, 4096}, 6144, 2, 1, 0},
+                                  {"gated cut", {13824, 13824}, 5120, 2, 1, 0}};
     int default_rows[] = {16, 32, 64, 128, 256, 2048, 4096}, bad = 0;
     cudaDeviceProp prop;
     CHECK(cudaGetDeviceProperties(&prop, 0));

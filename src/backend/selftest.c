@@ -163,11 +163,9 @@ static void rms_norm(layout *l)
                 (qn_rms_norm_args){.n_groups = groups, .eps = 1e-6f});
 }
 
-static void product(layout *l)
+static void product_of(layout *l, int n, int k)
 {
-    int n = pick(l, 1, 70), many = l->plan->max_rows > SOME_ROWS;
-    int k = many || pick(l, 0, 3) ? 8 * pick(l, 1, 80) : pick(l, 1, 300);
-    int n_rows = many ? MAX_ROWS : SOME_ROWS;
+    int n_rows = l->plan->max_rows > SOME_ROWS ? MAX_ROWS : SOME_ROWS;
     k = whole_blocks(l, k);
     qn_tensor x = matrix(l, QN_DTYPE_F32, n_rows, k, 1), bias = {0};
     if (l->rounds) l->tolerance = rounded_tolerance(l->dtype, l->tolerance);
@@ -176,6 +174,19 @@ static void product(layout *l)
     if (pick(l, 0, 1)) bias = vector(l, plain_type(l), n);
     l->out = matrix(l, QN_DTYPE_F32, n_rows, n, 1);
     (pick(l, 0, 1) ? qn_matmul : qn_matmul_residual)(l->plan, l->out, x, w, bias);
+}
+
+static void product(layout *l)
+{
+    int n = pick(l, 1, 70), many = l->plan->max_rows > SOME_ROWS;
+    product_of(l, n, many || pick(l, 0, 3) ? 8 * pick(l, 1, 80) : pick(l, 1, 300));
+}
+
+// Rows so long that a backend may add up their parts in some way of its own.
+static void long_product(layout *l)
+{
+    int n = pick(l, 1, 20);
+    product_of(l, n, 128 * pick(l, 33, 48));
 }
 
 static qn_rope_args rotation(layout *l, int n_heads, int head_dim)
@@ -391,6 +402,7 @@ static const kind kinds[] = {
     {"copy_blocks", PLAIN, copy_blocks, SOME, 0, 0},
     {"sample", 1, sample, SOME, 0, 0},
     {"row alone, matmul", QN_DTYPE_COUNT, product, MANY, 1, 1},
+    {"row alone, long matmul", PLAIN, long_product, MANY, 1, 1},
     {"row alone, layer", TO_Q6_K, layer, SOME, 1, 1},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 5, TO_BLOCKS = 3 };

@@ -255,13 +255,33 @@ static void test_blocks(void **unused)
     end(&s);
 }
 
+// What the kernels keep in memory: of a long K the sums of its sections (gemm_handed.cuh), and where groups share tiles a sum a
+// unit of K: four at most, however long K is.
+static void test_rooms(void **unused)
+{
+    static const struct {
+        int k, kinds, units;
+    } all[] = {{1024, 1, 0}, {3584, 1, 4}, {5120, 3, 3}, {18944, 3, 4}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        state s;
+        begin(&s);
+        product(&s, Q, H, HEADS, all[i].k, 0);
+        rewrite(&s);
+        assert_int_equal(s.room.handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + (size_t)all[i].kinds * 132 *
+                                                                            256 * 128 *
+                                                                            sizeof(float));
+        assert_int_equal(s.room.partial_bytes, (size_t)all[i].units * ROWS * HEADS * sizeof(float));
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mlp),
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_left),
-        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_mlp),   cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_left),  cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_rooms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

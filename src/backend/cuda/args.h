@@ -24,6 +24,7 @@ enum {
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
+    QN_CUDA_GEMM_KINDS = 3,     // of sums that are kept in memory (gemm_handed.cuh)
     QN_CUDA_WIDE_THREADS = 384, // of flash_wide_…
     QN_CUDA_WIDE_ROWS = 128,    // rows of its products
     QN_CUDA_WIDE_SHARED_64 = 132256,

@@ -15,7 +15,7 @@
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
 //
 // For the host, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
-//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args
+//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows or, where args.whole, some of them, n_splits or 1), buffers, args
 //   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
@@ -209,9 +209,11 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
 #define QN_FLASH_ARMED (qn_flash_early_of(room)->armed)
+#define QN_FLASH_STRIDE n_rows // a group has one row
 #else
 #define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
 #define QN_FLASH_ARMED 0 // kernels of their own begin with nothing
+#define QN_FLASH_STRIDE (int)gridDim.y
 #endif
 
 #define FLASH(FORMAT, TYPE, D)                                                                     \
@@ -221,17 +223,18 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
-        int row = TG_Y, n_rows = counts->n_rows;                                                   \
-        if (row >= n_rows ||                                                                       \
-            (a.whole && qn_flash_in_run(rows, row, n_rows, a.n_heads / a.n_kv_heads)))             \
-            return;                                                                                \
-        qn_view c;                                                                                 \
-        qn_look(&c, a, rows + row, table, TG_X);                                                   \
-        c.k = k_cache;                                                                             \
-        c.v = v_cache;                                                                             \
-        ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);                   \
-        qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,                   \
-                              out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)));           \
+        int n_rows = counts->n_rows;                                                               \
+        for (int row = TG_Y; row < n_rows; row += QN_FLASH_STRIDE) {                               \
+            if (a.whole && qn_flash_in_run(rows, row, n_rows, a.n_heads / a.n_kv_heads)) continue; \
+            qn_view c;                                                                             \
+            qn_look(&c, a, rows + row, table, TG_X);                                               \
+            c.k = k_cache;                                                                         \
+            c.v = v_cache;                                                                         \
+            ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);               \
+            qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,               \
+                                  out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)));       \
+            BARRIER(); /* all are done with the room */                                            \
+        }                                                                                          \
     }                                                                                              \
     KERNEL(flash_tiles_##FORMAT##_##D, BUF(0, float, y), BUF(1, const float, q_in),                \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \

@@ -10,6 +10,7 @@
 #include "backend/ops/attention.h"
 
 enum {
+    MOST_GROUPS = 512,
     TILE_ROWS = 128,
     RUN_ROWS = 4,
     SHARED_64 = 40960,
@@ -97,7 +98,10 @@ static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *
         copy(out, t, own(QN_CUDA_flash_attend_f16_64 + at), t->n_groups);
         return;
     }
-    copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at), t->n_groups);
+    // In a large step most rows lie in runs, and those that do not stand together: some hundred groups each look at every n-th row.
+    uint32_t rows = a.whole && t->n_groups[1] > MOST_GROUPS ? MOST_GROUPS : t->n_groups[1];
+    copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at),
+         (uint32_t[]){t->n_groups[0], rows, t->n_groups[2]});
     if (a.whole && plan->max_rows >= RUN_ROWS) add_runs(d, plan, t, at, out);
 }
 

@@ -14,8 +14,8 @@ enum {
     PIECE = 1024,
     FEW_PIECES = 512,
     FOLD_COLUMNS = 1024,
-    SIMDS = 8,
-    HANDED_KINDS = 3 // gemm_handed.cuh
+    FOLD_ROWS = 64, // at once
+    SIMDS = 8
 };
 
 // ---- kernels ----
@@ -269,15 +269,20 @@ static size_t tile_bytes(int n_rows, int tile_rows, int padded_k)
     return up_to((size_t)n_rows, (size_t)tile_rows) * (size_t)padded_k * 2;
 }
 
+// Of the sums of one kind of a group: 128 rows of w.
+static size_t handed_bytes(const bundle *b)
+{
+    return (size_t)b->a.tile_rows * 128 * sizeof(float);
+}
+
 static void measure(const rewriting *r, const bundle *b, int tiled)
 {
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
     size_t n_units = qn_gpu_groups((int64_t)n_parts, QN_CUDA_SECTION((int)n_parts));
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
-    grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + HANDED_KINDS * n_groups *
-                                                               (size_t)b->a.tile_rows * 128 *
-                                                               sizeof(float));
+    size_t n_kinds = QN_CUDA_SECTION((int)n_parts) > 1 ? QN_CUDA_GEMM_KINDS : 1;
+    grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + n_kinds * n_groups * handed_bytes(b));
     grow(&r->room->partial_bytes, n_units * (size_t)split_rows(b) * n_columns * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
@@ -330,7 +335,7 @@ static void results_access(const rewriting *r, const bundle *b, qn_gpu_task *t)
         else if (b->a.gated)
             gated_access(r, t, 1);
         else
-            t->buffers[t->n_buffers++] = tasks[b->a.gated ? b->swiglu : b->first + i].buffers[0];
+            t->buffers[t->n_buffers++] = tasks[b->first + i].buffers[0];
 }
 
 // Buffer `at` of each product, the absent ones the counts.
@@ -387,8 +392,10 @@ static void write_product(const rewriting *r, const bundle *b, int tiled)
 static void write_fold(const rewriting *r, const bundle *b)
 {
     uint32_t n_columns = (uint32_t)strips(b) * QN_CUDA_STEP;
-    uint32_t n_groups[3] = {qn_gpu_groups(n_columns, FOLD_COLUMNS), (uint32_t)split_rows(b), 1};
-    if (!n_groups[1]) return;
+    int n = split_rows(b);
+    uint32_t n_groups[3] = {qn_gpu_groups(n_columns, FOLD_COLUMNS),
+                            (uint32_t)(n < FOLD_ROWS ? n : FOLD_ROWS), 1};
+    if (!n) return;
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_fold), n_groups, &b->a, sizeof b->a);
     results_access(r, b, t);
     copy_buffers(r, b, t, BIAS_AT);

@@ -266,6 +266,24 @@ template <int NX, int CLUSTER> FN void qn_gemm_keep(const float c[NX / 2], qn_ge
         for (int i = 0; i < NX / 2; i += 4)
             qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
 }
+// c to the total in memory, rounded as a sum in registers is. The memory's own adding, which nobody waits for, takes numbers near 0 for 0:
+// so only where c has none, for then neither what it is added to nor the sum can be so small and matter.
+template <int NX, int CLUSTER> FN void qn_gemm_add_total(const float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum)
+{
+    bool usual = true;
+#pragma unroll
+    for (int i = 0; i < NX / 2; i++)
+        usual = usual && fabsf(c[i]) >= 0x1p-100f;
+    if (usual)
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            qn_add_in_memory(sum->total + i / 4 * 128, qn_gemm_four(c + i));
+    else
+#pragma unroll
+        for (int i = 0; i < NX / 2; i += 4)
+            __stcg(sum->total + i / 4 * 128, qn_gemm_plus(__ldcg(sum->total + i / 4 * 128), c + i));
+}
+
 // The last part of a section: c becomes its sum (opens: its only part), and `last` that of all sections; else the memory does that.
 template <int NX, int CLUSTER>
 FN void qn_gemm_close(float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum, bool opens, bool first, bool last)
@@ -283,9 +301,7 @@ FN void qn_gemm_close(float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum, bool
         for (int i = 0; i < NX / 2; i += 4)
             __stcg(sum->total + i / 4 * 128, qn_gemm_four(c + i));
     else if (!last)
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            qn_add_in_memory(sum->total + i / 4 * 128, qn_gemm_four(c + i));
+        qn_gemm_add_total<NX, CLUSTER>(c, sum);
 }
 
 // Slabs begin … end of a tile, part by part. The sums are in c, or where the tile is handed over in `sum`.
@@ -318,10 +334,10 @@ FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     sum.spill = (float4 *)(room + (threadIdx.x >> 7) * (form::room_bytes / 2)) + (threadIdx.x & 127);
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
         sum.total = qn_gemm_total<NX, CLUSTER>(b, &piece, cluster, rank);
-        if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, &sum, cluster, rank);
+        if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, p, &piece, &sum, cluster, rank);
         qn_gemm_tile<TYPE, NX, CLUSTER>(p, &piece, &r, c, &sum);
         if (piece.handed)
-            qn_gemm_hand_over<NX, CLUSTER>(b, &sum, cluster + 1, rank);
+            qn_gemm_hand_over<NX, CLUSTER>(b, p, &piece, &sum, cluster + 1, rank);
         else
             qn_gemm_results<TYPE, NX, CLUSTER>(b, a, p, &piece, c, room, rank, &sum.busy);
     }

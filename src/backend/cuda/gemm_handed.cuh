@@ -7,8 +7,10 @@ FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int ran
 {
     return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
 }
-// Sums lie by kind: of the section that was begun; of the sections before it; and, of tiles that are not handed over, of those again.
+// Sums lie by kind (QN_CUDA_GEMM_KINDS): of the section that was begun; of the sections before it; and, of tiles that are not handed
+// over, of those again. A K of one section has the first kind alone.
 enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN };
+static_assert(QN_GEMM_OWN + 1 == QN_CUDA_GEMM_KINDS, "args.h");
 template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, int cluster_size, int c, int rank)
 {
     int n = (int)gridDim.x * 2, at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
@@ -21,13 +23,21 @@ template <int NX, int CLUSTER> FN float4 *qn_gemm_total(const qn_gemm_buffers *b
     return qn_gemm_handed<NX>(b, kind, CLUSTER, cluster + piece->handed, rank);
 }
 
+// A slab between parts is within a section.
+FN bool qn_gemm_within(const qn_gemm_plan *p, int slab)
+{
+    return slab / QN_SLABS_A_PART % p->section != 0;
+}
+
 template <int NX, int CLUSTER>
-FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_sum<NX, CLUSTER> *sum, int to, int rank)
+FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece,
+                          const qn_gemm_sum<NX, CLUSTER> *sum, int to, int rank)
 {
     float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, to, rank);
+    if (qn_gemm_within(p, piece->end))
 #pragma unroll
-    for (int i = 0; i < NX / 8; i++)
-        __stcg(at + i * 128, qn_gemm_sum_get(sum, 4 * i));
+        for (int i = 0; i < NX / 8; i++)
+            __stcg(at + i * 128, qn_gemm_sum_get(sum, 4 * i));
     __threadfence();
     qn_warpgroup_meet();
     if ((threadIdx.x & 127) == 0) qn_flag_set(qn_gemm_flag(b, CLUSTER, to, rank), 1);
@@ -35,15 +45,17 @@ FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_sum<NX, CLUSTE
 
 // Then the flag is ready for the next launch.
 template <int NX, int CLUSTER>
-FN void qn_gemm_take(const qn_gemm_buffers *b, qn_gemm_sum<NX, CLUSTER> *sum, int cluster, int rank)
+FN void qn_gemm_take(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_sum<NX, CLUSTER> *sum,
+                     int cluster, int rank)
 {
     uint *flag = qn_gemm_flag(b, CLUSTER, cluster, rank);
     const float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, cluster, rank);
     qn_flag_wait(flag);
     qn_gemm_settle<NX>(&sum->busy);
+    if (qn_gemm_within(p, piece->begin))
 #pragma unroll
-    for (int i = 0; i < NX / 8; i++)
-        qn_gemm_sum_set(sum, 4 * i, __ldcg(at + i * 128));
+        for (int i = 0; i < NX / 8; i++)
+            qn_gemm_sum_set(sum, 4 * i, __ldcg(at + i * 128));
     qn_warpgroup_meet();
     if ((threadIdx.x & 127) == 0) *flag = 0;
 }

@@ -44,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
               const float *partials, const qn_cuda_gemm_args a)
 {
     QN_GEMM_ON(qn_gemm_buffers b = {{y0, y1, y2}, NULL, {}, {b0, b1, b2}, counts, (float *)partials, NULL};
-               qn_gemm_fold_run(&b, a, make_int3(blockIdx.x, blockIdx.y, 0));)
+               qn_gemm_fold_run(&b, a, make_int3(blockIdx.x, blockIdx.y, 0), gridDim.y);)
 }
 
 #endif

@@ -128,7 +128,7 @@ FN void qn_copy_in_as(uint to, const void *from, uint n_bytes, uint bar, ulong p
                  : "memory");
 }
 
-// *at + v to *at, rounded as a sum in registers is, without waiting for it. What one thread adds to a place is added in its order.
+// *at + v to *at without waiting for it; denormal numbers count as 0. What one thread adds to a place is added in its order.
 FN void qn_add_in_memory(float4 *at, float4 v)
 {
     asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");

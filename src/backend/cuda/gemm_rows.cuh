@@ -112,21 +112,22 @@ FN void qn_gemm_fold_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a,
     *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
 }
 
-// Group `at` of a grid of: columns (gated: of gate) by 1,024, rows of x.
-FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int3 at)
+// Group `at` of a grid of: columns (gated: of gate) by 1,024, n-th rows of x.
+FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int3 at, int n_groups)
 {
     qn_grid_go_on();
     qn_grid_wait();
-    int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, r = at.y;
+    int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows;
     int n_gate = qn_gemm_all_strips(a) * 16, c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
     qn_gemm_plan p;
     qn_gemm_make_plan(&p, a, n_rows, a.tile_rows, a.cluster, a.n_clusters);
-    if (!p.split || r >= n_rows || c >= n_gate) return;
-    if (!a.gated)
-        qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_gate, r, c), r, c);
-    else
-        qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, c),
-                           qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, n_gate + c), r, c);
+    if (!p.split || c >= n_gate) return;
+    for (int r = at.y; r < n_rows; r += n_groups)
+        if (!a.gated)
+            qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_gate, r, c), r, c);
+        else
+            qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, c),
+                               qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, n_gate + c), r, c);
 }
 
 #endif

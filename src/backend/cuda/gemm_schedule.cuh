@@ -95,6 +95,7 @@ FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out
 {
     out->begin = out->taken = out->handed = 0;
     out->end = p->n_slabs;
+    if (!p->n_tiles) return false;
     if (p->split) {
         // The last ones, which may be short, come last, and to those that had a short one before.
         int unit = i * p->n_clusters + (i % 2 ? p->n_clusters - 1 - c : c);
@@ -108,10 +109,8 @@ FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out
     int from = qn_gemm_share(p, c, by_parts), to = qn_gemm_share(p, c + 1, by_parts), base = p->n_rounds * p->n_clusters;
     int first = from / p->n_slabs, last = to / p->n_slabs, begin = from % p->n_slabs, end = to % p->n_slabs;
     if (end && i-- == 0) {
-        out->tile = base + last;
-        out->begin = first == last ? begin : 0;
+        out->tile = base + last; // a share is a whole tile at least, so none is both taken and handed over
         out->end = end;
-        out->taken = out->begin > 0;
         out->handed = 1;
         return true;
     }
