@@ -65,19 +65,8 @@ static uint *n_bad;
 static int n_processors;
 static std::vector<int> host_table;
 
-__global__ void fill(float *to, ulong n, float scale, uint seed)
-{
-    for (ulong i = (ulong)blockIdx.x * 256 + threadIdx.x; i < n; i += (ulong)gridDim.x * 256) {
-        uint h = (uint)(i * 2654435761u) ^ seed;
-        float x = 0;
-        for (int j = 0; j < 3; j++) {
-            h = (h ^ h >> 15) * 2246822519u + 374761393u, h ^= h >> 13;
-            x += (float)(h & 0xffff) / 65536.0f - 0.5f;
-        }
-        to[i] = x * scale;
-    }
-}
-__global__ void fill16(ushort *to, ulong n, int type, float scale, uint seed)
+// type: 0 F32, 1 F16, 2 BF16.
+__global__ void fill(void *to, ulong n, int type, float scale, uint seed)
 {
     for (ulong i = (ulong)blockIdx.x * 256 + threadIdx.x; i < n; i += (ulong)gridDim.x * 256) {
         uint h = (uint)(i * 2654435761u) ^ seed;
@@ -133,7 +122,7 @@ static void allocate(void)
         host_table[i] = host_table[j], host_table[j] = t;
     }
     CHECK(cudaMemcpy(table, host_table.data(), host_table.size() * 4, cudaMemcpyHostToDevice));
-    fill<<<4096, 256>>>(q, n_q, 4.0f, 5);
+    fill<<<4096, 256>>>(q, n_q, 0, 4.0f, 5);
 }
 
 // A step: stretches of rows, each of a slot of its own. Slot s has `n[s]` rows from position `from[s]` on.
@@ -172,8 +161,8 @@ static int set_rows(const step *s)
 static void set_cache(const step *s)
 {
     ulong n = (ulong)SLOTS * BLOCKS_A_SLOT * 16 * s->n_kv * s->dim;
-    fill16<<<4096, 256>>>(k, n, s->type, 1.0f, 1);
-    fill16<<<4096, 256>>>(v, n, s->type, 1.0f, 99);
+    fill<<<4096, 256>>>(k, n, s->type, 1.0f, 1);
+    fill<<<4096, 256>>>(v, n, s->type, 1.0f, 99);
     for (int slot = 0; slot < (int)s->n.size(); slot++) {
         int last = s->from[slot] + s->n[slot] - 1, first = s->window && s->from[slot] >= s->window ? s->from[slot] - s->window + 1 : 0;
         for (ushort *to : {k, v})

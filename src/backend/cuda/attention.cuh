@@ -15,7 +15,8 @@
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
 //
 // For the host, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
-//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows or, where args.whole, some of them, n_splits or 1), buffers, args
+//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args; where
+//                                     args.whole fewer groups than rows will do
 //   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of

@@ -3,12 +3,14 @@
 #define QN_BACKEND_CUDA_ATTENTION_PTX_CUH
 #include "backend/cuda/product_ptx.cuh"
 
-// 16 bytes into shared memory, on their way when this returns; zeros where not `there` (then nothing is read).
+// 16 bytes into shared memory, on their way when this returns; n_bytes: 16, or 0 for zeros (then nothing is read).
+FN void qn_copy16_at(uint to, const void *from, int n_bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)), "r"(n_bytes) : "memory");
+}
 FN void qn_copy16(void *to, const void *from, int there)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(qn_shared_address(to)),
-                 "l"(__cvta_generic_to_global(from)), "r"(there ? 16 : 0)
-                 : "memory");
+    qn_copy16_at(qn_shared_address(to), from, there ? 16 : 0);
 }
 FN void qn_copy_commit()
 {

@@ -106,11 +106,6 @@ FN qn_view qn_wide_look(const qn_wide_buffers *b, const qn_gpu_attention_args &a
 
 // ---- fetching ----
 
-FN void qn_copy16_at(uint to, const void *from, int n_bytes)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(n_bytes) : "memory");
-}
-
 // Where a thread's pieces of a run lie: its first of block 0 of the cache; and in a stage.
 typedef struct {
     const char *k, *v;

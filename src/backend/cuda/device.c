@@ -11,7 +11,7 @@
 #include "backend/cuda/modules.h"
 #include "backend/selftest.h"
 
-enum { LEAST_CAPABILITY = 80, RESIDENT_CAPABILITY = 90, GEMM_CAPABILITY = 90, PREFILL_ROWS = 2048 };
+enum { LEAST_CAPABILITY = 80, PREFILL_ROWS = 2048 };
 
 static int available(void)
 {
@@ -228,8 +228,8 @@ static int set_up(qn_device *d, quern_error *e)
     if (d->capability < LEAST_CAPABILITY)
         return qn_error_set(e, QUERN_E_UNSUPPORTED, "cuda: %s is sm_%d, sm_%d is the least",
                             d->name, d->capability, LEAST_CAPABILITY);
-    d->resident = d->capability == RESIDENT_CAPABILITY &&
-                  attribute(d, CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH);
+    d->resident =
+        d->capability == QN_CUDA_HOPPER && attribute(d, CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH);
     rc = qn_cuda_driver_check(cu->cuDevicePrimaryCtxRetain(&d->context, d->device), "context", e);
     if (!rc) rc = qn_cuda_driver_check(cu->cuCtxSetCurrent(d->context), "context", e);
     if (!rc) rc = make_events(d, e);
@@ -280,7 +280,7 @@ static void info(qn_device *d, qn_device_info *out)
 {
     size_t total = 0;
     *out = (qn_device_info){.n_threads = 1};
-    if (d->capability == GEMM_CAPABILITY) out->prefill_rows = PREFILL_ROWS;
+    if (d->capability == QN_CUDA_HOPPER) out->prefill_rows = PREFILL_ROWS;
     d->cu->cuDeviceTotalMem_v2(&total, d->device);
     out->memory_bytes = total;
     snprintf(out->text, sizeof out->text, "%.40s, sm_%d", d->name, d->capability);

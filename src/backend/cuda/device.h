@@ -32,6 +32,9 @@ typedef struct {
     int n_outputs;
 } qn_cuda_flight;
 
+// The capability of the cards that resident.cu, gemm.cuh and attention_wide.cuh are for.
+enum { QN_CUDA_HOPPER = 90 };
+
 struct qn_device {
     const qn_cuda_driver *cu;
     CUdevice device;

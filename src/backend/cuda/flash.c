@@ -10,12 +10,11 @@
 #include "backend/ops/attention.h"
 
 enum {
-    MOST_GROUPS = 512,
+    MOST_GROUPS = 512, // of flash_rows, along the rows
     TILE_ROWS = 128,
     RUN_ROWS = 4,
     SHARED_64 = 40960,
     SHARED_128 = 73728,
-    WIDE_CAPABILITY = 90, // of the matrix units that attention_wide.cuh is for
 };
 
 static int own(int kernel)
@@ -73,7 +72,7 @@ static void add_runs(const qn_device *d, const qn_plan *plan, const qn_gpu_task 
 {
     qn_gpu_attention_args a;
     memcpy(&a, t->args, sizeof a);
-    int group = a.n_heads / a.n_kv_heads, wide = d->capability == WIDE_CAPABILITY;
+    int group = a.n_heads / a.n_kv_heads, wide = d->capability == QN_CUDA_HOPPER;
     uint32_t n = qn_gpu_groups(plan->max_rows, wide ? wide_window_of(group) : window_of(group));
     uint32_t n_kv = (uint32_t)a.n_kv_heads, most = (uint32_t)d->n_processors;
     if (wide)

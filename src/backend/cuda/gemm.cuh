@@ -266,8 +266,8 @@ template <int NX, int CLUSTER> FN void qn_gemm_keep(const float c[NX / 2], qn_ge
         for (int i = 0; i < NX / 2; i += 4)
             qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
 }
-// c to the total in memory, rounded as a sum in registers is. The memory's own adding, which nobody waits for, takes numbers near 0 for 0:
-// so only where c has none, for then neither what it is added to nor the sum can be so small and matter.
+// c to the total in memory, rounded as a sum in registers is. The memory's own adding, which nobody waits for, takes denormal numbers for
+// 0. Beside |c| ≥ 2^−100 a denormal total is rounded away in any case, and no sum is one but 0: the last place of both is 2^−124 or more.
 template <int NX, int CLUSTER> FN void qn_gemm_add_total(const float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum)
 {
     bool usual = true;

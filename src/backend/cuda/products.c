@@ -8,7 +8,7 @@
 #include "backend/gpu/args.h"
 #include "backend/ops/matmul.h"
 
-enum { ROWS_A_TILE = 8, GROUPS_A_PROCESSOR = 2, SECTIONS_CAPABILITY = 90 };
+enum { ROWS_A_TILE = 8, GROUPS_A_PROCESSOR = 2 };
 
 static int64_t padded_k(int64_t k)
 {
@@ -244,7 +244,7 @@ static void write_product(const qn_device *d, const qn_plan *p, const product *q
                        .args_bytes = sizeof q->a};
     qn_cuda_product_args a = q->a;
     int n_parts = (a.padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
-    a.section = d->capability == SECTIONS_CAPABILITY ? QN_CUDA_SECTION(n_parts) : n_parts;
+    a.section = d->capability == QN_CUDA_HOPPER ? QN_CUDA_SECTION(n_parts) : n_parts;
     memcpy(t->args, &a, sizeof a);
     for (int i = 0; i < QN_CUDA_MAX_PARTS; i++)
         t->buffers[t->n_buffers++] = q->y[i];

@@ -11,7 +11,6 @@
 #include "backend/cuda/wide.h"
 
 enum {
-    GEMM_CAPABILITY = 90, // of the matrix units that gemm.cuh is for
     EARLY_ROWS = 512, // of larger plans early kernels only take room from those in front of them
     MAX_ROWS = 65535, // a grid's y
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
@@ -109,7 +108,7 @@ static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_
 {
     qn_cuda_gemm_room room;
     int rc = 0;
-    if (d->capability != GEMM_CAPABILITY) {
+    if (d->capability != QN_CUDA_HOPPER) {
         size_t n_bytes = qn_cuda_wide_bytes(d, plan, in);
         if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
         if (!rc) qn_cuda_wide_rewrite(d, plan, in, p->partials, out);
