@@ -128,7 +128,7 @@ def test_starting_and_stopping_under_load_loses_nothing(make_fake):
                 return "answered" if end["type"] in ("done", "error") else repr(end)
             except ConnectionRefusedError:
                 return "refused"
-            except (AssertionError, ConnectionResetError) as e:
+            except (AssertionError, ConnectionResetError, BrokenPipeError) as e:
                 return "answered" if b"closing" in repr(e).encode() else f"lost: {e!r}"
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             futures = [pool.submit(one, i) for i in range(40)]
@@ -138,4 +138,5 @@ def test_starting_and_stopping_under_load_loses_nothing(make_fake):
         assert server.wait() == 0
         lost = [r for r in results if r not in ("answered", "refused")]
         # A connection that was never accepted, or not yet read, may be reset: nobody's request was accepted on it.
-        assert all("ConnectionReset" in r for r in lost), lost
+        # The client sees that when it reads, or already when it sends its body after its head.
+        assert all("ConnectionReset" in r or "BrokenPipe" in r for r in lost), lost
