@@ -165,11 +165,23 @@ def metal(build, count):
         pytest("tests/metal", count, build / "quern", "metal", {"QUERN_METAL_BIN": str(build / "tests/metal/fake/quern_metal")})
 
 
+def cuda(build, count):
+    """The CUDA backend without a card: what nvcc makes of its kernels, as PTX, on an emulated one (docs/gpu.md)."""
+    if "quern_cuda" not in (build / "build.ninja").read_text():
+        print("SKIP cuda: nvcc is needed, and was not there when the build was configured")
+        count.add(skipped=1)
+        return
+    c_tests(build, {"cuda"}, count)
+    if count.result(ninja(build, "tests/cuda/quern_cuda", "tests/cuda/libcuda.so.1"), "build of the command with the kernels' PTX, and of the card"):
+        pytest("tests/cuda", count, build / "quern", "cuda", {"QUERN_CUDA_BIN": str(build / "tests/cuda/quern_cuda")})
+
+
 TESTS = {
     "check": check,
     "unit": lambda build, count: c_tests(build, {"unit"}, count),
     "ops": lambda build, count: c_tests(build, {"ops"}, count),
     "metal": metal,
+    "cuda": cuda,
     "tools": lambda build, count: pytest("tests/tools", count, build / "quern", "tools"),
     "golden": lambda build, count: pytest("tests/golden", count, build / "quern", "golden"),
     "server": server,

@@ -1,0 +1,369 @@
+// The emulated card itself: small programs of PTX whose results are known, and faults that must be found: where no memory is, no wait,
+// no barrier, no end. See emulator/grid.h.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka wants the headers above first
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "grid.h"
+#include "halves.h"
+
+enum { N_SEEDS = 40 };
+
+static char error[512];
+
+// An entry of two pointers with this body, which begins with %out and %in as 64-bit registers.
+static ptx_module *module(const char *shared, const char *body)
+{
+    static char text[20000];
+    snprintf(
+        text, sizeof text,
+        ".version 9.0\n.target sm_90a\n.address_size 64\n%s\n"
+        ".visible .entry test(\n\t.param .u64 test_param_0,\n\t.param .u64 test_param_1\n)\n{\n"
+        "\t.reg .pred %%p<8>;\n\t.reg .b16 %%rs<8>;\n\t.reg .f32 %%f<16>;\n\t.reg .b32 "
+        "%%r<32>;\n\t.reg .b64 %%rd<16>;\n"
+        "\t.reg .b64 %%out;\n\t.reg .b64 %%in;\n"
+        "\tld.param.u64 %%out, [test_param_0];\n\tld.param.u64 %%in, "
+        "[test_param_1];\n%s\n\tret;\n}\n",
+        shared, body);
+    return ptx_module_new(text, NULL, error);
+}
+
+static int run_seeded(ptx_module *m, void *out, const void *in, unsigned n_groups,
+                      unsigned n_threads, int shared, int seed)
+{
+    const void *parameters[2] = {out, in};
+    ptx_function *entry = ptx_module_function(m, "test", 4, error);
+    if (!entry) return -2;
+    grid_seed((uint64_t)seed);
+    return grid_run(&(grid_launch){.module = m,
+                                   .entry = entry,
+                                   .parameters = (const char *)parameters,
+                                   .n_groups = {n_groups, 1, 1},
+                                   .n_threads = n_threads,
+                                   .shared_bytes = shared,
+                                   .n_processors = 4,
+                                   .patience = 1000000},
+                    error);
+}
+
+static int run(const char *body, void *out, const void *in, unsigned n_groups, unsigned n_threads,
+               int shared)
+{
+    ptx_module *m = module(".extern .shared .align 16 .b8 room[];", body);
+    assert_non_null(m);
+    int rc = run_seeded(m, out, in, n_groups, n_threads, shared, 1);
+    ptx_module_free(m);
+    return rc;
+}
+
+// How many of the seeds give `expected` in all of out.
+static int count_right(const char *body, uint32_t *out, const void *in, unsigned n_threads,
+                       int shared, uint32_t (*expected)(unsigned))
+{
+    ptx_module *m = module(".extern .shared .align 16 .b8 room[];", body);
+    int right = 0;
+    assert_non_null(m);
+    for (int seed = 1; seed <= N_SEEDS; seed++) {
+        bool same = run_seeded(m, out, in, 1, n_threads, shared, seed) == 0;
+        for (unsigned t = 0; t < n_threads; t++)
+            same = same && out[t] == expected(t);
+        right += same;
+    }
+    ptx_module_free(m);
+    return right;
+}
+
+#define MY_PLACE                                                                                   \
+    "mov.u32 %r1, %tid.x;\n mov.u32 %r2, %ctaid.x;\n mov.u32 %r3, %ntid.x;\n"                      \
+    "mad.lo.s32 %r4, %r2, %r3, %r1;\n mul.wide.s32 %rd1, %r4, 4;\n add.s64 %rd2, %out, %rd1;\n"
+
+static void test_lanes_go_their_own_ways(void **state)
+{
+    (void)state;
+    uint32_t *out = card_alloc(4 * 64 * 4, true);
+    // Collatz steps of the thread's number: lanes leave the loop one by one.
+    assert_int_equal(run(MY_PLACE
+                         "add.s32 %r5, %r4, 1;\n mov.u32 %r6, 0;\n"
+                         "$LOOP:\n setp.eq.s32 %p1, %r5, 1;\n @%p1 bra $END;\n"
+                         "and.b32 %r7, %r5, 1;\n setp.eq.s32 %p2, %r7, 0;\n @%p2 bra $EVEN;\n"
+                         "mad.lo.s32 %r5, %r5, 3, 1;\n bra.uni $NEXT;\n"
+                         "$EVEN:\n shr.u32 %r5, %r5, 1;\n"
+                         "$NEXT:\n add.s32 %r6, %r6, 1;\n bra.uni $LOOP;\n"
+                         "$END:\n st.global.u32 [%rd2], %r6;",
+                         out, NULL, 4, 64, 0),
+                     0);
+    for (uint32_t t = 0; t < 256; t++) {
+        uint32_t v = t + 1, n = 0;
+        for (; v != 1; n++)
+            v = v % 2 ? 3 * v + 1 : v / 2;
+        assert_int_equal(out[t], n);
+    }
+    card_free(out);
+}
+
+static uint32_t sum_of_lanes(unsigned t)
+{
+    return t / 32 * 32 * 32 + 31 * 16;
+}
+static void test_shuffles(void **state)
+{
+    (void)state;
+    uint32_t *out = card_alloc(4 * 64, true);
+    char body[2000] = MY_PLACE "mov.u32 %r5, %r1;\n";
+    for (int step = 16; step; step /= 2)
+        snprintf(body + strlen(body), sizeof body - strlen(body),
+                 "shfl.sync.bfly.b32 %%r6|%%p1, %%r5, %d, 31, -1;\n add.s32 %%r5, %%r5, %%r6;\n",
+                 step);
+    strcat(body, "st.global.u32 [%rd2], %r5;");
+    assert_int_equal(count_right(body, out, NULL, 64, 0, sum_of_lanes), N_SEEDS);
+    card_free(out);
+}
+
+static uint32_t next_thread(unsigned t)
+{
+    return (t + 32) % 128 * 3;
+}
+static const char exchange[] =
+    MY_PLACE "shl.b32 %r5, %r1, 2;\n mul.lo.s32 %r6, %r1, 3;\n st.shared.u32 [%r5], %r6;\n"
+             "%BARRIER\n add.s32 %r7, %r5, 128;\n and.b32 %r7, %r7, 511;\n"
+             "ld.shared.u32 %r8, [%r7];\n st.global.u32 [%rd2], %r8;";
+static int exchange_with(const char *barrier)
+{
+    uint32_t *out = card_alloc(4 * 128, true);
+    char body[1000];
+    const char *at = strstr(exchange, "%BARRIER");
+    snprintf(body, sizeof body, "%.*s%s%s", (int)(at - exchange), exchange, barrier, at + 8);
+    int right = count_right(body, out, NULL, 128, 512, next_thread);
+    card_free(out);
+    return right;
+}
+static void test_barriers_hold_warps_together(void **state)
+{
+    (void)state;
+    assert_int_equal(exchange_with("bar.sync 0;"), N_SEEDS);
+    assert_int_equal(exchange_with("bar.sync 1, 128;"), N_SEEDS);
+    assert_in_range(exchange_with(""), 0, N_SEEDS - 1);
+}
+
+static uint32_t next_lane(unsigned t)
+{
+    return (t + 1) % 32;
+}
+static void test_lanes_without_a_sync_drift_apart(void **state)
+{
+    (void)state;
+    uint32_t *out = card_alloc(4 * 32, true);
+    const char *with =
+        MY_PLACE "shl.b32 %r5, %r1, 2;\n st.shared.u32 [%r5], %r1;\n bar.warp.sync -1;\n add.s32 "
+                 "%r7, %r5, 4;\n"
+                 "and.b32 %r7, %r7, 127;\n ld.shared.u32 %r8, [%r7];\n st.global.u32 [%rd2], %r8;";
+    char without[1000];
+    snprintf(without, sizeof without, "%s", with);
+    memcpy(strstr(without, "bar.warp.sync"), "//", 2);
+    assert_int_equal(count_right(with, out, NULL, 32, 128, next_lane), N_SEEDS);
+    assert_in_range(count_right(without, out, NULL, 32, 128, next_lane), 0, N_SEEDS - 1);
+    card_free(out);
+}
+
+static uint32_t as_copied(unsigned t)
+{
+    return 1000 + t;
+}
+static void test_copies_come_when_they_are_waited_for(void **state)
+{
+    (void)state;
+    uint32_t *out = card_alloc(4 * 32, true), *in = card_alloc(4 * 32, true);
+    for (uint32_t k = 0; k < 32; k++)
+        in[k] = 1000 + k;
+    const char *with = MY_PLACE
+        "setp.ne.s32 %p1, %r1, 0;\n @%p1 bra $WAIT;\n mov.u32 %r9, 512;\n mov.u32 %r10, 1;\n"
+        "mbarrier.init.shared::cta.b64 [%r9], %r10;\n mov.u32 %r11, 128;\n"
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r9], %r11;\n mov.u32 %r12, 0;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r12], [%in], %r11, "
+        "[%r9];\n"
+        "$WAIT:\n bar.warp.sync -1;\n mov.u32 %r9, 512;\n"
+        "$AGAIN:\n {.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%r9], 0; selp.u32 "
+        "%r13, 1, 0, p;}\n"
+        "setp.eq.s32 %p2, %r13, 0;\n @%p2 bra $AGAIN;\n shl.b32 %r5, %r1, 2;\n ld.shared.u32 %r8, "
+        "[%r5];\n st.global.u32 [%rd2], %r8;";
+    char without[2000];
+    snprintf(without, sizeof without, "%s", with);
+    memcpy(strstr(without, "@%p2 bra $AGAIN"), "//", 2);
+    assert_int_equal(count_right(with, out, in, 32, 1024, as_copied), N_SEEDS);
+    assert_in_range(count_right(without, out, in, 32, 1024, as_copied), 0, N_SEEDS - 1);
+    card_free(out);
+    card_free(in);
+}
+
+/* ---- matrices ---- */
+
+static float small(unsigned k)
+{
+    return (float)((int)(k * 2654435761u >> 24) - 128) / 32;
+}
+static uint16_t half_of(unsigned k)
+{
+    return to_f16(small(k));
+}
+
+// a: 16 × 16, b: 16 × 8 (by columns), as fragments in memory: a's four registers a lane, then b's two.
+static void test_mma(void **state)
+{
+    (void)state;
+    uint32_t *in = card_alloc(4 * 32 * 6, true);
+    float *out = card_alloc(4 * 32 * 4, true);
+    for (unsigned l = 0; l < 32; l++)
+        for (unsigned k = 0; k < 6; k++) {
+            unsigned row = l / 4 + k % 2 * 8, column = l % 4 * 2 + k / 2 * 8, n = l / 4,
+                     at = l % 4 * 2 + (k - 4) * 8;
+            unsigned first = k < 4 ? row * 16 + column : 256 + n * 16 + at;
+            in[k * 32 + l] = (uint32_t)half_of(first) | (uint32_t)half_of(first + 1) << 16;
+        }
+    char body[4000] = MY_PLACE "add.s64 %rd3, %in, %rd1;\n";
+    for (int k = 0; k < 6; k++)
+        snprintf(body + strlen(body), sizeof body - strlen(body),
+                 "ld.global.u32 %%r%d, [%%rd3+%d];\n", 10 + k, 128 * k);
+    strcat(body, "mov.f32 %f1, 0f3F800000;\n"
+                 "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f2,%f3,%f4,%f5}, "
+                 "{%r10,%r11,%r12,%r13}, {%r14,%r15}, "
+                 "{%f1,%f1,%f1,%f1};\n");
+    for (int k = 0; k < 4; k++)
+        snprintf(body + strlen(body), sizeof body - strlen(body),
+                 "st.global.f32 [%%rd2+%d], %%f%d;\n", 128 * k, 2 + k);
+    assert_int_equal(run(body, out, in, 1, 32, 0), 0);
+    for (unsigned l = 0; l < 32; l++)
+        for (unsigned k = 0; k < 4; k++) {
+            unsigned row = l / 4 + k / 2 * 8, n = l % 4 * 2 + k % 2;
+            double sum = 1;
+            for (unsigned i = 0; i < 16; i++)
+                sum += (double)from_f16(half_of(row * 16 + i)) *
+                       (double)from_f16(half_of(256 + n * 16 + i));
+            assert_float_equal(out[k * 32 + l], (float)sum, 1e-6);
+        }
+    card_free(in);
+    card_free(out);
+}
+
+// 64 × 16 by 16 × 16, a all ones but for row r, which is r; b as 16 rows of 64 numbers along K, swizzled, from its second step of 16.
+static void test_wgmma(void **state)
+{
+    (void)state;
+    enum { N = 16, ROW = 128 };
+    char *in = card_alloc(N * ROW, true);
+    float *out = card_alloc(4 * 128 * 8, true);
+    for (unsigned n = 0; n < N; n++)
+        for (unsigned k = 0; k < 64; k++) {
+            unsigned at = n * ROW + k * 2;
+            uint16_t v = half_of(n * 64 + k);
+            memcpy(in + (at ^ (at >> 7 & 7) << 4), &v, 2);
+        }
+    char body[4000] = MY_PLACE // each thread brings 16 bytes
+        "mul.wide.s32 %rd3, %r1, 16;\n add.s64 %rd4, %in, %rd3;\n shl.b32 %r5, %r1, 4;\n"
+        "ld.global.v4.u32 {%r6,%r7,%r8,%r9}, [%rd4];\n st.shared.v4.u32 [%r5], {%r6,%r7,%r8,%r9};\n"
+        "%FENCE\n bar.sync 0;\n mov.u32 %r10, 1006648320;\n" // two float16 of 1
+        // start 32 bytes, rows 1024 bytes apart by 8, swizzled over 128
+        "mov.u64 %rd5, 4611686293305360386;\n";
+    for (int k = 0; k < 8; k++)
+        snprintf(body + strlen(body), sizeof body - strlen(body), "mov.f32 %%f%d, 0f00000000;\n",
+                 k);
+    strcat(body,
+           "wgmma.fence.sync.aligned;\n"
+           "{.reg .pred p; setp.ne.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 "
+           "{%f0,%f1,%f2,%f3,%f4,%f5,%f6,%f7}, {%r10,%r10,%r10,%r10}, %rd5, p, 1, 1, 0;}\n"
+           "wgmma.commit_group.sync.aligned;\n wgmma.wait_group.sync.aligned 0;\n"
+           "shl.b32 %r11, %r1, 5;\n cvt.u64.u32 %rd6, %r11;\n add.s64 %rd7, %out, %rd6;\n");
+    for (int k = 0; k < 8; k++)
+        snprintf(body + strlen(body), sizeof body - strlen(body),
+                 "st.global.f32 [%%rd7+%d], %%f%d;\n", 4 * k, k);
+    char *fence = strstr(body, "%FENCE");
+    memcpy(fence, "//    ", 6);
+    assert_int_equal(run(body, out, in, 1, 128, 4096), -1);
+    assert_non_null(strstr(error, "without fence.proxy.async"));
+    memcpy(fence, "\n     \n", 6);
+    char fenced[4200];
+    snprintf(fenced, sizeof fenced, "%.*sfence.proxy.async.shared::cta;%s", (int)(fence - body),
+             body, fence + 6);
+    if (run(fenced, out, in, 1, 128, 4096)) fail_msg("%s", error);
+    for (unsigned t = 0; t < 128; t++)
+        for (unsigned k = 0; k < 8; k++) {
+            unsigned n = t % 4 * 2 + k % 2 + k / 4 * 8;
+            double sum = 0;
+            for (unsigned i = 16; i < 32; i++)
+                sum += (double)from_f16(half_of(n * 64 + i));
+            assert_float_equal(out[t * 8 + k], (float)sum, 1e-6);
+        }
+    card_free(in);
+    card_free(out);
+}
+
+/* ---- faults ---- */
+
+static void check_fault(const char *body, unsigned n_threads, int shared, const char *expected)
+{
+    char *memory = card_alloc(1024, true);
+    int rc = run(body, memory, memory, 1, n_threads, shared);
+    if (!rc || !strstr(error, expected))
+        fail_msg("expected '%s', found %d '%s'", expected, rc, error);
+    card_free(memory);
+}
+
+static void test_faults_are_told(void **state)
+{
+    (void)state;
+    check_fault("mov.u32 %r1, 0;\n st.global.u32 [%out+1024], %r1;", 32, 0, "where no memory is");
+    check_fault("ld.global.u32 %r1, [%out+-4];", 32, 0, "where no memory is");
+    check_fault("mov.u32 %r1, 0;\n st.global.u32 [%out+2], %r1;", 32, 0, "no multiple of 4");
+    check_fault("ld.global.v4.f32 {%f1,%f2,%f3,%f4}, [%out+8];", 32, 0, "no multiple of 16");
+    check_fault("mov.u32 %r1, 4096;\n ld.shared.u32 %r2, [%r1];", 32, 4096,
+                "shared memory, which has 4096");
+    check_fault("mov.u32 %r1, %tid.x;\n setp.gt.u32 %p1, %r1, 31;\n @%p1 bra $END;\n bar.sync 1, "
+                "64;\n$END:\n",
+                64, 0, "nothing can go on");
+    check_fault("mov.u32 %r1, 0;\n$LOOP:\n ld.global.u32 %r2, [%out];\n setp.ne.s32 %p1, %r2, 0;\n "
+                "@%p1 bra $LOOP;",
+                32, 0, "nothing can go on");
+    check_fault("mov.u32 %r1, 0;\n mov.u32 %r2, 16;\n cp.async.bulk.global.shared::cta.bulk_group "
+                "[%out], [%r1], %r2;\n"
+                "cp.async.bulk.commit_group;",
+                32, 4096, "not waited for");
+    check_fault("mov.u32 %r9, 64;\n mbarrier.arrive.shared::cta.b64 _, [%r9];", 32, 4096,
+                "a barrier");
+    check_fault("bar.sync 1, 40;", 32, 0, "barrier 1 of 40");
+    check_fault("trap;", 32, 0, "a trap");
+    check_fault("ret;", 32 * 40, 0, "threads a group");
+    check_fault("frobnicate.u32 %r1, %r2;", 32, 0, "'frobnicate.u32' is not known here");
+    check_fault("add.s32 %r1, %r99, 1;", 32, 0, "no register or variable '%r99'");
+    check_fault("bra $NOWHERE;", 32, 0, "no label '$NOWHERE'");
+}
+
+static void test_what_is_no_ptx_is_refused(void **state)
+{
+    (void)state;
+    assert_null(ptx_module_new("\x7f"
+                               "ELF",
+                               NULL, error));
+    assert_string_equal(error, "not PTX");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lanes_go_their_own_ways),
+        cmocka_unit_test(test_shuffles),
+        cmocka_unit_test(test_barriers_hold_warps_together),
+        cmocka_unit_test(test_lanes_without_a_sync_drift_apart),
+        cmocka_unit_test(test_copies_come_when_they_are_waited_for),
+        cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_wgmma),
+        cmocka_unit_test(test_faults_are_told),
+        cmocka_unit_test(test_what_is_no_ptx_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
