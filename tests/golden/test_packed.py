@@ -15,7 +15,8 @@ EMBEDDED = conftest.REPO / "models" / "tiny-qwen2"
 IDS = [5, 17, 301, 44, 7, 0, 250, 99, 3, 64, 128, 31, 200, 12, 12, 77]
 GREEDY = ["Once upon a time", "-n", 24, "--strategy", "greedy", "--json"]
 # Weights in blocks keep their keys and values as halves, which the float32 directory does not.
-MAX_ERROR = 2e-3
+# GPUs round x, and CUDA the factors of its packed forms (FP8's scale, say), to F16.
+MAX_ERROR = 2e-3 if conftest.BACKEND == "cpu" else 5e-3
 ATTENTION = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
 
 

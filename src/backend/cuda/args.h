@@ -40,18 +40,22 @@ enum {
 // Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
 // and the steps that come at once into the ring (ring.cuh), by these bytes.
 #define QN_CUDA_STEP_BYTES(type)                                                                   \
-    ((type) == 3                   ? 272                                                           \
-     : (type) == 4 || (type) == 10 ? 144                                                           \
-     : (type) == 5                 ? 160                                                           \
-     : (type) == 6 || (type) == 11 ? 176                                                           \
-     : (type) == 7                 ? 192                                                           \
-     : (type) == 12                ? 210                                                           \
-                                   : 512)
+    ((type) == 3 || (type) == 28                   ? 272                                           \
+     : (type) == 4 || (type) == 10 || (type) == 19 ? 144                                           \
+     : (type) == 5 || (type) == 18                 ? 160                                           \
+     : (type) == 6 || (type) == 11                 ? 176                                           \
+     : (type) == 7                                 ? 192                                           \
+     : (type) == 12                                ? 210                                           \
+     : (type) == 20                                ? 136                                           \
+     : (type) == 27                                ? 288                                           \
+     : (type) == 29                                ? 264                                           \
+     : (type) == 30                                ? 260                                           \
+                                                   : 512)
 #define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
-#define QN_CUDA_GROUP_STEPS(type) ((type) < 8 ? 8 : 16)
+#define QN_CUDA_GROUP_STEPS(type) ((type) >= 10 && (type) <= 12 ? 16 : 8)
 #define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
     ((step_bytes) == 512                          ? 8                                              \
-     : (step_bytes) == 144                        ? 32                                             \
+     : (step_bytes) == 136 || (step_bytes) == 144 ? 32                                             \
      : (step_bytes) == 160 || (step_bytes) == 192 ? 24                                             \
                                                   : 16)
 

@@ -9,6 +9,15 @@ FN uint qn_file_half(const uchar *p)
 {
     return (uint)p[0] | (uint)p[1] << 8;
 }
+FN float qn_file_float(const uchar *p)
+{
+    return __uint_as_float(qn_file_half(p) | qn_file_half(p + 2) << 16);
+}
+// Bits of an affine type's numbers; 0: of another type.
+FN int qn_affine_bits(int type)
+{
+    return type >= QN_AFFINE4_32 && type <= QN_AFFINE4_128 ? 4 : type >= QN_AFFINE8_32 && type <= QN_AFFINE8_128 ? 8 : 0;
+}
 // The lower four bits of number e, whose upper 16 (of 32, or as K formats have them) are upper halves of bytes; bit number i of a field.
 FN uint qn_file_nibble(const uchar *q, int e, bool k)
 {
@@ -36,6 +45,16 @@ FN uint qn_file_quant(int type, const uchar *block, int e)
         return qn_file_nibble(block + 16, e, true);
     case QN_Q5_K:
         return qn_file_nibble(block + 48, e, true) | ((uint)block[16 + (e & 31)] >> (e >> 5) & 1u) << 4;
+    case QN_AFFINE4_32:
+    case QN_AFFINE4_64:
+    case QN_AFFINE4_128:
+        return (uint)block[8 + e / 2] >> e % 2 * 4 & 15u;
+    case QN_AFFINE8_32:
+    case QN_AFFINE8_64:
+    case QN_AFFINE8_128:
+        return (uint)block[8 + e];
+    case QN_FP8_128:
+        return (uint)block[4 + e];
     }
     uint low = (uint)block[(e >> 7) * 64 + (e & 63)] >> (e >> 6 & 1) * 4 & 15u;
     return low | ((uint)block[128 + (e >> 7) * 32 + (e & 31)] >> (e >> 5 & 3) * 2 & 3u) << 4;
@@ -50,7 +69,15 @@ FN uint2 qn_file_q4_k_scale(const uchar *block, int j)
 
 FN int qn_file_elements(int type)
 {
+    if (type == QN_FP8_128) return 128;
+    if (qn_affine_bits(type)) return 32 << type % 3;
     return QN_CUDA_GROUP_STEPS(type) == 8 ? 32 : 256;
+}
+FN int qn_file_bytes(int type)
+{
+    int elements = qn_file_elements(type), bits = qn_affine_bits(type);
+    if (type == QN_FP8_128) return 4 + elements;
+    return bits ? 8 + elements * bits / 8 : QN_CUDA_STEP_BYTES(type) * elements / 256;
 }
 
 // A group of a strip in the making.
@@ -64,7 +91,7 @@ typedef struct {
 // The block with row `row` of the strip and number k of the group; NULL beyond the matrix.
 FN const uchar *qn_file_block(const qn_group_place *p, int row, int k)
 {
-    int n = p->row0 + row, elements = qn_file_elements(p->type), bytes = QN_CUDA_STEP_BYTES(p->type) * elements / 256;
+    int n = p->row0 + row, elements = qn_file_elements(p->type), bytes = qn_file_bytes(p->type);
     if (n >= p->n_n || p->k0 + k >= p->n_k) return NULL;
     return p->from + ((ulong)n * (ulong)(p->n_k / elements) + (ulong)((p->k0 + k) / elements)) * (ulong)bytes;
 }
@@ -78,24 +105,39 @@ FN uint qn_group_quant(const qn_group_place *p, int lane, int step, int i)
     return qn_file_quant(p->type, block, (p->k0 + k) % qn_file_elements(p->type));
 }
 
-// [row][4] d, or d and m.
-FN void qn_pack_scales(const qn_group_place *p, int lane, uchar *to, bool sum)
+// Of an affine block, A and B.
+FN uint qn_affine_pair(const uchar *block, int bits)
 {
-    for (int i = lane; i < 64; i += 32) {
-        const uchar *block = qn_file_block(p, i / 4, i % 4 * 32);
+    float scale = qn_file_float(block), bias = qn_file_float(block + 4) + (float)(1 << (bits - 1)) * scale;
+    return (uint)__half_as_ushort(__float2half_rn(scale)) | (uint)__half_as_ushort(__float2half_rn(bias)) << 16;
+}
+// [row][pairs] d, or d and m.
+FN void qn_pack_scales(const qn_group_place *p, int lane, uchar *to, bool sum, int pairs)
+{
+    int bits = qn_affine_bits(p->type);
+    for (int i = lane; i < 16 * pairs; i += 32) {
+        const uchar *block = qn_file_block(p, i / pairs, i % pairs * (128 / pairs));
         if (sum)
-            ((uint *)to)[i] = block ? qn_file_half(block) | qn_file_half(block + 2) << 16 : 0;
+            ((uint *)to)[i] = !block ? 0 : bits ? qn_affine_pair(block, bits) : qn_file_half(block) | qn_file_half(block + 2) << 16;
         else
             ((ushort *)to)[i] = block ? (ushort)qn_file_half(block) : 0;
     }
 }
 
-FN void qn_pack_q8_0(const qn_group_place *p, int lane)
+template <int TYPE> FN void qn_pack_bytes(const qn_group_place *p, int lane)
 {
+    typedef qn_group_form<TYPE> form;
     for (int step = 0; step < 8; step++)
         for (int i = 0; i < 8; i++)
             p->to[step / 2 * 512 + lane * 16 + step % 2 * 8 + i] = (uchar)qn_group_quant(p, lane, step, i);
-    qn_pack_scales(p, lane, p->to + qn_group_form<QN_Q8_0>::scales, false);
+    if constexpr (TYPE == QN_FP8_128) {
+        if (lane >= 16) return;
+        const uchar *block = qn_file_block(p, lane, 0);
+        ((ushort *)(p->to + form::scales))[lane] = block ? __half_as_ushort(__float2half_rn(256.0f * qn_file_float(block))) : 0;
+    } else if constexpr (TYPE == QN_Q8_0)
+        qn_pack_scales(p, lane, p->to + form::scales, false, 4);
+    else
+        qn_pack_scales(p, lane, p->to + form::scales, true, form::pairs);
 }
 
 // Lower four bits: number i of 8 at bits 4 · (register) + 16 · (which of two).
@@ -139,10 +181,10 @@ template <int TYPE> FN void qn_pack_nibbles(const qn_group_place *p, int lane)
     typedef qn_group_form<TYPE> form;
     qn_pack_lower(p, lane);
     if (form::fifth) qn_pack_fifth(p, lane, p->to + form::fifth);
-    if (form::steps == 16)
+    if constexpr (form::steps == 16)
         qn_pack_headers(p, lane, p->to + form::scales);
     else
-        qn_pack_scales(p, lane, p->to + form::scales, form::sum);
+        qn_pack_scales(p, lane, p->to + form::scales, form::sum, form::pairs);
 }
 
 FN void qn_pack_q6_k(const qn_group_place *p, int lane)
@@ -163,8 +205,8 @@ FN void qn_pack_q6_k(const qn_group_place *p, int lane)
 
 template <int TYPE> FN void qn_pack_group(const qn_group_place *p, int lane)
 {
-    if constexpr (TYPE == QN_Q8_0)
-        qn_pack_q8_0(p, lane);
+    if constexpr (TYPE == QN_Q8_0 || TYPE >= QN_AFFINE8_32)
+        qn_pack_bytes<TYPE>(p, lane);
     else if constexpr (TYPE == QN_Q6_K)
         qn_pack_q6_k(p, lane);
     else
@@ -203,8 +245,27 @@ FN bool qn_pair_is_finite(uint u)
 {
     return (u & 0x7c00u) != 0x7c00u && (u & 0x7c000000u) != 0x7c000000u;
 }
+// A factor that was a float32 and has lost more than F16's last place; and FP8's NaN, which is none in F16.
+FN bool qn_has_lost(uint half)
+{
+    return (half & 0x7c00u) == 0 && (half & 0x3ffu) != 0;
+}
+template <int TYPE> FN bool qn_group_has_lost(const qn_group_place *p, int lane)
+{
+    typedef qn_group_form<TYPE> form;
+    bool lost = false;
+    if constexpr (TYPE == QN_FP8_128) {
+        for (int i = lane; i < 2048; i += 32)
+            lost = lost || (p->to[i] & 127u) == 127u;
+        return lost || (lane < 16 && qn_has_lost(((const ushort *)(p->to + form::scales))[lane]));
+    } else if constexpr (TYPE >= QN_AFFINE4_32) {
+        for (int i = lane; i < 16 * form::pairs; i += 32)
+            lost = lost || qn_has_lost(((const uint *)(p->to + form::scales))[i]);
+    }
+    return lost;
+}
 
-// A group a warp. overflow: becomes 1 where a number is none in F16.
+// A group a warp. overflow: becomes 1 where a number is none in F16, or a factor has lost.
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     pack_blocks(const uchar *from, uchar *to, uint *overflow, const qn_cuda_blocks_args a)
 {
@@ -213,16 +274,17 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     if (!qn_group_of_warp(a, &strip, &group)) return;
     uchar *at = to + qn_group_offset(a, strip, group);
     qn_group_place p = {from, at, a.type, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(a.type) * 16};
+    bool fine = true;
     switch (a.type) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
         qn_pack_group<value>(&p, lane);                                                                                \
+        __syncwarp();                                                                                                  \
+        fine = !qn_group_has_lost<value>(&p, lane);                                                                    \
         break;
         QN_PACKED_FORMATS(CASE)
 #undef CASE
     }
-    __syncwarp();
-    bool fine = true;
     qn_steps_of_type(a.type, (const char *)at, [&](int, uint4 w) {
         fine = fine && qn_pair_is_finite(w.x) && qn_pair_is_finite(w.y) && qn_pair_is_finite(w.z) && qn_pair_is_finite(w.w);
     });

@@ -4,7 +4,10 @@
 // the quant less the format's middle:
 //   Q8_0, Q4_0, Q5_0: d · q, rounded once              Q6_K: A · q with A = d · scale in F16
 //   Q4_1, Q5_1: d · q + m, rounded once                Q4_K, Q5_K: A · q + B with A = d · scale and B = -dmin · minimum in F16
-// What is denormal in F16 loses nothing (all are multiples of the last place of d); what overflows is found when it is packed.
+//   affine: A · q + B with A = scale and B = bias + middle · scale in F16, so B is 0 where the zero is the middle
+//   FP8: A · (q / 256) with A = 256 · scale in F16: q / 256 is q's bits at another place
+// What is denormal in F16 loses nothing (all are multiples of the last place of d; of FP8, what is that small beside others counts for nothing);
+// what overflows, and an A of a float32 scale that is denormal, is found when it is packed.
 #ifndef QN_BACKEND_CUDA_BLOCKS_PACKED_CUH
 #define QN_BACKEND_CUDA_BLOCKS_PACKED_CUH
 #include "backend/cuda/product_ptx.cuh"
@@ -17,16 +20,23 @@
 #define QN_Q4_K 10
 #define QN_Q5_K 11
 #define QN_Q6_K 12
+#define QN_AFFINE4_32 18
+#define QN_AFFINE4_64 19
+#define QN_AFFINE4_128 20
+#define QN_AFFINE8_32 27
+#define QN_AFFINE8_64 28
+#define QN_AFFINE8_128 29
+#define QN_FP8_128 30
 
 // A group: steps, bytes, and where in it what is beside the quants' lower bits lies. fifth: their fifth bits; upper: fifth and sixth;
 // scales: Q8_0, Q4_0, Q5_0: [row][4] d; Q4_1, Q5_1: [row][4] d, m; Q4_K, Q5_K: [row] d, dmin, lower four bits of scales, of minima,
-// upper two of both; Q6_K: [row][16] scales + 128, then [row] d.
+// upper two of both; Q6_K: [row][16] scales + 128, then [row] d; affine: [row][pairs] A, B; FP8: [row] A.
 template <int TYPE> struct qn_group_form;
 template <> struct qn_group_form<QN_Q8_0> {
     static const int steps = 8, bytes = 2176, scales = 2048;
 };
 template <int MIDDLE, bool SUM, bool FIFTH> struct qn_nibbles_of_32 {
-    static const int steps = 8, middle = MIDDLE, fifth = FIFTH ? 1024 : 0, scales = FIFTH ? 1280 : 1024, bytes = scales + (SUM ? 256 : 128);
+    static const int steps = 8, middle = MIDDLE, pairs = 4, fifth = FIFTH ? 1024 : 0, scales = FIFTH ? 1280 : 1024, bytes = scales + (SUM ? 256 : 128);
     static const bool sum = SUM;
 };
 template <> struct qn_group_form<QN_Q4_0> : qn_nibbles_of_32<8, false, false> {
@@ -47,6 +57,31 @@ template <> struct qn_group_form<QN_Q5_K> {
 };
 template <> struct qn_group_form<QN_Q6_K> {
     static const int steps = 16, bytes = 3360, upper = 2048, scales = 3072, d = 3328;
+};
+
+// Affine: a pair of A and B for each 32, 64 or 128 numbers.
+template <int PAIRS> struct qn_affine4_form {
+    static const int steps = 8, middle = 8, pairs = PAIRS, fifth = 0, scales = 1024, bytes = scales + 64 * PAIRS;
+    static const bool sum = true;
+};
+template <int PAIRS> struct qn_affine8_form {
+    static const int steps = 8, pairs = PAIRS, scales = 2048, bytes = scales + 64 * PAIRS;
+    static const bool sum = true;
+};
+template <> struct qn_group_form<QN_AFFINE4_32> : qn_affine4_form<4> {
+};
+template <> struct qn_group_form<QN_AFFINE4_64> : qn_affine4_form<2> {
+};
+template <> struct qn_group_form<QN_AFFINE4_128> : qn_affine4_form<1> {
+};
+template <> struct qn_group_form<QN_AFFINE8_32> : qn_affine8_form<4> {
+};
+template <> struct qn_group_form<QN_AFFINE8_64> : qn_affine8_form<2> {
+};
+template <> struct qn_group_form<QN_AFFINE8_128> : qn_affine8_form<1> {
+};
+template <> struct qn_group_form<QN_FP8_128> {
+    static const int steps = 8, bytes = 2080, scales = 2048;
 };
 
 // ---- where a group is read ----
@@ -166,10 +201,11 @@ template <typename FORM> FN uint4 qn_q4_step(uint u, uint fifth, int step, uint 
     return make_uint4(q[0], q[1], q[2], q[3]);
 }
 
-// d (which: 0) or m of block i of a row.
+// d (which: 0) or m of the i-th 32 numbers of a row.
 template <typename FORM, typename FROM> FN uint qn_q4_row_scale(FROM from, int row, int i, int which)
 {
-    return from.half(FORM::scales + (FORM::sum ? (row * 4 + i) * 4 + which * 2 : (row * 4 + i) * 2)) * 0x10001u;
+    int at = row * FORM::pairs + i * FORM::pairs / 4;
+    return from.half(FORM::scales + (FORM::sum ? at * 4 + which * 2 : at * 2)) * 0x10001u;
 }
 
 // Blocks of 32.
@@ -192,6 +228,54 @@ template <typename FORM, typename FROM, typename TAKE> FN void qn_group_q4(FROM 
     for (int step = 0; step < 8; step++) {
         int i = step / 2;
         take(step, qn_q4_step<FORM>(qn_word_of(q[step / 4], step % 4), fifth[step / 4], step, a[i][0], b[i][0], a[i][1], b[i][1]));
+    }
+}
+
+// ---- bytes: affine of 8 bits, FP8 ----
+
+// Bytes 0 and 1 (which: 2 and 3).
+FN uint qn_affine8_pair(uint u, int which, uint a, uint b)
+{
+    return qn_pair_fma(qn_pair_minus(__byte_perm(u, QN_1024, which ? 0x5352 : 0x5150), QN_1152), a, b);
+}
+FN uint qn_fp8_pair(uint u, int which, uint a)
+{
+    uint high = __byte_perm(u, 0, which ? 0x3424 : 0x1404);
+    return qn_pair_times((high & 0x80008000u) | (high & 0x7f007f00u) >> 1, a);
+}
+
+template <typename FORM, typename FROM, typename TAKE> FN void qn_group_affine8(FROM from, TAKE take)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2;
+    uint4 q[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        q[i] = from.four(i * 512 + lane * 16);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        uint al = qn_q4_row_scale<FORM>(from, g, i, 0), bl = qn_q4_row_scale<FORM>(from, g, i, 1);
+        uint ah = qn_q4_row_scale<FORM>(from, g + 8, i, 0), bh = qn_q4_row_scale<FORM>(from, g + 8, i, 1);
+        take(2 * i, make_uint4(qn_affine8_pair(q[i].x, 0, al, bl), qn_affine8_pair(q[i].x, 1, ah, bh), qn_affine8_pair(q[i].y, 0, al, bl),
+                               qn_affine8_pair(q[i].y, 1, ah, bh)));
+        take(2 * i + 1, make_uint4(qn_affine8_pair(q[i].z, 0, al, bl), qn_affine8_pair(q[i].z, 1, ah, bh),
+                                   qn_affine8_pair(q[i].w, 0, al, bl), qn_affine8_pair(q[i].w, 1, ah, bh)));
+    }
+}
+
+template <typename FROM, typename TAKE> FN void qn_group_fp8(FROM from, TAKE take)
+{
+    typedef qn_group_form<QN_FP8_128> form;
+    int lane = threadIdx.x & 31, g = lane >> 2;
+    uint l = from.half(form::scales + g * 2) * 0x10001u, h = from.half(form::scales + (g + 8) * 2) * 0x10001u;
+    uint4 q[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        q[i] = from.four(i * 512 + lane * 16);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        take(2 * i, make_uint4(qn_fp8_pair(q[i].x, 0, l), qn_fp8_pair(q[i].x, 1, h), qn_fp8_pair(q[i].y, 0, l), qn_fp8_pair(q[i].y, 1, h)));
+        take(2 * i + 1,
+             make_uint4(qn_fp8_pair(q[i].z, 0, l), qn_fp8_pair(q[i].z, 1, h), qn_fp8_pair(q[i].w, 0, l), qn_fp8_pair(q[i].w, 1, h)));
     }
 }
 
@@ -287,12 +371,18 @@ template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM fr
         qn_group_q6_k(from, take);
     else if constexpr (TYPE == QN_Q4_K || TYPE == QN_Q5_K)
         qn_group_q4_k<form>(from, take);
+    else if constexpr (TYPE == QN_FP8_128)
+        qn_group_fp8(from, take);
+    else if constexpr (TYPE >= QN_AFFINE8_32)
+        qn_group_affine8<form>(from, take);
     else
         qn_group_q4<form>(from, take);
 }
 
 // A switch over the formats.
-#define QN_PACKED_FORMATS(X) X(QN_Q8_0) X(QN_Q4_0) X(QN_Q4_1) X(QN_Q5_0) X(QN_Q5_1) X(QN_Q4_K) X(QN_Q5_K) X(QN_Q6_K)
+#define QN_PACKED_FORMATS(X)                                                                                           \
+    X(QN_Q8_0) X(QN_Q4_0) X(QN_Q4_1) X(QN_Q5_0) X(QN_Q5_1) X(QN_Q4_K) X(QN_Q5_K) X(QN_Q6_K)                            \
+    X(QN_AFFINE4_32) X(QN_AFFINE4_64) X(QN_AFFINE4_128) X(QN_AFFINE8_32) X(QN_AFFINE8_64) X(QN_AFFINE8_128) X(QN_FP8_128)
 
 // ---- products ----
 
@@ -363,13 +453,31 @@ template <int TYPE> FN float qn_nibble_value(const uchar *at, int row, int lane,
         return d * (float)((int)q - 32);
     } else {
         if (form::fifth) q |= (((const uint *)(at + form::fifth))[step / 4 * 32 + lane] >> qn_fifth_at(step, i) & 1u) << 4;
-        const ushort *scales = (const ushort *)(at + form::scales) + (row * 4 + step / 2) * (form::sum ? 2 : 1);
         if constexpr (form::steps == 16) {
             float2 by = qn_header_scale(((const uint4 *)(at + form::scales))[row], step / 2);
             return FMA(by.x, (float)q, by.y);
-        } else
-            return form::sum ? FMA(qn_half_value(scales[0]), (float)q, qn_half_value(scales[1]))
-                             : qn_half_value(scales[0]) * (float)((int)q - form::middle);
+        } else {
+            int i_scale = row * form::pairs + step / 2 * form::pairs / 4;
+            const ushort *scales = (const ushort *)(at + form::scales) + i_scale * (form::sum ? 2 : 1);
+            float middled = (float)((int)q - form::middle);
+            return form::sum ? FMA(qn_half_value(scales[0]), middled, qn_half_value(scales[1])) : qn_half_value(scales[0]) * middled;
+        }
+    }
+}
+
+// The same of bytes; the value that products take.
+template <int TYPE> FN float qn_byte_value(const uchar *at, int row, int lane, int step, int i)
+{
+    typedef qn_group_form<TYPE> form;
+    uint q = at[step / 2 * 512 + lane * 16 + step % 2 * 8 + i];
+    const ushort *scales = (const ushort *)(at + form::scales);
+    if constexpr (TYPE == QN_FP8_128) {
+        return qn_half_value(scales[row]) * qn_half_value((q & 128u) << 8 | (q & 127u) << 7);
+    } else if constexpr (TYPE == QN_Q8_0) {
+        return qn_half_value(scales[row * 4 + step / 2]) * (float)((int)q - 128);
+    } else {
+        scales += (row * form::pairs + step / 2 * form::pairs / 4) * 2;
+        return FMA(qn_half_value(scales[0]), (float)((int)q - 128), qn_half_value(scales[1]));
     }
 }
 
@@ -380,24 +488,19 @@ FN float qn_packed_block_value(const uchar *table, int type, int padded_k, int n
     int lane = row % 8 * 4 + in_step % 8 / 2, i = (row / 8 + in_step / 8 * 2) * 2 + k % 2;
     const uchar *at = table + ((ulong)(n / 16) * (ulong)(padded_k / 16) + (ulong)(k / 16 / steps * steps)) * (ulong)QN_CUDA_STEP_BYTES(type);
     switch (type) {
-    case QN_Q8_0:
-        return qn_half_value(((const ushort *)(at + 2048))[row * 4 + step / 2]) *
-               (float)((int)at[step / 2 * 512 + lane * 16 + step % 2 * 8 + i] - 128);
-    case QN_Q4_0:
-        return qn_nibble_value<QN_Q4_0>(at, row, lane, step, i);
-    case QN_Q4_1:
-        return qn_nibble_value<QN_Q4_1>(at, row, lane, step, i);
-    case QN_Q5_0:
-        return qn_nibble_value<QN_Q5_0>(at, row, lane, step, i);
-    case QN_Q5_1:
-        return qn_nibble_value<QN_Q5_1>(at, row, lane, step, i);
-    case QN_Q4_K:
-        return qn_nibble_value<QN_Q4_K>(at, row, lane, step, i);
-    case QN_Q5_K:
-        return qn_nibble_value<QN_Q5_K>(at, row, lane, step, i);
-    default:
-        return qn_nibble_value<QN_Q6_K>(at, row, lane, step, i);
+#define CASE(of, value)                                                                                                \
+    case value:                                                                                                        \
+        return of<value>(at, row, lane, step, i);
+#define BYTES(value) CASE(qn_byte_value, value)
+#define NIBBLES(value) CASE(qn_nibble_value, value)
+        BYTES(QN_Q8_0) BYTES(QN_AFFINE8_32) BYTES(QN_AFFINE8_64) BYTES(QN_AFFINE8_128) BYTES(QN_FP8_128)
+        NIBBLES(QN_Q4_0) NIBBLES(QN_Q4_1) NIBBLES(QN_Q5_0) NIBBLES(QN_Q5_1) NIBBLES(QN_Q4_K) NIBBLES(QN_Q5_K) NIBBLES(QN_Q6_K)
+        NIBBLES(QN_AFFINE4_32) NIBBLES(QN_AFFINE4_64) NIBBLES(QN_AFFINE4_128)
+#undef NIBBLES
+#undef BYTES
+#undef CASE
     }
+    return 0.0f;
 }
 
 #endif

@@ -22,7 +22,10 @@ static int64_t padded(int64_t n)
 
 static int in_blocks(qn_dtype t)
 {
-    return (t >= QN_DTYPE_Q8_0 && t <= QN_DTYPE_Q5_1) || (t >= QN_DTYPE_Q4_K && t <= QN_DTYPE_Q6_K);
+    return (t >= QN_DTYPE_Q8_0 && t <= QN_DTYPE_Q5_1) ||
+           (t >= QN_DTYPE_Q4_K && t <= QN_DTYPE_Q6_K) ||
+           (t >= QN_DTYPE_AFFINE4_32 && t <= QN_DTYPE_AFFINE4_128) ||
+           (t >= QN_DTYPE_AFFINE8_32 && t <= QN_DTYPE_FP8_128);
 }
 
 static int is_packed(qn_dtype t)
@@ -33,6 +36,8 @@ static int is_packed(qn_dtype t)
 size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k)
 {
     _Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_Q5_1 == 7 && QN_DTYPE_Q6_K == 12, "args.h");
+    _Static_assert(QN_DTYPE_AFFINE4_32 == 18 && QN_DTYPE_AFFINE8_32 == 27, "args.h");
+    _Static_assert(QN_DTYPE_FP8_128 == 30, "args.h");
     size_t n_steps = (size_t)(padded(n) / QN_CUDA_STEP) * (size_t)(padded_k(k) / QN_CUDA_STEP);
     return n_steps * QN_CUDA_STEP_BYTES(dtype);
 }
@@ -138,7 +143,7 @@ static int pack(qn_device *d, const qn_program *user, const qn_tensor *t, rooms 
     size_t n_bytes = qn_cuda_products_bytes(w.dtype, w.n, w.k);
     const qn_cuda_allocation *own = qn_cuda_device_find(d, t->data);
     int adopted = own && own->adopted && own->n_bytes == qn_tensor_bytes(t);
-    int in_place = adopted && own->n_bytes == n_bytes, overflows = 0, rc = 0;
+    int in_place = adopted && own->n_bytes >= n_bytes, overflows = 0, rc = 0;
     if (!in_place) {
         w.user = adopted ? NULL : user;
         rc = qn_cuda_device_alloc(d, n_bytes, &w.packed, e);
@@ -372,7 +377,7 @@ void qn_cuda_products_rewrite(qn_device *d, const qn_program *user, const qn_pla
         qn_gpu_task *t = &list->tasks[i];
         int k = (int)t->kernel;
         if ((k >= QN_GPU_matmul_f32_1x1 && k <= QN_GPU_matmul_any) ||
-            (k >= QN_GPU_matmul_q8_0_1x2 && k <= QN_GPU_matmul_iq4_xs_4x2))
+            (k >= QN_GPU_matmul_q8_0_1x2 && k <= QN_GPU_matmul_affine8_4x2))
             rewrite_matmul(d, user, plan, t);
         else if (k >= QN_GPU_norm_project_f32 && k <= QN_GPU_norm_project_bf16)
             rewrite_norm_project(d, user, plan, t);
