@@ -343,6 +343,148 @@ static void test_faults_are_told(void **state)
     check_fault("bra $NOWHERE;", 32, 0, "no label '$NOWHERE'");
 }
 
+/* ---- races ---- */
+
+// Of the seeds, how many end well (expected NULL), or with `expected` told.
+static int count_told(const char *body, unsigned n_threads, const char *expected)
+{
+    char *memory = card_alloc(4096, true);
+    ptx_module *m = module(".extern .shared .align 16 .b8 room[];", body);
+    int told = 0;
+    assert_non_null(m);
+    for (int seed = 1; seed <= N_SEEDS; seed++) {
+        int rc = run_seeded(m, memory, memory, 1, n_threads, 4096, seed);
+        told += expected ? rc && strstr(error, expected) : !rc;
+        if (!expected && rc) print_message("%s\n", error);
+    }
+    ptx_module_free(m);
+    card_free(memory);
+    return told;
+}
+
+// A body with `part` in place of its %HERE.
+static const char *with_part(const char *body, const char *part)
+{
+    static char whole[2000];
+    const char *at = strstr(body, "%HERE");
+    snprintf(whole, sizeof whole, "%.*s%s%s", (int)(at - body), body, part, at + 5);
+    return whole;
+}
+
+// The line of the module's text on which `what` is.
+static int line_of(const char *body, const char *what)
+{
+    enum { FIRST = 19 }; // of the body in module()
+    int line = FIRST;
+    for (const char *at = body; at < strstr(body, what); at++)
+        line += *at == '\n';
+    return line;
+}
+
+static void test_races_are_told_whatever_the_order(void **state)
+{
+    (void)state;
+    static const char body[] = MY_PLACE
+        "shl.b32 %r5, %r1, 2;\n st.shared.u32 [%r5], %r1;\n%HERE\n xor.b32 %r7, %r5, 128;\n"
+        "ld.shared.u32 %r8, [%r7];\n st.global.u32 [%rd2], %r8;";
+    assert_int_equal(count_told(with_part(body, "bar.sync 0;"), 64, NULL), N_SEEDS);
+    assert_int_equal(count_told(with_part(body, "bar.sync 3, 64;"), 64, NULL), N_SEEDS);
+    const char *without = with_part(body, "");
+    assert_int_equal(count_told(without, 64, "a race: shared memory at"), N_SEEDS);
+    // Either access may be the one that comes second; the other is told with its line.
+    int store = line_of(without, "st.shared"), load = line_of(without, "ld.shared");
+    char one[64], other[64], with_store[64], with_load[64];
+    snprintf(one, sizeof one, "line %d of the PTX: a race", load);
+    snprintf(with_store, sizeof with_store, "of line %d", store);
+    snprintf(other, sizeof other, "line %d of the PTX: a race", store);
+    snprintf(with_load, sizeof with_load, "of line %d", load);
+    assert_true((strstr(error, one) && strstr(error, with_store)) ||
+                (strstr(error, other) && strstr(error, with_load)));
+    assert_int_equal(count_told(without, 32, NULL), N_SEEDS); // a warp alone: not with itself
+}
+
+// Parts of a word are apart; adding is atomic, but not with plain stores.
+static void test_what_races_with_what(void **state)
+{
+    (void)state;
+    static const char bytes[] = MY_PLACE "shr.u32 %r5, %r1, 5;\n cvt.u16.u32 %rs1, %r1;\n"
+                                         "shl.b32 %r6, %r5, 1;\n st.shared.u16 [%HERE], %rs1;";
+    assert_int_equal(count_told(with_part(bytes, "%r6"), 64, NULL), N_SEEDS);
+    assert_int_equal(count_told(with_part(bytes, "0"), 64, "a race"), N_SEEDS);
+    static const char adds[] =
+        MY_PLACE "mov.u32 %r5, 64;\n mov.u32 %r6, 0;\n setp.eq.s32 %p1, %r1, 0;\n"
+                 "@%p1 st.shared.u32 [%r5], %r6;\n%HERE\n atom.shared.add.u32 %r7, [%r5], %r1;";
+    assert_int_equal(count_told(with_part(adds, "bar.sync 0;"), 128, NULL), N_SEEDS);
+    assert_int_equal(count_told(with_part(adds, ""), 128, "a race"), N_SEEDS);
+}
+
+// Warp 0 makes, warp 1 takes; what has been taken is overwritten: each has to hear of the other.
+static void test_races_of_maker_and_taker(void **state)
+{
+    (void)state;
+    static const char body[] = MY_PLACE
+        "and.b32 %r5, %r1, 31;\n shl.b32 %r5, %r5, 2;\n setp.gt.u32 %p1, %r1, 31;\n"
+        "@%p1 bra $TAKE;\n st.shared.u32 [%r5], %r1;\n bar.arrive 1, 64;\n%HERE\n"
+        "st.shared.u32 [%r5], %r5;\n bra.uni $END;\n"
+        "$TAKE:\n bar.sync 1, 64;\n ld.shared.u32 %r8, [%r5];\n bar.arrive 2, 64;\n$END:\n";
+    assert_int_equal(count_told(with_part(body, "bar.sync 2, 64;"), 64, NULL), N_SEEDS);
+    assert_int_equal(count_told(with_part(body, ""), 64, "a race"), N_SEEDS);
+    assert_int_equal(count_told(with_part(body, "bar.sync 3, 32;"), 64, "a race"), N_SEEDS);
+}
+
+#define COPY_IN                                                                                    \
+    "mov.u32 %r11, 128;\n mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r9], %r11;\n"             \
+    "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r12], [%in], %r11, "      \
+    "[%r9];\n"
+
+// Warp 1 has read where warp 0 lets a copy write; and it reads what came, behind a wait or not.
+static void test_races_of_bulk_copies(void **state)
+{
+    (void)state;
+    static const char before[] = MY_PLACE
+        "mov.u32 %r9, 512;\n mov.u32 %r10, 1;\n mov.u32 %r12, 0;\n setp.gt.u32 %p1, %r1, 31;\n"
+        "@%p1 ld.shared.u32 %r8, [%r12];\n%HERE\n setp.ne.s32 %p2, %r1, 0;\n @%p2 bra $END;\n"
+        "mbarrier.init.shared::cta.b64 [%r9], %r10;\n" COPY_IN "$END:\n";
+    assert_int_equal(count_told(with_part(before, "bar.sync 0;"), 64, "race"), 0);
+    assert_int_equal(count_told(with_part(before, ""), 64, "race: shared memory at 0"), N_SEEDS);
+    static const char behind[] = MY_PLACE
+        "mov.u32 %r9, 512;\n mov.u32 %r10, 1;\n mov.u32 %r12, 0;\n setp.ne.s32 %p2, %r1, 0;\n"
+        "@%p2 bra $MADE;\n mbarrier.init.shared::cta.b64 [%r9], %r10;\n" COPY_IN
+        "$MADE:\n bar.sync 0;\n"
+        "$AGAIN:\n {.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%r9], 0; selp.u32 "
+        "%r13, 1, 0, p;}\n setp.eq.s32 %p3, %r13, 0;\n%HERE\n ld.shared.u32 %r8, [%r12];";
+    assert_int_equal(count_told(with_part(behind, "@%p3 bra $AGAIN;"), 64, NULL), N_SEEDS);
+    assert_in_range(count_told(with_part(behind, ""), 64, "by a bulk copy of line"), 1, N_SEEDS);
+}
+
+// cp.async may write from its start to its wait: a barrier that comes between orders nothing.
+static void test_races_of_copies_under_way(void **state)
+{
+    (void)state;
+    static const char body[] =
+        MY_PLACE "mov.u32 %r12, 0;\n setp.gt.u32 %p1, %r1, 31;\n @%p1 bra $READ;\n%HERE\n"
+                 "$READ:\n ld.shared.u32 %r8, [%r12];\n";
+    static const char copy[] = "cp.async.cg.shared.global [%r12], [%in], 16;\n"
+                               "cp.async.commit_group;\n";
+    char part[400];
+    assert_int_equal(count_told(with_part(body, ""), 64, NULL), N_SEEDS);
+    snprintf(part, sizeof part,
+             "setp.eq.s32 %%p2, %%r1, 0;\n bar.sync 1, 32;\n @%%p2 %s"
+             "cp.async.wait_group 0;\n",
+             copy);
+    assert_int_equal(count_told(with_part(body, part), 64, "a race"), N_SEEDS);
+    static const char together[] =
+        MY_PLACE "mov.u32 %r12, 0;\n setp.gt.u32 %p1, %r1, 31;\n setp.eq.s32 %p2, %r1, 0;\n"
+                 "@%p1 ld.shared.u32 %r8, [%r12];\n%HERE\n ld.shared.u32 %r8, [%r12];\n";
+    snprintf(part, sizeof part, "bar.sync 0;\n @%%p2 %scp.async.wait_group 0;\n bar.sync 0;", copy);
+    assert_int_equal(count_told(with_part(together, part), 64, NULL), N_SEEDS);
+    snprintf(part, sizeof part, "@%%p2 %sbar.sync 0;\n cp.async.wait_group 0;\n bar.sync 0;", copy);
+    assert_int_equal(count_told(with_part(together, part), 64, "a race"), N_SEEDS);
+    snprintf(part, sizeof part, "bar.sync 0;\n @%%p2 %sbar.sync 0;", copy);
+    assert_int_equal(count_told(with_part(together, part), 64, "'s copy (cp.async) of line"),
+                     N_SEEDS);
+}
+
 static void test_what_is_no_ptx_is_refused(void **state)
 {
     (void)state;
@@ -363,6 +505,11 @@ int main(void)
         cmocka_unit_test(test_mma),
         cmocka_unit_test(test_wgmma),
         cmocka_unit_test(test_faults_are_told),
+        cmocka_unit_test(test_races_are_told_whatever_the_order),
+        cmocka_unit_test(test_what_races_with_what),
+        cmocka_unit_test(test_races_of_maker_and_taker),
+        cmocka_unit_test(test_races_of_bulk_copies),
+        cmocka_unit_test(test_races_of_copies_under_way),
         cmocka_unit_test(test_what_is_no_ptx_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

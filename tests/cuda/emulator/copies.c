@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "grid.h"
+#include "races.h"
 
 /* ---- barriers in shared memory ---- */
 
@@ -26,18 +27,21 @@ static barrier *barrier_at(const warp *w, const ptx_instruction *i, uint64_t add
     return b;
 }
 
-static void advance(barrier *b)
+static void advance(const group *g, barrier *b)
 {
     if (b->pending || b->bytes_and_phase >> 1) return;
     b->pending = b->expected;
     b->bytes_and_phase ^= 1;
+    races_advanced(g, (const char *)b);
 }
 
-static void arrive_at(const warp *w, const ptx_instruction *i, barrier *b)
+// At a barrier of group `of`.
+static void arrive_at(const warp *w, const ptx_instruction *i, const group *of, barrier *b)
 {
     if (!b->pending) warp_fail(w, i, "more arrive at a barrier than it has room for");
     b->pending--;
-    advance(b);
+    races_arrive_at(w, i, of, (const char *)b);
+    advance(of, b);
     tell(w->group->grid);
 }
 
@@ -47,8 +51,9 @@ static void barrier_init(warp *w, const ptx_instruction *i, uint32_t lanes)
         int l = __builtin_ctz(m);
         uint32_t n = OPERAND(uint32_t, 1)[l];
         if (!n || n > MOST_EXPECTED) warp_fail(w, i, "a barrier of %u", n);
-        *barrier_at(w, i, address_in(w, i, 0, l) + (uint64_t)i->offset) =
-            (barrier){(uint16_t)n, (uint16_t)n, 0};
+        barrier *b = barrier_at(w, i, address_in(w, i, 0, l) + (uint64_t)i->offset);
+        *b = (barrier){(uint16_t)n, (uint16_t)n, 0};
+        races_made(w, i, w->group, (const char *)b);
     }
 }
 
@@ -66,7 +71,7 @@ static void barrier_arrive(warp *w, const ptx_instruction *i, uint32_t lanes)
             there.group = &own->grid->slots[own->cluster * own->grid->cluster + rank];
             address &= (1 << RANK_SHIFT) - 1;
         }
-        arrive_at(w, i, barrier_at(&there, i, address));
+        arrive_at(w, i, there.group, barrier_at(&there, i, address));
     }
 }
 
@@ -84,7 +89,7 @@ static void barrier_expect(warp *w, const ptx_instruction *i, uint32_t lanes)
         int l = __builtin_ctz(m);
         barrier *b = barrier_at(w, i, address_in(w, i, 0, l) + (uint64_t)i->offset);
         b->bytes_and_phase += (int32_t)OPERAND(uint32_t, 1)[l] * 2;
-        arrive_at(w, i, b);
+        arrive_at(w, i, w->group, b);
     }
 }
 
@@ -94,7 +99,10 @@ static void barrier_try(warp *w, const ptx_instruction *i, uint32_t lanes)
     for (uint32_t m = lanes; m; m &= m - 1) {
         int l = __builtin_ctz(m);
         const barrier *b = barrier_at(w, i, address_in(w, i, 1, l) + (uint64_t)i->offset);
-        if (((uint32_t)b->bytes_and_phase & 1) != (OPERAND(uint32_t, 2)[l] & 1)) over |= 1u << l;
+        if (((uint32_t)b->bytes_and_phase & 1) != (OPERAND(uint32_t, 2)[l] & 1)) {
+            over |= 1u << l;
+            races_passed(w, i, (const char *)b);
+        }
     }
     set_lanes(&MASK(0), lanes, over);
     if (over != lanes) w->yields = true;
@@ -122,6 +130,8 @@ static void start_engine_copy(warp *w, const ptx_instruction *i, group *to, int 
         .barrier = (uint64_t *)(void *)warp_shared(&there, i, bar, 8, 8),
         .group = to,
     };
+    const engine_copy *new = &g->copies[g->n_copies - 1];
+    races_copy_in(w, i, to, new->to, n, (const char *)new->barrier);
 }
 
 static void copy_in(warp *w, const ptx_instruction *i, uint32_t lanes)
@@ -154,7 +164,7 @@ void copies_finish_one(grid *g, int n)
     barrier *b = (barrier *)(void *)c.barrier;
     b->bytes_and_phase -= c.n_bytes * 2;
     tell(g);
-    advance(b);
+    advance(c.group, b);
 }
 
 /* ---- copies that lanes wait for themselves ---- */
@@ -177,8 +187,9 @@ static void copy_16(warp *w, const ptx_instruction *i, uint32_t lanes)
         int n_read = i->n_operands > 3 ? (int)OPERAND(uint32_t, 3)[l] : 16;
         if (n_read > 16) warp_fail(w, i, "a copy of %d of 16 bytes", n_read);
         const char *from = n_read ? warp_global(w, i, OPERAND(uint64_t, 1)[l], n_read, 16) : NULL;
-        keep(w, (own_copy){warp_shared(w, i, address_in(w, i, 0, l), 16, 16), from, 16, n_read, l,
-                           0, false});
+        char *to = warp_shared(w, i, address_in(w, i, 0, l), 16, 16);
+        keep(w,
+             (own_copy){to, from, 16, n_read, l, 0, races_begin(w, i, RACE_COPIES, to, 16), false});
     }
 }
 
@@ -190,8 +201,9 @@ static void copy_out(warp *w, const ptx_instruction *i, uint32_t lanes)
         if (n <= 0 || n % 16) warp_fail(w, i, "a bulk copy of %d bytes", n);
         const char *from = warp_shared(w, i, OPERAND(uint32_t, 1)[l], n, 16);
         warp_check_fenced(w, i, from, n);
-        keep(w,
-             (own_copy){warp_global(w, i, OPERAND(uint64_t, 0)[l], n, 16), from, n, n, l, 0, true});
+        uint32_t clock = races_begin(w, i, RACE_COPIES_OUT, from, n);
+        char *to = warp_global(w, i, OPERAND(uint64_t, 0)[l], n, 16);
+        keep(w, (own_copy){to, from, n, n, l, 0, clock, true});
     }
 }
 
@@ -199,6 +211,7 @@ static void commit(warp *w, uint32_t lanes, bool bulk)
 {
     for (int k = 0; k < w->n_copies; k++)
         if (w->copies[k].bulk == bulk && lanes >> w->copies[k].lane & 1) w->copies[k].age++;
+    races_commit(w, bulk ? RACE_COPIES_OUT : RACE_COPIES);
 }
 
 static void finish(warp *w, uint32_t lanes, bool bulk, int n_left)
@@ -212,6 +225,7 @@ static void finish(warp *w, uint32_t lanes, bool bulk, int n_left)
         }
         if (c.n_read) memcpy(c.to, c.from, (size_t)c.n_read);
         memset(c.to + c.n_read, 0, (size_t)(c.n_bytes - c.n_read));
+        races_over(w, bulk ? RACE_COPIES_OUT : RACE_COPIES, c.clock);
         if (!bulk) note_written(w, c.to, c.n_bytes);
     }
     w->n_copies = kept;

@@ -1,11 +1,18 @@
 // See grid.h.
 #include "grid.h"
+#include "races.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TURN = 400, SHARED_MOST = 228 * 1024, THREADS_A_PROCESSOR = 2048, WARM = 0xA5 };
+enum {
+    TURN = 400,
+    SHARED_MOST = 228 * 1024,
+    SHARED_ROOM = SHARED_MOST + 64 * 1024,
+    THREADS_A_PROCESSOR = 2048,
+    WARM = 0xA5
+};
 
 static uint64_t seed = 1;
 
@@ -47,6 +54,7 @@ static void start_cluster(grid *g, int cluster)
     g->cluster_arrived[cluster] = 0;
     for (int rank = 0; rank < g->cluster; rank++)
         start_group(g, cluster * g->cluster + rank, g->next++);
+    races_start(g, cluster);
 }
 
 static bool is_over(const grid *g, int cluster)
@@ -67,6 +75,7 @@ static void end_warp(warp *w)
 
 static void end_group(const group *g)
 {
+    races_end(g);
     for (int k = 0; k < g->grid->n_copies; k++)
         if (g->grid->copies[k].group == g)
             warp_fail(&g->warps[0], NULL, "its group ends while copies into it are on their way");
@@ -195,9 +204,9 @@ static int make_slots(grid *g)
     for (int s = 0; s < g->n_slots; s++) {
         group *new = &g->slots[s];
         if (!new->warps) new->warps = calloc(MAX_WARPS, sizeof *new->warps);
-        if (!new->shared) new->shared = aligned_alloc(1024, SHARED_MOST + 64 * 1024);
-        if (!new->unfenced) new->unfenced = malloc((SHARED_MOST + 64 * 1024) / 16);
-        if (!new->warps || !new->shared || !new->unfenced)
+        if (!new->shared) new->shared = aligned_alloc(1024, SHARED_ROOM);
+        if (!new->unfenced) new->unfenced = malloc(SHARED_ROOM / 16);
+        if (!new->warps || !new->shared || !new->unfenced || !races_make(new, SHARED_ROOM))
             return snprintf(g->error, 512, "no memory for a group");
     }
     return 0;
@@ -216,6 +225,7 @@ int grid_run(const grid_launch *l, char *error)
                .patience = l->patience};
     if (!g.random) g.random = 1;
     int rc = prepare(&g, l) || make_slots(&g) ? -1 : setjmp(g.failed) ? -1 : 0;
+    races_launch();
     if (!rc) run(&g);
     kept.copies = g.copies ? g.copies : kept.copies;
     kept.room_for_copies = g.copies ? g.room_for_copies : kept.room_for_copies;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "halves.h"
-#include "warp.h"
+#include "races.h"
 
 enum { K = 16 };
 
@@ -143,12 +143,27 @@ static void wgmma(warp *w, const ptx_instruction *i, to_float *as)
     }
 }
 // Done when it is waited for, not before: what is read too early is old, what is overwritten too early is new.
+// Its reads of b may be at any time from here to the wait: 16 rows or columns of 16 bytes for 8 columns.
+static void begin_reads(const warp *w, const ptx_instruction *i, uint32_t *clock)
+{
+    int n_sums = i->n_operands - 9;
+    descriptor d = read_descriptor(w, i, *OPERAND(uint64_t, n_sums + 4));
+    bool transposed = *OPERAND(uint32_t, n_sums + 8) != 0;
+    for (int n = 0; n < n_sums * 2; n += 8)
+        for (int k = 0; k < K; k++) {
+            uint32_t at =
+                transposed ? offset_of(&d, n, k, true) : offset_of(&d, n + k % 8, k / 8 * 8, false);
+            *clock = races_begin(w, i, RACE_PRODUCTS, warp_shared(w, i, at, 16, 16), 16);
+        }
+}
 static void put_off(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     (void)lanes;
     if (w->n_products == MAX_PRODUCTS)
         warp_fail(w, i, "more than %d products without a wait", MAX_PRODUCTS);
-    w->products[w->n_products++] = (own_product){i, w->bases[PTX_IN_FRAME], 0};
+    own_product *new = &w->products[w->n_products++];
+    *new = (own_product){i, w->bases[PTX_IN_FRAME], 0, 0};
+    begin_reads(w, i, &new->clock);
 }
 static void wgmma_f16(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
@@ -163,6 +178,7 @@ static void wgmma_commit(warp *w, const ptx_instruction *i, uint32_t lanes)
     (void)i, (void)lanes;
     for (int k = 0; k < w->n_products; k++)
         w->products[k].age++;
+    races_commit(w, RACE_PRODUCTS);
 }
 static void wgmma_wait(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
@@ -172,6 +188,7 @@ static void wgmma_wait(warp *w, const ptx_instruction *i, uint32_t lanes)
     for (; done < w->n_products && w->products[done].age > n_left; done++) {
         const own_product *p = &w->products[done];
         w->bases[PTX_IN_FRAME] = p->registers;
+        races_over(w, RACE_PRODUCTS, p->clock);
         wgmma(w, p->of, p->of->run == wgmma_f16 ? from_f16 : from_bf16);
     }
     w->bases[PTX_IN_FRAME] = own;
@@ -184,6 +201,15 @@ static void wgmma_fence(warp *w, const ptx_instruction *i, uint32_t lanes)
 }
 
 /* ---- 8 × 8 matrices between shared memory and registers ---- */
+
+// The 32 rows that the lanes name.
+static void touch_rows(const warp *w, const ptx_instruction *i, int operand, race_access access)
+{
+    char *at[PTX_LANES];
+    for (int l = 0; l < PTX_LANES; l++)
+        at[l] = warp_shared(w, i, address_in(w, i, operand, l) + (uint64_t)i->offset, 16, 16);
+    races_lanes(w, i, at, UINT32_MAX, 16, access);
+}
 
 // Row `row` of matrix `m`: the lane that names it is 8 m + row.
 static char *matrix_row(const warp *w, const ptx_instruction *i, int operand, int m, int row)
@@ -201,6 +227,7 @@ static uint16_t half_at(const char *row, int column)
 static void load_matrices(warp *w, const ptx_instruction *i, bool transposed)
 {
     uint32_t out[4][PTX_LANES];
+    touch_rows(w, i, 4, RACE_READS);
     for (int m = 0; m < 4; m++)
         for (int l = 0; l < PTX_LANES; l++) {
             int a = l / 4, b = l % 4 * 2;
@@ -226,6 +253,7 @@ static void ldmatrix_transposed(warp *w, const ptx_instruction *i, uint32_t lane
 static void stmatrix_transposed(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     (void)lanes;
+    touch_rows(w, i, 0, RACE_WRITES);
     for (int m = 0; m < 4; m++)
         for (int l = 0; l < PTX_LANES; l++) {
             uint32_t v = OPERAND(uint32_t, 1 + m)[l];

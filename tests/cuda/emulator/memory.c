@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "halves.h"
+#include "races.h"
 #include "warp.h"
 
 static char *place(const warp *w, const ptx_instruction *i, int n, int lane, int n_bytes,
@@ -120,8 +121,9 @@ static bool are_within(const uint64_t address[PTX_LANES], uint64_t from, uint64_
     return !outside;
 }
 
-// All lanes at once where all are there and all is well; else one by one, which tells what is wrong.
-static void find_places(const warp *w, const ptx_instruction *i, int operand, uint32_t lanes,
+// All lanes at once where all are there and all is well; else one by one, which tells what is wrong. Whether some may be
+// shared memory.
+static bool find_places(const warp *w, const ptx_instruction *i, int operand, uint32_t lanes,
                         char *at[PTX_LANES])
 {
     uint64_t address[PTX_LANES], from = 0, n_bytes = 0;
@@ -137,13 +139,14 @@ static void find_places(const warp *w, const ptx_instruction *i, int operand, ui
             char *base = i->space == PTX_SHARED ? w->group->shared : NULL;
             for (int l = 0; l < PTX_LANES; l++)
                 at[l] = (char *)((uintptr_t)base + address[l]);
-            return;
+            return i->space == PTX_SHARED;
         }
     }
     for (uint32_t m = lanes; m; m &= m - 1) {
         int l = __builtin_ctz(m);
         at[l] = place(w, i, operand, l, n, n);
     }
+    return i->space == PTX_SHARED || i->space == PTX_ANYWHERE;
 }
 
 // Registers first, the address last.
@@ -151,7 +154,8 @@ static void load(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     char *at[PTX_LANES];
     w->yields = i->polls;
-    find_places(w, i, i->count, lanes, at);
+    if (find_places(w, i, i->count, lanes, at))
+        races_lanes(w, i, at, lanes, i->count * i->bytes, i->shares ? RACE_SYNC_READS : RACE_READS);
     for (int k = 0; k < i->count; k++)
         move_in(at, k, OPERAND(char, k), form(i), lanes);
 }
@@ -161,18 +165,29 @@ static void store(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     char *at[PTX_LANES];
     tell(w->group->grid);
-    find_places(w, i, 0, lanes, at);
+    if (find_places(w, i, 0, lanes, at))
+        races_lanes(w, i, at, lanes, i->count * i->bytes,
+                    i->shares ? RACE_SYNC_WRITES : RACE_WRITES);
     for (uint32_t m = i->space == PTX_SHARED ? lanes : 0; m; m &= m - 1)
         note_written(w, at[__builtin_ctz(m)], i->count * i->bytes);
     for (int k = 0; k < i->count; k++)
         move_out(at, k, OPERAND(char, 1 + k), form(i), lanes);
 }
 
+// Where the atomic operation of a lane is.
+static void *atomic_place(const warp *w, const ptx_instruction *i, int n, int lane)
+{
+    char *at[PTX_LANES];
+    at[lane] = place(w, i, n, lane, 4, 4);
+    if (i->space != PTX_GLOBAL) races_lanes(w, i, at, 1u << lane, 4, RACE_SYNC_WRITES);
+    return at[lane];
+}
+
 static void atomic_add(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     for (uint32_t m = lanes; m; m &= m - 1) {
         int l = __builtin_ctz(m);
-        uint32_t *at = (uint32_t *)(void *)place(w, i, 1, l, 4, 4), before = *at;
+        uint32_t *at = atomic_place(w, i, 1, l), before = *at;
         *at = before + OPERAND(uint32_t, 2)[l];
         OPERAND(uint32_t, 0)[l] = before;
     }
@@ -182,8 +197,7 @@ static void atomic_max(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     for (uint32_t m = lanes; m; m &= m - 1) {
         int l = __builtin_ctz(m);
-        int32_t *at = (int32_t *)(void *)place(w, i, 1, l, 4, 4), before = *at,
-                v = OPERAND(int32_t, 2)[l];
+        int32_t *at = atomic_place(w, i, 1, l), before = *at, v = OPERAND(int32_t, 2)[l];
         *at = v > before ? v : before;
         OPERAND(int32_t, 0)[l] = before;
     }
@@ -193,7 +207,7 @@ static void reduce_add(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     for (uint32_t m = lanes; m; m &= m - 1) {
         int l = __builtin_ctz(m);
-        *(uint32_t *)(void *)place(w, i, 0, l, 4, 4) += OPERAND(uint32_t, 1)[l];
+        *(uint32_t *)atomic_place(w, i, 0, l) += OPERAND(uint32_t, 1)[l];
     }
 }
 
@@ -294,7 +308,8 @@ const char *ptx_memory_kind(const char *m, int n, ptx_instruction *i)
     i->run = loads ? load : store;
     i->bytes = (uint8_t)bytes_of(m, n);
     i->is_signed = m[n - (i->bytes == 1 ? 2 : 3)] == 's';
-    i->polls = loads && (has(m, n, ".volatile") || has(m, n, ".relaxed") || has(m, n, ".acquire"));
+    i->shares = has(m, n, ".relaxed") || has(m, n, ".acquire") || has(m, n, ".release");
+    i->polls = loads && (i->shares || has(m, n, ".volatile"));
     i->count = has(m, n, ".v4") ? 4 : has(m, n, ".v2") ? 2 : 1;
     return loads ? (i->bytes == 8 ? "qa" : "wa") : i->bytes == 8 ? "aq" : "aw";
 }

@@ -1,5 +1,5 @@
 // Warps: which lanes run what, and the instructions that lanes do together. See warp.h.
-#include "warp.h"
+#include "races.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -363,6 +363,7 @@ static void release(group *g, int barrier)
     tell(g->grid);
     for (int k = 0; k < g->n_warps; k++)
         if (g->waiting[barrier] >> k & 1) g->warps[k].blocked = false;
+    races_release(g, barrier, g->waiting[barrier]);
     g->waiting[barrier] = 0;
 }
 
@@ -374,6 +375,7 @@ static void arrive(warp *w, const ptx_instruction *i, bool waits)
     if (barrier >= N_BARRIERS || n % PTX_LANES)
         warp_fail(w, i, "barrier %u of %d threads", barrier, n);
     g->arrived[barrier] += PTX_LANES;
+    races_arrive(w, (int)barrier);
     if (waits) {
         w->blocked = true;
         g->waiting[barrier] |= 1u << w->index;
@@ -398,7 +400,9 @@ static void cluster_arrive(warp *w, const ptx_instruction *i, uint32_t lanes)
     grid *g = w->group->grid;
     int c = w->group->cluster;
     w->cluster_phase = g->cluster_phases[c];
-    if (++g->cluster_arrived[c] < (unsigned)(g->cluster * w->group->n_warps)) return;
+    bool last = ++g->cluster_arrived[c] == (unsigned)(g->cluster * w->group->n_warps);
+    races_cluster_arrive(w, last);
+    if (!last) return;
     g->cluster_arrived[c] = 0;
     g->cluster_phases[c]++;
     tell(g);
@@ -407,6 +411,7 @@ static void cluster_wait(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     (void)i, (void)lanes;
     w->again = w->group->grid->cluster_phases[w->group->cluster] == w->cluster_phase;
+    if (!w->again) races_cluster_wait(w);
 }
 
 static void nothing(warp *w, const ptx_instruction *i, uint32_t lanes)

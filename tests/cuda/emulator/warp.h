@@ -10,6 +10,8 @@ enum { N_BARRIERS = 16, N_SPECIALS = 24, MAX_WARPS = 32 };
 
 typedef struct grid grid;
 typedef struct group group;
+typedef struct race_cell race_cell;
+typedef struct races races;
 
 // Lanes that are at one instruction.
 typedef struct {
@@ -32,6 +34,7 @@ typedef struct {
     char *to;
     const char *from;
     int n_bytes, n_read, lane, age; // age: commits since
+    uint32_t clock;                 // races.h's
     bool bulk;
 } own_copy;
 
@@ -40,6 +43,7 @@ typedef struct {
     const ptx_instruction *of;
     const char *registers;
     int age;
+    uint32_t clock; // races.h's
 } own_product;
 
 enum { MAX_PRODUCTS = 64 };
@@ -75,6 +79,10 @@ struct group {
         unfenced; // 16 bytes each: 1 + which warp has written there since its last fence for copies and matrix units; 0: none
     int arrived[N_BARRIERS];
     uint32_t waiting[N_BARRIERS];
+    race_cell *cells; // races.h's, as is the rest
+    size_t n_cells;
+    races *races, *own_races; // the cluster's, and room for one
+    int era;
 };
 
 // A copy that the copy engine has still to do: it comes at any time.
