@@ -669,7 +669,7 @@ static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
     if (quick && k->make == layer && type > QN_DTYPE_Q8_0) return 0;
     // Rows alone: where they may meet more than one kernel, which takes its time.
     if (k->alone && !b->use_form && (quick || !b->rounds_activations)) return 0;
-    // Affine blocks with as many bits have kernels in common, whatever their groups.
+    // Affine blocks with as many bits have kernels in common, or code that differs by a number, whatever their groups.
     int group = type >= QN_DTYPE_AFFINE3_32 && type <= QN_DTYPE_AFFINE8_128
                     ? qn_format_of(type)->block_elements
                     : 64;

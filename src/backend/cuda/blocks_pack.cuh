@@ -245,42 +245,47 @@ FN bool qn_pair_is_finite(uint u)
 {
     return (u & 0x7c00u) != 0x7c00u && (u & 0x7c000000u) != 0x7c000000u;
 }
-// A factor that was a float32 and has lost more than F16's last place; and FP8's NaN, which is none in F16.
-FN bool qn_has_lost(uint half)
-{
-    return (half & 0x7c00u) == 0 && (half & 0x3ffu) != 0;
-}
-template <int TYPE> FN bool qn_group_has_lost(const qn_group_place *p, int lane)
+// Whether a factor that was a float32 is a normal number in F16, with all of its places: beside one such the denormal ones of a matrix,
+// off by 2^-25 at most, count for less than that one's last place. TYPE has such factors, or all are F16 in the file.
+template <int TYPE> FN bool qn_group_is_normal(const qn_group_place *p, int lane)
 {
     typedef qn_group_form<TYPE> form;
-    bool lost = false;
+    bool normal = TYPE < QN_AFFINE4_32;
     if constexpr (TYPE == QN_FP8_128) {
-        for (int i = lane; i < 2048; i += 32)
-            lost = lost || (p->to[i] & 127u) == 127u;
-        return lost || (lane < 16 && qn_has_lost(((const ushort *)(p->to + form::scales))[lane]));
+        normal = lane < 16 && (((const ushort *)(p->to + form::scales))[lane] & 0x7c00u) != 0;
     } else if constexpr (TYPE >= QN_AFFINE4_32) {
         for (int i = lane; i < 16 * form::pairs; i += 32)
-            lost = lost || qn_has_lost(((const uint *)(p->to + form::scales))[i]);
+            normal = normal || (((const uint *)(p->to + form::scales))[i] & 0x7c00u) != 0;
     }
-    return lost;
+    return normal;
+}
+// FP8's NaN would be a number in F16.
+template <int TYPE> FN bool qn_group_has_nan(const qn_group_place *p, int lane)
+{
+    bool found = false;
+    if constexpr (TYPE == QN_FP8_128)
+        for (int i = lane; i < 2048; i += 32)
+            found = found || (p->to[i] & 127u) == 127u;
+    return found;
 }
 
-// A group a warp. overflow: becomes 1 where a number is none in F16, or a factor has lost.
+// A group a warp. found, two numbers: the first becomes 1 where a number is none in F16, the second where a factor is a normal one.
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
-    pack_blocks(const uchar *from, uchar *to, uint *overflow, const qn_cuda_blocks_args a)
+    pack_blocks(const uchar *from, uchar *to, uint *found, const qn_cuda_blocks_args a)
 {
     ulong strip;
     int group, lane = threadIdx.x & 31;
     if (!qn_group_of_warp(a, &strip, &group)) return;
     uchar *at = to + qn_group_offset(a, strip, group);
     qn_group_place p = {from, at, a.type, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(a.type) * 16};
-    bool fine = true;
+    bool fine = true, normal = true;
     switch (a.type) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
         qn_pack_group<value>(&p, lane);                                                                                \
         __syncwarp();                                                                                                  \
-        fine = !qn_group_has_lost<value>(&p, lane);                                                                    \
+        fine = !qn_group_has_nan<value>(&p, lane);                                                                     \
+        normal = qn_group_is_normal<value>(&p, lane);                                                                  \
         break;
         QN_PACKED_FORMATS(CASE)
 #undef CASE
@@ -288,7 +293,8 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     qn_steps_of_type(a.type, (const char *)at, [&](int, uint4 w) {
         fine = fine && qn_pair_is_finite(w.x) && qn_pair_is_finite(w.y) && qn_pair_is_finite(w.z) && qn_pair_is_finite(w.w);
     });
-    if (!fine) *overflow = 1;
+    if (!fine) found[0] = 1;
+    if (normal) found[1] = 1;
 }
 
 // Packed blocks to packed F16, a group a warp; nothing where the step has no rows for them.

@@ -1,13 +1,13 @@
-// Weights in blocks as products take them (products.h), in strips of 16 rows like 16-bit weights (product.cuh), with the file's number
-// of bytes. Of a strip, groups of 128 numbers of K (formats with blocks of 32) or 256; of a group, the lanes' quants in the order of
+// Weights in blocks as products take them (products.h), in strips of 16 rows like 16-bit weights (product.cuh), with no more bytes than
+// in the file. Of a strip, groups of 128 numbers of K, or 256 (K formats); of a group, the lanes' quants in the order of
 // mma.m16n8k16's A fragments, then the rows' scales. A lane makes F16 fragments of them, the same wherever they are multiplied, with q
 // the quant less the format's middle:
 //   Q8_0, Q4_0, Q5_0: d · q, rounded once              Q6_K: A · q with A = d · scale in F16
 //   Q4_1, Q5_1: d · q + m, rounded once                Q4_K, Q5_K: A · q + B with A = d · scale and B = -dmin · minimum in F16
 //   affine: A · q + B with A = scale and B = bias + middle · scale in F16, so B is 0 where the zero is the middle
 //   FP8: A · (q / 256) with A = 256 · scale in F16: q / 256 is q's bits at another place
-// What is denormal in F16 loses nothing (all are multiples of the last place of d; of FP8, what is that small beside others counts for nothing);
-// what overflows, and an A of a float32 scale that is denormal, is found when it is packed.
+// What is denormal in F16 loses nothing where d is F16 in the file (all are multiples of its last place), and elsewhere counts for nothing
+// beside the matrix's other numbers; what overflows, and a matrix with denormal factors only, is found when it is packed.
 #ifndef QN_BACKEND_CUDA_BLOCKS_PACKED_CUH
 #define QN_BACKEND_CUDA_BLOCKS_PACKED_CUH
 #include "backend/cuda/product_ptx.cuh"
@@ -442,7 +442,7 @@ FN float2 qn_header_scale(uint4 h, int j)
     return make_float2(qn_half_value(h.x) * (float)scale, -(qn_half_value(h.x >> 16) * (float)minimum));
 }
 
-// Quants of four to six bits of a group: number i of the lane's eight of a step; the format's own value.
+// Quants of four to six bits of a group: number i of the lane's eight of a step; the format's own value, but that affine factors are F16.
 template <int TYPE> FN float qn_nibble_value(const uchar *at, int row, int lane, int step, int i)
 {
     typedef qn_group_form<TYPE> form;
@@ -465,7 +465,7 @@ template <int TYPE> FN float qn_nibble_value(const uchar *at, int row, int lane,
     }
 }
 
-// The same of bytes; the value that products take.
+// The same of bytes.
 template <int TYPE> FN float qn_byte_value(const uchar *at, int row, int lane, int step, int i)
 {
     typedef qn_group_form<TYPE> form;
@@ -481,7 +481,7 @@ template <int TYPE> FN float qn_byte_value(const uchar *at, int row, int lane, i
     }
 }
 
-// Number k of row n, the format's own value.
+// Number k of row n, as above.
 FN float qn_packed_block_value(const uchar *table, int type, int padded_k, int n, int k)
 {
     int steps = QN_CUDA_GROUP_STEPS(type), row = n % 16, step = k / 16 % steps, in_step = k % 16;

@@ -69,7 +69,7 @@ static int remember(qn_cuda_weights *w, const qn_cuda_weight *weight)
 typedef struct {
     void *place; // of a matrix that is packed in place, grown as needed
     size_t place_bytes;
-    void *overflow; // pack_blocks: a number that F16 does not hold
+    void *found; // pack_blocks: a number that F16 does not hold; a factor that it holds whole
 } rooms;
 
 static int64_t n_steps_of(const qn_cuda_weight *w)
@@ -92,17 +92,17 @@ static int pack_blocks(qn_device *d, const qn_cuda_weight *w, const void *to, co
 {
     qn_cuda_blocks_args a = {(int)w->n, (int)w->k, (int)padded_k(w->k), (int)w->dtype, 0};
     CUdeviceptr from_at = qn_cuda_address(w->from), to_at = qn_cuda_address(to),
-                overflow_at = qn_cuda_address(r->overflow);
-    void *parameters[] = {&from_at, &to_at, &overflow_at, &a};
-    uint32_t found = 0;
-    CUresult cleared = d->cu->cuMemsetD8Async(overflow_at, 0, sizeof found, d->stream);
+                found_at = qn_cuda_address(r->found);
+    void *parameters[] = {&from_at, &to_at, &found_at, &a};
+    uint32_t found[2] = {0};
+    CUresult cleared = d->cu->cuMemsetD8Async(found_at, 0, sizeof found, d->stream);
     int rc = qn_cuda_driver_check(cleared, "packing of weights", e);
     if (!rc) rc = start_pack(d, QN_CUDA_pack_blocks, n_steps_of(w), parameters, e);
     if (!rc) rc = qn_cuda_driver_check(d->cu->cuStreamSynchronize(d->stream), "packing", e);
     if (!rc)
-        rc = qn_cuda_driver_check(d->cu->cuMemcpyDtoH_v2(&found, overflow_at, sizeof found),
+        rc = qn_cuda_driver_check(d->cu->cuMemcpyDtoH_v2(found, found_at, sizeof found),
                                   "packing of weights", e);
-    *overflows = found != 0;
+    *overflows = found[0] || !found[1];
     return rc;
 }
 
@@ -159,7 +159,7 @@ static int pack(qn_device *d, const qn_program *user, const qn_tensor *t, rooms 
 int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *plan, quern_error *e)
 {
     rooms r = {0};
-    int rc = qn_cuda_device_alloc(d, sizeof(uint32_t), &r.overflow, e);
+    int rc = qn_cuda_device_alloc(d, 2 * sizeof(uint32_t), &r.found, e);
     for (int i = 0; i < plan->n_records && !rc; i++) {
         const qn_matmul_args *a = plan->records[i].args;
         if (plan->records[i].op == QN_OP_MATMUL && is_packed(a->w.dtype) &&
@@ -169,7 +169,7 @@ int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *p
     CUresult over = d->cu->cuStreamSynchronize(d->stream);
     if (!rc) rc = qn_cuda_driver_check(over, "packing of weights", e);
     qn_cuda_device_free(d, r.place);
-    qn_cuda_device_free(d, r.overflow);
+    qn_cuda_device_free(d, r.found);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 // QUERN_CARD_SEED        of the order of warps, lanes and copies (default 1)
 // QUERN_CARD_OMIT        lines of PTX that hold this are left out
 // QUERN_CARD_DEAD        a path: what is launched while something is there finds the card dead
+// QUERN_CARD_LOG         a file that gets a line for each launch: the kernel's name
 // QUERN_CARD_MEMORY      bytes on the card (default 8 GiB)
 #include <cuda.h>
 #include <pthread.h>
@@ -27,6 +28,7 @@
 #undef cuEventDestroy
 #undef cuGraphInstantiate
 
+enum { PATIENCE = 150000000 }; // see grid.h
 enum { MAJOR = 9, MINOR = 0, SHARED_OPTIN = 232448, SHARED_PLAIN = 49152 };
 
 typedef enum { LAUNCH, COPY, FILL } work_kind;
@@ -38,6 +40,7 @@ typedef struct {
     char *parameters;
     char *to;
     const char *from;
+    bool to_card, from_card; // which of them must lie where the card reaches
     size_t n_bytes;
     unsigned char filling;
 } work;
@@ -210,9 +213,28 @@ CUresult cuMemFreeHost(void *p)
 
 /* ---- work ---- */
 
-static CUresult do_work(const work *a)
+static bool is_reached(const char *at, size_t n_bytes)
+{
+    return card_holds((uint64_t)(uintptr_t)at, n_bytes);
+}
+
+// Under the lock, as all that follows it here.
+static CUresult do_launch(const grid_launch *l)
 {
     char error[512];
+    const char *dead = getenv("QUERN_CARD_DEAD"), *log = getenv("QUERN_CARD_LOG");
+    FILE *to = log ? fopen(log, "a") : NULL;
+    if (to) fprintf(to, "%.*s\n", l->entry->name_length, l->entry->name);
+    if (to) fclose(to);
+    if (dead && !access(dead, F_OK)) return fails(CUDA_ERROR_LAUNCH_FAILED, "dead, as told");
+    return grid_run(l, error) ? fails(CUDA_ERROR_LAUNCH_FAILED, error) : CUDA_SUCCESS;
+}
+
+static CUresult do_work(const work *a)
+{
+    if ((a->to_card && !is_reached(a->to, a->n_bytes)) ||
+        (a->from_card && !is_reached(a->from, a->n_bytes)))
+        return fails(CUDA_ERROR_INVALID_VALUE, "a copy or a filling where no memory is");
     switch (a->kind) {
     case FILL:
         memset(a->to, a->filling, a->n_bytes);
@@ -221,10 +243,7 @@ static CUresult do_work(const work *a)
         memcpy(a->to, a->from, a->n_bytes);
         break;
     case LAUNCH:
-        if (getenv("QUERN_CARD_DEAD") && !access(getenv("QUERN_CARD_DEAD"), F_OK))
-            return fails(CUDA_ERROR_LAUNCH_FAILED, "dead, as told");
-        if (grid_run(&a->launch, error)) return fails(CUDA_ERROR_LAUNCH_FAILED, error);
-        break;
+        return do_launch(&a->launch);
     }
     return CUDA_SUCCESS;
 }
@@ -259,37 +278,38 @@ static CUresult ask(CUstream s, const work *a)
     return rc;
 }
 
-static CUresult copy(void *to, const void *from, size_t n_bytes, CUstream s)
-{
-    bool known = (!to || card_holds((uint64_t)(uintptr_t)to, n_bytes));
-    if (!known || !to) return fails(CUDA_ERROR_INVALID_VALUE, "a copy to where no memory is");
-    return ask(s, &(work){.kind = COPY, .to = to, .from = from, .n_bytes = n_bytes});
-}
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t n_bytes, CUstream s)
 {
-    if (!card_holds(to, n_bytes))
-        return fails(CUDA_ERROR_INVALID_VALUE, "a fill where no memory is");
-    return ask(
-        s,
-        &(work){.kind = FILL, .to = (char *)(uintptr_t)to, .filling = value, .n_bytes = n_bytes});
+    return ask(s, &(work){.kind = FILL,
+                          .to = (char *)(uintptr_t)to,
+                          .to_card = true,
+                          .filling = value,
+                          .n_bytes = n_bytes});
 }
 CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t n_bytes)
 {
-    if (!card_holds(from, n_bytes))
-        return fails(CUDA_ERROR_INVALID_VALUE, "a copy from where no memory is");
-    return ask(
-        NULL,
-        &(work){.kind = COPY, .to = to, .from = (const char *)(uintptr_t)from, .n_bytes = n_bytes});
+    return ask(NULL, &(work){.kind = COPY,
+                             .to = to,
+                             .from = (const char *)(uintptr_t)from,
+                             .from_card = true,
+                             .n_bytes = n_bytes});
 }
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n_bytes, CUstream s)
 {
-    if (!card_holds(from, n_bytes))
-        return fails(CUDA_ERROR_INVALID_VALUE, "a copy from where no memory is");
-    return copy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, n_bytes, s);
+    return ask(s, &(work){.kind = COPY,
+                          .to = (char *)(uintptr_t)to,
+                          .to_card = true,
+                          .from = (const char *)(uintptr_t)from,
+                          .from_card = true,
+                          .n_bytes = n_bytes});
 }
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t n_bytes, CUstream s)
 {
-    return copy((void *)(uintptr_t)to, from, n_bytes, s);
+    return ask(s, &(work){.kind = COPY,
+                          .to = (char *)(uintptr_t)to,
+                          .to_card = true,
+                          .from = from,
+                          .n_bytes = n_bytes});
 }
 
 /* ---- modules ---- */
@@ -350,32 +370,41 @@ CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute what, int value)
 
 /* ---- launches ---- */
 
-static CUresult launch(CUfunction f, const unsigned n_groups[3], const unsigned n_threads[3],
-                       unsigned shared_bytes, CUstream s, void **parameters, bool together)
+// What is asked for, and whether the function may have it. Under the lock.
+static CUresult prepare(CUfunction f, const grid_launch *asked, const unsigned n_threads[3],
+                        work *out)
 {
     char error[256];
-    pthread_mutex_lock(&lock);
     ptx_function *e =
         ptx_module_function(f->module->ptx, f->entry->name, f->entry->name_length, error);
-    pthread_mutex_unlock(&lock);
+    if (sticky) return sticky;
     if (!e) return fails(CUDA_ERROR_INVALID_PTX, error);
     if (n_threads[1] != 1 || n_threads[2] != 1)
         return fails(CUDA_ERROR_INVALID_VALUE, "threads of more than one dimension");
-    if ((int)shared_bytes > f->shared_most)
+    if (asked->shared_bytes > f->shared_most)
         return fails(CUDA_ERROR_INVALID_VALUE, "more shared memory than the function may have");
-    work a = {.kind = LAUNCH,
-              .launch = {.module = f->module->ptx,
-                         .entry = e,
-                         .n_groups = {n_groups[0], n_groups[1], n_groups[2]},
-                         .n_threads = n_threads[0],
-                         .shared_bytes = (int)shared_bytes,
-                         .n_processors = number("QUERN_CARD_PROCESSORS", 8),
-                         .patience = 150000000,
-                         .together = together}};
-    a.launch.parameters = a.parameters = calloc(1, (size_t)e->parameter_bytes + 8);
-    if (!a.parameters) return CUDA_ERROR_OUT_OF_MEMORY;
-    for (int k = 0; k < e->n_parameters; k++)
-        memcpy(a.parameters + e->parameters[k].at, parameters[k], (size_t)e->parameters[k].n_bytes);
+    *out = (work){.kind = LAUNCH, .launch = *asked};
+    out->launch.module = f->module->ptx;
+    out->launch.entry = e;
+    out->launch.n_threads = n_threads[0];
+    out->launch.n_processors = number("QUERN_CARD_PROCESSORS", 8);
+    out->launch.patience = PATIENCE;
+    out->launch.parameters = out->parameters = calloc(1, (size_t)e->parameter_bytes + 8);
+    return out->parameters ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult launch(CUfunction f, const grid_launch *asked, const unsigned n_threads[3],
+                       CUstream s, void **parameters)
+{
+    work a;
+    pthread_mutex_lock(&lock);
+    CUresult rc = prepare(f, asked, n_threads, &a);
+    pthread_mutex_unlock(&lock);
+    if (rc) return rc;
+    for (int k = 0; k < a.launch.entry->n_parameters; k++) {
+        const ptx_parameter *p = &a.launch.entry->parameters[k];
+        memcpy(a.parameters + p->at, parameters[k], (size_t)p->n_bytes);
+    }
     return ask(s, &a);
 }
 CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned tx,
@@ -383,22 +412,26 @@ CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, uns
                         void **parameters, void **more)
 {
     (void)more;
-    return launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){tx, ty, tz}, shared_bytes, s,
-                  parameters, false);
+    return launch(f, &(grid_launch){.n_groups = {gx, gy, gz}, .shared_bytes = (int)shared_bytes},
+                  (unsigned[]){tx, ty, tz}, s, parameters);
 }
 CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **parameters, void **more)
 {
     (void)more;
-    return launch(f, (unsigned[]){c->gridDimX, c->gridDimY, c->gridDimZ},
-                  (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes,
-                  c->hStream, parameters, false);
+    return launch(f,
+                  &(grid_launch){.n_groups = {c->gridDimX, c->gridDimY, c->gridDimZ},
+                                 .shared_bytes = (int)c->sharedMemBytes},
+                  (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->hStream, parameters);
 }
 CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned tx,
                                    unsigned ty, unsigned tz, unsigned shared_bytes, CUstream s,
                                    void **parameters)
 {
-    return launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){tx, ty, tz}, shared_bytes, s,
-                  parameters, true);
+    return launch(f,
+                  &(grid_launch){.n_groups = {gx, gy, gz},
+                                 .shared_bytes = (int)shared_bytes,
+                                 .together = true},
+                  (unsigned[]){tx, ty, tz}, s, parameters);
 }
 
 /* ---- streams, events, graphs ---- */

@@ -184,7 +184,7 @@ static int prepare(grid *g, const grid_launch *l)
         return snprintf(g->error, 512, "%u threads a group", l->n_threads);
     int most = per_processor(l, l->shared_bytes) * l->n_processors;
     if (most > 64) most = 64;
-    if (most < g->cluster || g->n_total % (unsigned)g->cluster)
+    if (g->cluster > MOST_OF_CLUSTER || most < g->cluster || g->n_total % (unsigned)g->cluster)
         return snprintf(g->error, 512, "%d bytes of shared memory, clusters of %d", l->shared_bytes,
                         g->cluster);
     if (l->together && g->n_total > (unsigned)most)
@@ -224,9 +224,14 @@ int grid_run(const grid_launch *l, char *error)
                .error = error,
                .patience = l->patience};
     if (!g.random) g.random = 1;
-    int rc = prepare(&g, l) || make_slots(&g) ? -1 : setjmp(g.failed) ? -1 : 0;
+    int rc = prepare(&g, l) || make_slots(&g) ? -1 : 0;
     races_launch();
-    if (!rc) run(&g);
+    if (!rc) {
+        if (setjmp(g.failed))
+            rc = -1;
+        else
+            run(&g);
+    }
     kept.copies = g.copies ? g.copies : kept.copies;
     kept.room_for_copies = g.copies ? g.room_for_copies : kept.room_for_copies;
     return rc;

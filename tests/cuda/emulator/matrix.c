@@ -81,36 +81,30 @@ static void mma_bf16(warp *w, const ptx_instruction *i, uint32_t lanes)
 
 /* ---- wgmma: each warp has 16 of the 64 rows ---- */
 
+// Swizzled over 128 bytes, the one layout that Quern's kernels use.
 typedef struct {
     uint32_t start, leading, stride;
-    bool swizzled;
 } descriptor;
 
 static descriptor read_descriptor(const warp *w, const ptx_instruction *i, uint64_t d)
 {
-    unsigned mode = (unsigned)(d >> 62);
-    if (mode > 1) warp_fail(w, i, "a swizzle of mode %u is not known here", mode);
+    if (d >> 62 != 1)
+        warp_fail(w, i, "a swizzle of mode %u is not known here", (unsigned)(d >> 62));
     if (d >> 49 & 7) warp_fail(w, i, "a descriptor's base offset is not known here");
     return (descriptor){(uint32_t)(d & 0x3fff) << 4, (uint32_t)(d >> 16 & 0x3fff) << 4,
-                        (uint32_t)(d >> 32 & 0x3fff) << 4, mode == 1};
+                        (uint32_t)(d >> 32 & 0x3fff) << 4};
 }
 
 // Where k of column n lies. Not transposed: rows of K, 8 columns an atom; else rows of columns, 64 columns and 8 of K an atom.
 static uint32_t offset_of(const descriptor *d, int n, int k, bool transposed)
 {
-    uint32_t at;
-    if (!d->swizzled)
-        at = transposed ? (uint32_t)(n / 8) * d->leading + (uint32_t)(k / 8) * d->stride +
-                              (uint32_t)(k % 8 * 16 + n % 8 * 2)
-                        : (uint32_t)(n / 8) * d->stride + (uint32_t)(k / 8) * d->leading +
-                              (uint32_t)(n % 8 * 16 + k % 8 * 2);
-    else if (transposed)
-        at = (uint32_t)(n / 64) * d->leading + (uint32_t)(k / 8) * d->stride +
-             (uint32_t)(k % 8 * 128 + n % 64 * 2);
+    uint32_t at = d->start;
+    if (transposed)
+        at += (uint32_t)(n / 64) * d->leading + (uint32_t)(k / 8) * d->stride +
+              (uint32_t)(k % 8 * 128 + n % 64 * 2);
     else
-        at = (uint32_t)(n / 8) * d->stride + (uint32_t)(n % 8 * 128 + k * 2);
-    at += d->start;
-    return d->swizzled ? at ^ (at >> 7 & 7) << 4 : at;
+        at += (uint32_t)(n / 8) * d->stride + (uint32_t)(n % 8 * 128 + k * 2);
+    return at ^ (at >> 7 & 7) << 4;
 }
 
 // d (n / 2), a (4), descriptor, whether it adds, 1, 1, transposed

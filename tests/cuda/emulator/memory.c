@@ -165,11 +165,12 @@ static void store(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     char *at[PTX_LANES];
     tell(w->group->grid);
-    if (find_places(w, i, 0, lanes, at))
+    if (find_places(w, i, 0, lanes, at)) {
         races_lanes(w, i, at, lanes, i->count * i->bytes,
                     i->shares ? RACE_SYNC_WRITES : RACE_WRITES);
-    for (uint32_t m = i->space == PTX_SHARED ? lanes : 0; m; m &= m - 1)
-        note_written(w, at[__builtin_ctz(m)], i->count * i->bytes);
+        for (uint32_t m = lanes; m; m &= m - 1)
+            note_written(w, at[__builtin_ctz(m)], i->count * i->bytes);
+    }
     for (int k = 0; k < i->count; k++)
         move_out(at, k, OPERAND(char, 1 + k), form(i), lanes);
 }

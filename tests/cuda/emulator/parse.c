@@ -391,8 +391,9 @@ static int read_function(ptx_module *m, ptx_function *f)
     label *labels = malloc(MAX_LABELS * sizeof *labels);
     if (!r || !labels) abort();
     *r = (reader){.m = m, .f = f, .at = f->text, .line = f->line, .labels = labels};
-    int rc = setjmp(r->failed);
-    if (!rc) {
+    if (setjmp(r->failed)) {
+        f->is_unknown = true;
+    } else {
         read_header(r);
         read_body(r);
         resolve(r);
@@ -401,7 +402,7 @@ static int read_function(ptx_module *m, ptx_function *f)
     free(r->jumps);
     free(labels);
     free(r);
-    return rc;
+    return f->is_read ? 0 : -1;
 }
 
 /* ---- modules ---- */
@@ -546,7 +547,8 @@ ptx_function *ptx_module_function(ptx_module *m, const char *called, int length,
     ptx_function *f = ptx_module_find(m, called, length);
     m->error = error;
     if (!f) snprintf(error, 256, "no function '%.*s' in the module", length, called);
-    return f && (f->is_read || !read_function(m, f)) ? f : NULL;
+    if (f && f->is_unknown) snprintf(error, 256, "'%.*s' could not be read", length, called);
+    return f && !f->is_unknown && (f->is_read || !read_function(m, f)) ? f : NULL;
 }
 
 const char *ptx_module_constants(const ptx_module *m)

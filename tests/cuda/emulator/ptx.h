@@ -72,7 +72,7 @@ typedef struct {
 struct ptx_function {
     const char *name, *text, *body; // text: behind the name; body: behind its {
     int name_length, line;
-    bool is_entry, is_read;
+    bool is_entry, is_read, is_unknown; // unknown: it could not be read
     ptx_instruction *code;
     ptx_call *calls;
     int n_code, n_calls;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    MOST_IN_CLUSTER = 2 * MAX_WARPS,
+    MOST_IN_CLUSTER = MOST_OF_CLUSTER * MAX_WARPS,
     MOST_KEPT = 64, // barriers in shared memory, of a cluster
     MOST_THREADS = MOST_IN_CLUSTER * RACE_PARTS + MOST_KEPT,
 };
@@ -27,8 +27,9 @@ struct races {
     uint32_t base; // clocks at the cluster's start
     int n_kept;
     uint32_t used[2]; // of barriers: bits of those with clocks
-    clocks of_warps[MOST_IN_CLUSTER], barriers[2][N_BARRIERS], coming, passed;
-    clocks from_others[2]; // when another group's warp was last at a barrier in a group's memory
+    clocks of_warps[MOST_IN_CLUSTER], barriers[MOST_OF_CLUSTER][N_BARRIERS], coming, passed;
+    clocks from_others
+        [MOST_OF_CLUSTER]; // when another group's warp was last at a barrier in a group's memory
     uint32_t parts[MOST_IN_CLUSTER][RACE_PARTS];
     kept_barrier kept[MOST_KEPT];
 };

@@ -6,7 +6,7 @@
 
 #include "ptx.h"
 
-enum { N_BARRIERS = 16, N_SPECIALS = 24, MAX_WARPS = 32 };
+enum { N_BARRIERS = 16, N_SPECIALS = 24, MAX_WARPS = 32, MOST_OF_CLUSTER = 2 };
 
 typedef struct grid grid;
 typedef struct group group;
