@@ -191,9 +191,9 @@ char *warp_shared(const warp *w, const ptx_instruction *i, uint64_t address, int
 // fence between is missing.
 static inline void note_written(const warp *w, const char *at, int n_bytes)
 {
-    size_t from = (size_t)(at - w->group->shared) / 16,
-           to = (size_t)(at - w->group->shared + n_bytes - 1) / 16;
-    for (size_t k = from; k <= to; k++)
+    size_t offset = (size_t)(at - w->group->shared);
+    if (offset >= (size_t)w->group->grid->shared_bytes) return; // a place in other memory
+    for (size_t k = offset / 16; k <= (offset + (size_t)n_bytes - 1) / 16; k++)
         w->group->unfenced[k] = (uint8_t)(1 + w->index);
 }
 void warp_check_fenced(const warp *w, const ptx_instruction *i, const char *at, int n_bytes);
