@@ -55,7 +55,6 @@ struct ptx_instruction {
 
 // A function's parameter, or what a call hands over: bytes a lane, and where they lie in the frame of the function (of the caller).
 typedef struct {
-    char name[24]; // as a caller names it
     int32_t at, n_bytes, alignment;
 } ptx_parameter;
 
@@ -83,7 +82,6 @@ struct ptx_function {
     int shared_bytes; // of its own, by name: beside them a launch can't ask for more
     int n_threads;    // .maxntid, 0: not told
     int cluster;      // .reqnctapercluster, 1: none
-    const ptx_instruction *last;
 };
 
 typedef struct ptx_module ptx_module;

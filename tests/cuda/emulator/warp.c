@@ -70,7 +70,6 @@ static void enter(warp *w, ptx_function *f, uint32_t lanes)
     new->f = f;
     new->n_splits = 1;
     new->active = 0;
-    new->returned = 0;
     new->splits[0] = (split){.lanes = lanes};
     w->bases[PTX_IN_FRAME] = new->registers;
 }

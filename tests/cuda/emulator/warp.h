@@ -26,7 +26,6 @@ typedef struct {
     size_t room; // bytes of registers
     int n_splits, active;
     split splits[PTX_LANES];
-    uint32_t returned;
 } frame;
 
 // A copy by cp.async that a lane has started.
