@@ -175,9 +175,10 @@ def cuda(build, count):
     if count.result(ninja(build, "tests/cuda/quern_cuda", "tests/cuda/libcuda.so.1"), "build of the command with the kernels' PTX, and of the card"):
         program = build / "tests/cuda/quern_cuda"
         pytest("tests/cuda", count, build / "quern", "cuda", {"QUERN_CUDA_BIN": str(program), "QUERN_TIMEOUT_SCALE": "5"})
-        pytest("tests/golden/test_packed.py", count, program, "cuda-packed", {
-            "QUERN_TEST_BACKEND": "cuda", "QUERN_TIMEOUT_SCALE": "5", "LD_LIBRARY_PATH": str(program.parent)},
-            ["-k", "test_mlx[4-64] or test_mlx[8-64] or test_mlx[4-32] or test_gptq[8-qwen2] or test_awq[qwen2-128] or test_fp8[qwen3-BF16]"])
+        first, *more = [f"tests/golden/test_packed.py::test_{case}" for case in
+                        ("mlx[4-64]", "mlx[8-64]", "mlx[4-32]", "gptq[8-qwen2]", "awq[qwen2-128]", "fp8[qwen3-BF16]")]
+        pytest(first, count, program, "cuda-packed", {
+            "QUERN_TEST_BACKEND": "cuda", "QUERN_TIMEOUT_SCALE": "5", "LD_LIBRARY_PATH": str(program.parent)}, more)
 
 
 TESTS = {

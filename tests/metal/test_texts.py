@@ -8,7 +8,6 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests/server"))
-from server_client import SCALE, Server  # noqa: E402
+from server_client import SCALE, Server, built  # noqa: E402
 
 MODELS = ["tiny-qwen2", "tiny-qwen3"]
 PROMPTS = ["Hello", "Once upon a time", "12 and 3 and"]
@@ -24,12 +23,7 @@ LONG = "Once upon a time there was a boy who walked past the pond. " * 8
 
 
 def command_path():
-    given = os.environ.get("QUERN_METAL_BIN")
-    if given:
-        return given
-    words = shlex.split(os.environ.get("QUERN_BIN") or str(REPO / "build" / "quern"))
-    build = next((p for p in pathlib.Path(words[-1]).resolve().parents if (p / "build.ninja").exists()), REPO / "build")
-    return str(build / "tests/metal/fake/quern_metal")
+    return built("tests/metal/fake/quern_metal", "QUERN_METAL_BIN")
 
 
 pytestmark = pytest.mark.skipif(not os.path.exists(command_path()),

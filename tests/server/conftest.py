@@ -6,22 +6,16 @@ QUERN_TEST_BACKEND  the backend that runs the real models (default cpu)
 """
 
 import os
-import pathlib
 import shlex
 
 import pytest
-from server_client import REPO, Server
+from server_client import REPO, Server, built
 
 BACKEND = os.environ.get("QUERN_TEST_BACKEND", "cpu")
 
 
 def fake_binary():
-    given = os.environ.get("QUERN_FAKE_BIN")
-    if given:
-        return given
-    words = shlex.split(os.environ.get("QUERN_BIN") or str(REPO / "build" / "quern"))
-    build = next((p for p in pathlib.Path(words[-1]).resolve().parents if (p / "build.ninja").exists()), REPO / "build")
-    return str(build / "tests" / "server" / "quern_fake_server")
+    return built("tests/server/quern_fake_server", "QUERN_FAKE_BIN")
 
 
 def starter(command):

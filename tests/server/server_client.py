@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -17,6 +18,13 @@ import time
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SCALE = float(os.environ.get("QUERN_TIMEOUT_SCALE", "1"))
 SANITIZED = os.environ.get("QUERN_SANITIZED") == "1"
+
+
+def built(path, variable):
+    """A program of the build that QUERN_BIN, or build/quern, is of; or what the environment's variable names."""
+    words = shlex.split(os.environ.get("QUERN_BIN") or str(REPO / "build" / "quern"))
+    build = next((p for p in pathlib.Path(words[-1]).resolve().parents if (p / "build.ninja").exists()), REPO / "build")
+    return os.environ.get(variable) or str(build / path)
 
 
 def while_it_runs(n_tokens):

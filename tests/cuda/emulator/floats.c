@@ -5,41 +5,34 @@
 #include "halves.h"
 #include "warp.h"
 
-#define UNARY(name, T, U, ...)                                                                     \
-    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
-    {                                                                                              \
-        T *d = OPERAND(T, 0);                                                                      \
-        const U *x = OPERAND(U, 1);                                                                \
-        EACH_LANE(U a = x[l]; d[l] = (T)(__VA_ARGS__););                                           \
-    }
-#define BINARY(name, T, U, ...)                                                                    \
-    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
-    {                                                                                              \
-        T *d = OPERAND(T, 0);                                                                      \
-        const U *x = OPERAND(U, 1), *y = OPERAND(U, 2);                                            \
-        EACH_LANE(U a = x[l]; U b = y[l]; d[l] = (T)(__VA_ARGS__););                               \
-    }
-
 // Denormal numbers count as 0.
 static inline float flushed(float v)
 {
     return fabsf(v) < 0x1p-126f ? copysignf(0, v) : v;
 }
 
-BINARY(add, float, float, a + b)
-BINARY(sub, float, float, a - b)
-BINARY(mul, float, float, a *b)
-BINARY(divide, float, float, a / b)
+BINARY(add, float, float, float, a + b)
+BINARY(sub, float, float, float, a - b)
+BINARY(mul, float, float, float, a *b)
+BINARY(divide, float, float, float, a / b)
 // Of a number and none, the number.
-BINARY(least, float, float, a != a ? b : b != b ? a : a < b || (a == b && signbit(a)) ? a : b)
-BINARY(most, float, float, a != a ? b : b != b ? a : a > b || (a == b && !signbit(a)) ? a : b)
+BINARY(least, float, float, float,
+       a != a                            ? b
+       : b != b                          ? a
+       : a < b || (a == b && signbit(a)) ? a
+                                         : b)
+BINARY(most, float, float, float,
+       a != a                             ? b
+       : b != b                           ? a
+       : a > b || (a == b && !signbit(a)) ? a
+                                          : b)
 UNARY(neg, uint32_t, uint32_t, a ^ 0x80000000u)
 UNARY(absolute, uint32_t, uint32_t, a & 0x7fffffffu)
 UNARY(root, float, float, sqrtf(a))
 UNARY(reciprocal, float, float, 1 / a)
 UNARY(reciprocal_near, float, float, flushed(1 / flushed(a)))
 UNARY(power_near, float, float, flushed(exp2f(flushed(a))))
-BINARY(mul_f64, double, double, a *b)
+BINARY(mul_f64, double, double, double, a *b)
 
 static void fma_near(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
@@ -80,8 +73,8 @@ UNARY(cvt_zero_s32, int32_t, float,
       : a < -0x1p31f ? INT32_MIN
                      : (int32_t)a)
 UNARY(cvt_zero_u32, uint32_t, float, !(a > 0) ? 0 : a >= 0x1p32f ? UINT32_MAX : (uint32_t)a)
-BINARY(cvt_f16x2, uint32_t, float, (uint32_t)to_f16(a) << 16 | to_f16(b))
-BINARY(cvt_bf16x2, uint32_t, float, (uint32_t)to_bf16(a) << 16 | to_bf16(b))
+BINARY(cvt_f16x2, uint32_t, float, float, (uint32_t)to_f16(a) << 16 | to_f16(b))
+BINARY(cvt_bf16x2, uint32_t, float, float, (uint32_t)to_bf16(a) << 16 | to_bf16(b))
 
 static inline uint32_t both(float low, float high)
 {
@@ -89,8 +82,8 @@ static inline uint32_t both(float low, float high)
 }
 #define LOW(v) from_f16((uint16_t)(v))
 #define HIGH(v) from_f16((uint16_t)((v) >> 16))
-BINARY(mul_f16x2, uint32_t, uint32_t, both(LOW(a) * LOW(b), HIGH(a) * HIGH(b)))
-BINARY(sub_f16x2, uint32_t, uint32_t, both(LOW(a) - LOW(b), HIGH(a) - HIGH(b)))
+BINARY(mul_f16x2, uint32_t, uint32_t, uint32_t, both(LOW(a) * LOW(b), HIGH(a) * HIGH(b)))
+BINARY(sub_f16x2, uint32_t, uint32_t, uint32_t, both(LOW(a) - LOW(b), HIGH(a) - HIGH(b)))
 
 // A product of two float16 is exact in float32, a sum with a third is in double but for what no float16 shows.
 static void fma_f16x2(warp *w, const ptx_instruction *i, uint32_t lanes)

@@ -3,21 +3,6 @@
 
 #include "warp.h"
 
-#define UNARY(name, T, U, ...)                                                                     \
-    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
-    {                                                                                              \
-        T *d = OPERAND(T, 0);                                                                      \
-        const U *x = OPERAND(U, 1);                                                                \
-        EACH_LANE(U a = x[l]; d[l] = (T)(__VA_ARGS__););                                           \
-    }
-#define BINARY(name, T, U, V, ...)                                                                 \
-    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
-    {                                                                                              \
-        T *d = OPERAND(T, 0);                                                                      \
-        const U *x = OPERAND(U, 1);                                                                \
-        const V *y = OPERAND(V, 2);                                                                \
-        EACH_LANE(U a = x[l]; V b = y[l]; d[l] = (T)(__VA_ARGS__););                               \
-    }
 #define TERNARY(name, T, U, V, ...)                                                                \
     static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
     {                                                                                              \

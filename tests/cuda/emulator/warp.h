@@ -158,6 +158,23 @@ static inline void *at_operand(const warp *w, ptx_operand o)
         }                                                                                          \
     } while (0)
 
+// An instruction of one operand a, of two, a and b: the function that runs it.
+#define UNARY(name, T, U, ...)                                                                     \
+    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
+    {                                                                                              \
+        T *d = OPERAND(T, 0);                                                                      \
+        const U *x = OPERAND(U, 1);                                                                \
+        EACH_LANE(U a = x[l]; d[l] = (T)(__VA_ARGS__););                                           \
+    }
+#define BINARY(name, T, U, V, ...)                                                                 \
+    static void name(warp *w, const ptx_instruction *i, uint32_t lanes)                            \
+    {                                                                                              \
+        T *d = OPERAND(T, 0);                                                                      \
+        const U *x = OPERAND(U, 1);                                                                \
+        const V *y = OPERAND(V, 2);                                                                \
+        EACH_LANE(U a = x[l]; V b = y[l]; d[l] = (T)(__VA_ARGS__););                               \
+    }
+
 static inline void set_lanes(uint32_t *mask, uint32_t lanes, uint32_t value)
 {
     *mask = (*mask & ~lanes) | (value & lanes);
