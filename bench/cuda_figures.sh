@@ -54,8 +54,8 @@ for part in ${*:-limits 7b 3b pair formats cache selftest crowd goldens memcheck
     3b) bench 3b --shape qwen2.5-3b --dtype f16 --only short,batch,prefill $large ;;
     pair) bench pair --shape qwen2.5-7b,qwen2.5-3b --dtype f16 --context 8192 --only pair ;;
     formats)
-        for type in q8_0 q6_k q5_k q4_k q4_0 q3_k q2_k iq4_nl iq4_xs affine8_64 affine4_64 fp8_128; do
-            bench "formats-$type" --shape qwen2.5-7b --dtype $type --only short,batch,prefill --max-batch 16 --prefill-chunk 2048 --context 8192
+        for type in q8_0 q6_k q5_k q4_k q4_0 q3_k q2_k iq4_nl iq4_xs affine8_64 affine6_64 affine5_64 affine4_64 affine3_64 fp8_128; do
+            bench "formats-$type" --shape qwen2.5-7b --dtype $type --only short,batch,prefill --max-batch 128 --prefill-chunk 2048 --context 8192
         done
         ;;
     cache) bench cache --shape qwen2.5-7b --dtype f16 --kv-cache q8_0 --only short,batch,prefill --max-batch 64 --prefill-chunk 2048 --context 8192 ;;

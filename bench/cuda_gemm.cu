@@ -1,8 +1,8 @@
 // Products of many rows on sm_90a: bits against a plain kernel of mma.sync in products.h's order, and rates of the 7B's shapes beside
-// cuBLAS, where its library is found. TILE=128 (or another form) in the environment: that form for all. Weights that fit the L2 cache
+// cuBLAS, where its library is found; then weights in blocks, multiplied as they lie, against those that become F16 first. TILE=128 (or another form) in the environment: that form for all. Weights that fit the L2 cache
 // (q, k, v; the output) come from there in cuBLAS's runs, which repeat one product; ours ask for them to leave it first.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_gemm bench/cuda_gemm.cu -ldl
-//   ./cuda_gemm [rows …]        LD_LIBRARY_PATH names the folder of libcublas.so
+//   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone. LD_LIBRARY_PATH names the folder of libcublas.so
 #define QN_CUDA 1
 #include <dlfcn.h>
 #include <stdio.h>
@@ -16,16 +16,15 @@
 #include "backend/gpu/kernels/elements.h"
 #include "backend/gpu/kernels/norm.h"
 
+// The dialect's own attention stays out: templates that nobody makes.
+#undef KERNEL
+#define KERNEL(name, ...) template <int> static __device__ void name(__VA_ARGS__)
+#include "backend/gpu/kernels/attention.h"
+#undef KERNEL
+#define KERNEL(name, ...) extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS) name(__VA_ARGS__)
+
 #include "backend/cuda/args.h"
-#define QN_PIECE 1 // of attention, which is not here
-FN float qn_merged(const float *, int, int, int, int, int, int)
-{
-    return 0;
-}
-FN int qn_first_seen(int, int)
-{
-    return 0;
-}
+#include "backend/cuda/blocks_pack.cuh"
 #include "backend/cuda/gemm_kernels.cuh"
 #include "backend/cuda/product.cuh"
 
@@ -85,6 +84,15 @@ __global__ void fill16(ushort *to, ulong n, int type, float scale, uint seed)
         qn_store(to, type, i, v * scale);
     }
 }
+// As blocks of any format: no scale among them is large, or none.
+__global__ void fill_blocks(ushort *to, ulong n)
+{
+    for (ulong i = (ulong)blockIdx.x * 256 + threadIdx.x; i < n; i += (ulong)gridDim.x * 256) {
+        uint h = (uint)(i * 2654435761u) ^ (uint)(i >> 32);
+        h = (h ^ h >> 15) * 2246822519u + 374761393u, h ^= h >> 13;
+        to[i] = (ushort)(h & 0x9fff);
+    }
+}
 __global__ void widen16(const ushort *from, float *to, ulong n, int type)
 {
     ulong i = (ulong)blockIdx.x * 256 + threadIdx.x;
@@ -136,14 +144,14 @@ typedef void (*kernel_fn)(float *, float *, float *, const char *, const char *,
                           const void *, const qn_step_counts *, float *, char *, const qn_cuda_gemm_args);
 typedef struct {
     int rows, cluster, n_bytes;
-    kernel_fn f16, bf16;
+    kernel_fn f16, bf16, packed;
 } form;
 static const form forms[] = {
-    {16, 1, qn_gemm_form<16, 1>::n_bytes, gemm_f16_16, gemm_bf16_16},
-    {32, 1, qn_gemm_form<32, 1>::n_bytes, gemm_f16_32, gemm_bf16_32},
-    {64, 1, qn_gemm_form<64, 1>::n_bytes, gemm_f16_64, gemm_bf16_64},
-    {128, 2, qn_gemm_form<128, 2>::n_bytes, gemm_f16_128, gemm_bf16_128},
-    {256, 2, qn_gemm_form<256, 2>::n_bytes, gemm_f16_256, gemm_bf16_256},
+    {16, 1, qn_gemm_form<16, 1>::n_bytes, gemm_f16_16, gemm_bf16_16, gemm_packed_16},
+    {32, 1, qn_gemm_form<32, 1>::n_bytes, gemm_f16_32, gemm_bf16_32, gemm_packed_32},
+    {64, 1, qn_gemm_form<64, 1>::n_bytes, gemm_f16_64, gemm_bf16_64, gemm_packed_64},
+    {128, 2, qn_gemm_form<128, 2>::n_bytes, gemm_f16_128, gemm_bf16_128, NULL},
+    {256, 2, qn_gemm_form<256, 2>::n_bytes, gemm_f16_256, gemm_bf16_256, NULL},
 };
 
 typedef struct {
@@ -156,6 +164,8 @@ static qn_step_counts *counts;
 static char *handed;
 static float *partials;
 static ushort *weights;
+static char *blocks; // packed weights in `format`; 0: 16-bit ones, at `weights`
+static int format;
 static float *x, *y, *want, *other;
 static ushort *x16, *tiles, *tiles_out;
 static uint *count;
@@ -169,6 +179,7 @@ static void allocate(void)
     CHECK(cudaMemset(handed, 0, QN_CUDA_GEMM_FLAG_BYTES));
     CHECK(cudaMalloc(&partials, MOST_PARTIALS * 4));
     CHECK(cudaMalloc(&weights, MOST_W * 2));
+    CHECK(cudaMalloc(&blocks, MOST_W * 2));
     CHECK(cudaMalloc(&x, MOST_X * 4));
     CHECK(cudaMalloc(&x16, MOST_X * 2));
     CHECK(cudaMalloc(&tiles, MOST_X * 2));
@@ -207,33 +218,57 @@ template <typename... P, typename... A> static void start(void (*kernel)(P...), 
     CHECK(cudaLaunchKernelEx(&c, kernel, P(a)...));
 }
 
-static void run(const shape *s, int type, int n_rows, const form *f, int with_rows)
+// Bytes of the i-th matrix.
+static ulong matrix_bytes(const shape *s, int i, int of)
+{
+    return (ulong)((s->n[i] + 15) / 16) * (s->k / 16) * QN_CUDA_STEP_BYTES(of);
+}
+
+// early: the weights were there before the kernel in front.
+static void run(const shape *s, int type, int n_rows, const form *f, int with_rows, int early = 1)
 {
     qn_cuda_gemm_args a;
     memset(&a, 0, sizeof a);
-    a.padded_k = s->k, a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.early = 1;
+    a.padded_k = s->k, a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.early = early;
     a.tile_rows = f->rows, a.cluster = f->cluster, a.n_clusters = n_processors / f->cluster;
-    const char *w[3] = {(char *)weights, NULL, NULL};
+    const char *w[3] = {format ? blocks : (char *)weights, NULL, NULL};
     float *ys[3] = {s->gated ? (float *)tiles_out : y, NULL, NULL};
     int n_all = 0, most = 0;
     for (int i = 0; i < 3; i++) {
-        a.n_n[i] = s->n[i], a.bias[i] = -1;
+        a.n_n[i] = s->n[i], a.bias[i] = -1, a.w_type[i] = format;
         if (i < s->n_matrices) n_all += (s->n[i] + 15) / 16 * 16;
-        if (i) w[i] = w[i - 1] + (ulong)((s->n[i - 1] + 15) / 16 * 16) * s->k * 2, ys[i] = ys[i - 1] + (ulong)s->n[i - 1] * n_rows;
+        if (i) w[i] = w[i - 1] + matrix_bytes(s, i - 1, format), ys[i] = ys[i - 1] + (ulong)s->n[i - 1] * n_rows;
     }
     most = s->gated ? s->n[0] : n_all;
     if (with_rows) {
         qn_cuda_gemm_rows_args r = {s->k, s->k, type, f->rows, 0, 0, 0, 0};
         start(gemm_rows, dim3((s->k + 2047) / 2048, (n_rows + 7) / 8), 256, 0, (char *)tiles, x, (void *)NULL, counts, r);
     }
-    kernel_fn k = type == 1 ? f->f16 : f->bf16;
-    CHECK(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, f->n_bytes));
-    start(k, dim3(n_processors / f->cluster * f->cluster), QN_GEMM_THREADS, f->n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
+    kernel_fn k = format ? f->packed : type == 1 ? f->f16 : f->bf16;
+    int n_bytes = format ? QN_CUDA_GEMM_SHARED : f->n_bytes;
+    CHECK(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, n_bytes));
+    start(k, dim3(n_processors / f->cluster * f->cluster), QN_GEMM_THREADS, n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
           (void *)NULL, (void *)NULL, (void *)NULL, counts, partials, handed, a);
     if (s->k > 1024 && n_rows <= 1024)
         start(gemm_fold, dim3((most + 1023) / 1024, n_rows < 64 ? n_rows : 64), 256, 0, ys[0], ys[1], ys[2], (void *)NULL, (void *)NULL, (void *)NULL, counts,
               partials, a);
     CHECK(cudaGetLastError());
+}
+
+// Through F16 in memory.
+static void run_unpacked(const shape *s, int n_rows, const form *f)
+{
+    int blocks_of = format;
+    const char *from = blocks, *to = (char *)weights;
+    for (int i = 0; i < s->n_matrices; i++) {
+        qn_cuda_blocks_args a = {s->n[i], s->k, s->k, format, 0};
+        ulong n_warps = (ulong)((s->n[i] + 15) / 16) * (s->k / 16 / QN_CUDA_GROUP_STEPS(format));
+        unpack_blocks<<<(unsigned)((n_warps + 7) / 8), 256, 0, stream>>>((uint4 *)to, from, counts, a);
+        from += matrix_bytes(s, i, format), to += matrix_bytes(s, i, 1);
+    }
+    format = 0;
+    run(s, 1, n_rows, f, 1, 0);
+    format = blocks_of;
 }
 
 static int n_all(const shape *s)
@@ -274,7 +309,28 @@ static int check(const shape *s, int type, int n_rows, const form *f)
     return bad;
 }
 
-// Seconds a run. mode 0: cuBLAS, 1: ours with x made first, 2: ours alone.
+// Blocks as they lie against blocks through F16: the same bits, of tiles too.
+static int check_packed(const shape *s, int n_rows, const form *f)
+{
+    uint bad = 0;
+    set_rows(n_rows);
+    ulong n_columns = s->gated ? s->n[0] : n_all(s), n = n_columns * n_rows;
+    float *got = s->gated ? (float *)tiles_out : y;
+    if (s->gated) n = (ulong)((n_rows + f->rows - 1) / f->rows * f->rows) * n_columns / 2;
+    CHECK(cudaMemset(got, 0xff, n * 4));
+    run_unpacked(s, n_rows, f);
+    CHECK(cudaMemcpyAsync(want, got, n * 4, cudaMemcpyDeviceToDevice, stream));
+    CHECK(cudaMemsetAsync(got, 0xfe, n * 4, stream));
+    CHECK(cudaMemsetAsync(count, 0, 4, stream));
+    run(s, 1, n_rows, f, 1);
+    differ<<<(n + 255) / 256, 256, 0, stream>>>(got, want, n, count);
+    CHECK(cudaMemcpyAsync(&bad, count, 4, cudaMemcpyDeviceToHost, stream));
+    CHECK(cudaStreamSynchronize(stream));
+    if (bad) printf("FAIL %s format %d rows %d tile %d: %u of %lu differ\n", s->name, format, n_rows, f->rows, bad, n);
+    return bad > 0;
+}
+
+// Seconds a run. mode 0: cuBLAS, 1: ours with x made first, 2: ours alone, 3: blocks through F16.
 static double seconds(const shape *s, int type, int n_rows, const form *f, int mode)
 {
     cudaEvent_t from, to;
@@ -292,6 +348,8 @@ static double seconds(const shape *s, int type, int n_rows, const form *f, int m
         if (mode == 0)
             blas_gemm(blas, 1, 0, n_all(s), n_rows, s->k, &one, weights, type == 1 ? 2 : 14, s->k, x16, type == 1 ? 2 : 14, s->k, &zero, other,
                       type == 1 ? 2 : 14, n_all(s), 68, -1);
+        else if (mode == 3)
+            run_unpacked(s, n_rows, f);
         else
             run(s, type, n_rows, f, mode == 1);
     CHECK(cudaStreamEndCapture(stream, &graph));
@@ -306,6 +364,41 @@ static double seconds(const shape *s, int type, int n_rows, const form *f, int m
     CHECK(cudaGraphExecDestroy(exec));
     CHECK(cudaGraphDestroy(graph));
     return ms * 1e-3 / n;
+}
+
+static int compare_packed(const shape *small, int n_small, const shape *shapes, int n_shapes)
+{
+    static const int formats[] = {
+#define VALUE(value) value,
+        QN_PACKED_FORMATS(VALUE)
+#undef VALUE
+    };
+    int bad = 0;
+    fill16<<<4096, 256>>>(x16, MOST_X, 1, 1.0f, 77);
+    widen16<<<(MOST_X + 255) / 256, 256>>>(x16, x, MOST_X, 1);
+    fill_blocks<<<4096, 256>>>((ushort *)blocks, MOST_W);
+    CHECK(cudaDeviceSynchronize());
+    printf("blocks: format shape rows | us as they lie, through F16 | GB/s as they lie\n");
+    for (int of : formats) {
+        format = of;
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < n_small; j++)
+                for (int rows : {1, 9, 40, 128})
+                    if (small[j].k % (QN_CUDA_GROUP_STEPS(of) * 16) == 0) bad += check_packed(&small[j], rows, &forms[i]);
+        for (int rows : {16, 32, 64, 128})
+            for (int j = 0; j < n_shapes; j++) {
+                const form *f = form_of(rows), *packed = rows > 64 ? &forms[2] : f;
+                set_rows(rows);
+                double t = seconds(&shapes[j], 1, rows, packed, 1), through = seconds(&shapes[j], 1, rows, f, 3), bytes = 0;
+                for (int i = 0; i < shapes[j].n_matrices; i++)
+                    bytes += matrix_bytes(&shapes[j], i, of);
+                printf("%2d %-8s %4d | %8.1f %8.1f | %5.0f\n", of, shapes[j].name, rows, t * 1e6, through * 1e6, bytes * 1e-9 / t);
+                fflush(stdout);
+            }
+    }
+    format = 0;
+    printf("blocks: %d checks failed\n", bad);
+    return bad;
 }
 
 int main(int argc, char **argv)
@@ -325,6 +418,7 @@ int main(int argc, char **argv)
     CHECK(cudaStreamCreate(&stream)); // ordered with the default stream
     find_blas();
     allocate();
+    if (getenv("BLOCKS")) return compare_packed(small, sizeof small / sizeof *small, shapes, 4) > 0;
     for (int type = 1; type <= 2; type++) {
         fill16<<<4096, 256>>>(weights, MOST_W, type, 0.06f, 1);
         fill16<<<4096, 256>>>(x16, MOST_X, type, 1.0f, 77);
@@ -355,5 +449,6 @@ int main(int argc, char **argv)
             fflush(stdout);
         }
     }
+    bad += compare_packed(small, sizeof small / sizeof *small, shapes, 4);
     return bad > 0;
 }

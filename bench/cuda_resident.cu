@@ -1,14 +1,15 @@
 // The resident kernel with nothing but the products of a model's layers, of one and of more rows: how near it comes to what its stream of weights could be
 // read at: nvcc -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -Xptxas -dlcm=cg -o cuda_resident bench/cuda_resident.cu
-// && ./cuda_resident
+// && ./cuda_resident [TYPE]     TYPE: of the weights, as args.h numbers them: 1 F16, 3 Q8_0, 4 Q4_0, 10 Q4_K, 12 Q6_K …
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
 #include "backend/gpu/kernels.h"
 #undef QN_GPU_KERNELS
 #define QN_GPU_KERNELS(X)
 #include "backend/cuda/resident.cu"
-
-#include <cstdio>
-#include <cstring>
-#include <vector>
 
 struct shape {
     const char *name;
@@ -16,6 +17,7 @@ struct shape {
 };
 static const shape shapes[] = {{"7B", 28, 3584, 512, 18944}, {"3B", 36, 2048, 256, 11008}};
 enum { LAUNCHES = 12, MAX_K = 18944 };
+static int w_type = 1; // args.h; of blocks any bytes do: what they hold costs nothing
 
 struct list {
     std::vector<qn_cuda_resident_task> tasks;
@@ -39,15 +41,15 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     qn_cuda_resident_task t = {};
     float *to = y;
     for (int i = 0; i < n_matrices; i++) {
-        a.n_n[i] = n_n[i], a.w_type[i] = 1, a.bias[i] = -1;
+        a.n_n[i] = n_n[i], a.w_type[i] = w_type, a.bias[i] = -1;
         s.w[i] = (unsigned long long)(l->weights + l->at);
-        s.strips[i] = n_n[i] / 16, s.n_strips += s.strips[i], s.step_bytes[i] = 512;
-        l->at += (size_t)n_n[i] * n_k * 2;
+        s.strips[i] = n_n[i] / 16, s.n_strips += s.strips[i], s.step_bytes[i] = QN_CUDA_STEP_BYTES(w_type);
+        l->at += (size_t)n_n[i] / 16 * (n_k / 16) * QN_CUDA_STEP_BYTES(w_type);
         t.buffers[i] = (unsigned long long)to;
         to += 8 * n_n[i];
     }
-    long long steps = (long long)s.n_strips * (n_k / 16), warps = l->n_groups * QN_GPU_SIMDS;
-    s.share = (int)(steps / warps), s.share_rest = (int)(steps % warps);
+    long long steps = (long long)s.n_strips * (n_k / 16);
+    s.share = (int)(steps / l->n_groups), s.share_rest = (int)(steps % l->n_groups), s.grain = QN_CUDA_GROUP_STEPS(w_type);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;
@@ -100,8 +102,9 @@ static __global__ void read_all(const uint4 *from, size_t n, uint4 *to)
     if (sum.x == 0x12345678) *to = sum;
 }
 
-int main()
+int main(int argc, char **argv)
 {
+    if (argc > 1) w_type = atoi(argv[1]);
     cudaDeviceProp prop;
     cudaGetDeviceProperties(&prop, 0);
     const size_t most = 14ull << 30;

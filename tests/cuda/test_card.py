@@ -54,9 +54,9 @@ def selftest(*options, code=0, **settings):
     return done.stdout, done.stderr
 
 
-def logits(model, out, *options, n=83, **keywords):
+def logits(model, out, *options, n=83, backend="cuda", **keywords):
     ids = " ".join(str((i * 37 + 11) % 200) for i in range(n))
-    return quern("logits", model if "/" in str(model) else REPO / "models" / model, "--tokens", ids, "--out", out, "--backend", "cuda", *options,
+    return quern("logits", model if "/" in str(model) else REPO / "models" / model, "--tokens", ids, "--out", out, "--backend", backend, *options,
                  **keywords)
 
 
@@ -68,10 +68,18 @@ def test_every_operation_is_the_cpus(settings):
     assert "\nPASS: 0 of " in page and "emulated card, sm_90" in page
 
 
+def test_parts_of_products_are_added_up_by_who_reads_them():
+    """Of so small products only a card with many processors leaves the parts apart."""
+    page, _ = selftest("--only", "long", processors=64)
+    assert "\nPASS: 0 of " in page
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("settings", [{}, {"processors": 3}], ids=["resident", "graphs"])
-def test_greedy_texts_are_the_cpus(model, settings):
-    assert tokens(model, "Once upon a time", n=16, env=card(**settings)) == tokens(model, "Once upon a time", n=16, backend="cpu")
+@pytest.mark.parametrize("options", [(), ("--repetition-penalty", "1.3", "--presence-penalty", "0.5")], ids=["plain", "penalised"])
+def test_greedy_texts_are_the_cpus(model, settings, options):
+    asked = model, "Once upon a time", *options
+    assert tokens(*asked, n=16, env=card(**settings)) == tokens(*asked, n=16, backend="cpu")
 
 
 @pytest.mark.parametrize("options", [("--temperature", "0.8", "--strategy", "sampling", "--seed", "7"),
@@ -100,15 +108,43 @@ def test_a_quantised_cache_gives_the_text_that_it_gives_on_the_cpu(chunk):
     assert tokens("tiny-qwen2", "Once upon a time", *cache) == tokens("tiny-qwen2", "Once upon a time", *cache, backend="cpu")
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_a_tied_mlx_model_is_multiplied_in_the_matrix_units_form(bits, tmp_path):
-    """Table and head too; as graphs, whose kernels have names, and as the resident kernel: the same bits."""
-    folder = tmp_path / "hf"
+def directory_with_heads_of(dim, folder, window=0):
+    gguf_files.write_tensors(folder, gguf_files.make_directory(folder, "qwen2"), "F16")
+    config = json.loads((folder / "config.json").read_text()) | {
+        "torch_dtype": "float16", "head_dim": dim, "num_attention_heads": 256 // dim, "num_key_value_heads": 128 // dim, "max_position_embeddings": 300,
+        "use_sliding_window": window > 0, "sliding_window": window or None, "max_window_layers": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("dim, window, n", [(64, 50, 270), (128, 0, 90)])
+def test_a_quantised_cache_gives_the_same_bits_in_any_company(dim, window, n, tmp_path):
+    """Rows one by one, of few and in runs; by the resident kernel and by graphs; over one piece of positions and over two."""
+    folder, log = directory_with_heads_of(dim, tmp_path / "hf", window), tmp_path / "log"
+    found = set()
+    for chunk, processors in ((1, 8), (7, 8), (100, 8), (5, 3), (20, 3)):
+        logits(folder, tmp_path / "l.npy", "--kv-cache", "q8_0", "--prefill-chunk", chunk, "--max-batch", 128, n=n,
+               env=card(log=log, processors=processors))
+        found.add((tmp_path / "l.npy").read_bytes())
+    of_all, of_last = set(log.read_text().split()), set(log.read_text().rpartition("pack_weights")[2].split())
+    assert {f"flash_{form}_q8_0_{dim}" for form in ("attend", "rows", "wide")} <= of_all
+    assert "gemm_enter" in of_last and not [k for k in of_last if k.startswith(("attention_q8_0", "kv_append"))]
+    assert len(found) == 1
+    logits(folder, tmp_path / "cpu.npy", "--kv-cache", "q8_0", backend="cpu", n=n)
+    out, ref = numpy.load(tmp_path / "l.npy"), numpy.load(tmp_path / "cpu.npy")
+    assert numpy.linalg.norm(out - ref) / numpy.linalg.norm(ref) < 2e-2
+
+
+def tied_directory(folder):
     gguf_files.make_directory(folder, "qwen3")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
     gguf_files.write_tensors(folder, {n: t for n, t in gguf_files.read_tensors(folder).items() if n != "lm_head.weight"})
-    path, plain, _ = packed_files.write_mlx(folder, tmp_path, bits, 64, "BF16", {})
+    return folder
+
+
+def check_matrix_units_form(path, plain, tmp_path):
+    """As graphs, whose kernels have names, and as the resident kernel: the same bits, and no product by the dialect's kernels."""
     found, log = set(), tmp_path / "log"
     for chunk, processors in ((1, 8), (5, 8), (20, 8), (5, 3)):
         log.unlink(missing_ok=True)
@@ -122,15 +158,59 @@ def test_a_tied_mlx_model_is_multiplied_in_the_matrix_units_form(bits, tmp_path)
     assert numpy.linalg.norm(out - ref) / numpy.linalg.norm(ref) < 1e-2
 
 
+@pytest.mark.parametrize("bits, group", [(3, 32), (4, 64), (5, 128), (6, 32), (8, 64)])
+def test_a_tied_mlx_model_is_multiplied_in_the_matrix_units_form(bits, group, tmp_path):
+    """Table and head too."""
+    path, plain, _ = packed_files.write_mlx(tied_directory(tmp_path / "hf"), tmp_path, bits, group, "BF16", {})
+    check_matrix_units_form(path, plain, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS"])
+def test_a_tied_gguf_model_is_multiplied_in_the_matrix_units_form(kind, tmp_path):
+    folder = tied_directory(tmp_path / "hf")
+    path, numbers = gguf_files.write(folder, tmp_path / "model.gguf", kind)
+    gguf_files.write_tensors(folder, numbers)
+    check_matrix_units_form(path, folder, tmp_path)
+
+
 @pytest.mark.parametrize("type_", ["q8_0", "q4_k_m"])
 def test_quantised_weights_give_the_same_bits_in_any_company(type_, tmp_path):
-    """Few rows are multiplied from their blocks, many from blocks that became 16-bit numbers first."""
+    """One row, few in the resident kernel, tiles of 16 and of 32; the self-test has those of 64."""
     quern("quantize", REPO / "models/tiny-qwen3", tmp_path / "m.gguf", "--to", type_)
-    found = set()
-    for chunk in (1, 5, 40):
-        logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--prefill-chunk", chunk, n=40)
+    found, log = set(), tmp_path / "log"
+    for chunk in (1, 5, 12, 40):
+        logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--prefill-chunk", chunk, env=card(log=log), n=40)
         found.add((tmp_path / "l.npy").read_bytes())
-    assert len(found) == 1
+    assert len(found) == 1 and {"gemm_packed_16", "gemm_packed_32"} <= set(log.read_text().split())
+
+
+def test_rows_past_those_that_take_blocks_as_they_lie_have_the_same_bits(tmp_path):
+    """More than 128 rows a step: the matrices become F16 in memory first."""
+    quern("quantize", REPO / "models/tiny-qwen2", tmp_path / "m.gguf", "--to", "q4_k_m")
+    found = []
+    for chunk in (64, 140):
+        logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--prefill-chunk", chunk, "--max-batch", 140, env=card(log=tmp_path / str(chunk)), n=140)
+        found.append((tmp_path / "l.npy").read_bytes())
+    assert "gemm_packed_64" in (tmp_path / "64").read_text() and "unpack_blocks" in (tmp_path / "140").read_text()
+    assert found[0] == found[1]
+
+
+def test_products_of_blocks_that_are_cut_between_groups_have_the_same_bits(tmp_path):
+    """More tiles than groups, and a remainder: a tile's parts of K are two groups' then, and what one has is handed over."""
+    gguf_files.make_directory(tmp_path / "hf", "qwen2", hidden=1280, inner=1536)
+    quern("quantize", tmp_path / "hf", tmp_path / "m.gguf", "--to", "q4_k_m")
+    found, log = set(), tmp_path / "log"
+    for chunk, processors in ((1, 8), (24, 3), (12, 7)):
+        logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--prefill-chunk", chunk, env=card(log=log, processors=processors), n=24)
+        found.add((tmp_path / "l.npy").read_bytes())
+    assert len(found) == 1 and {"gemm_packed_16", "gemm_packed_32"} <= set(log.read_text().split())
+
+
+@pytest.mark.parametrize("omitted", ["fence.proxy.async", "bar.sync 7,"])
+def test_a_hold_that_a_quantised_cache_leaves_out_is_noticed(omitted, tmp_path):
+    told = logits(directory_with_heads_of(128, tmp_path / "hf"), tmp_path / "l.npy", "--kv-cache", "q8_0", "--prefill-chunk", 250, "--max-batch", 250, code=1, n=250,
+                  env=card(omit=omitted)).stderr
+    assert "emulated card: flash_wide_q8_0" in told, told
 
 
 # ---- what must be noticed ----
@@ -141,6 +221,12 @@ def test_quantised_weights_give_the_same_bits_in_any_company(type_, tmp_path):
 def test_a_hold_that_is_left_out_is_noticed(omitted, tmp_path):
     done = logits("tiny-qwen2", tmp_path / "l.npy", env=card(omit=omitted), code=1)
     assert "emulated card: " in done.stderr
+
+
+@pytest.mark.parametrize("omitted", ["wgmma.wait_group", "mbarrier.try_wait", "mbarrier.arrive.shared::cta"])
+def test_a_hold_that_a_product_of_blocks_leaves_out_is_noticed(omitted):
+    told = quern("selftest", "--backend", "cuda", "--rounds", 1, "--only", "row alone, long matmul q4_k", code=1, env=card(omit=omitted)).stderr
+    assert "emulated card: gemm_packed_" in told
 
 
 def test_lanes_that_do_not_wait_for_each_other_are_noticed():
@@ -157,7 +243,7 @@ def test_lanes_that_do_not_wait_for_each_other_are_noticed():
 # ---- a card that has too little, or dies ----
 
 def test_too_little_memory_is_refused_before_loading():
-    told = quern("run", REPO / "models/tiny-qwen3", "Hello", "--backend", "cuda", code=1, env=card(memory=20_000_000)).stderr
+    told = quern("run", REPO / "models/tiny-qwen3", "Hello", "--backend", "cuda", code=1, env=card(memory=28_000_000)).stderr
     assert "tiny-qwen3: memory: needs " in told and "CUDA_ERROR" not in told, told
 
 
@@ -166,6 +252,19 @@ def serve(*options, models=MODELS, **settings):
     models = [w for m in models for w in ("--model", f"{m}={REPO / 'models' / m}")]
     return Server([command_path(), "serve", "--port", "0", *models, "--backend", "cuda", "--context", "256", "--kv-blocks", "80", *options],
                   env=card(memory=100_000_000, **settings), start_s=120)
+
+
+def test_the_room_of_programs_is_in_the_budget(tmp_path):
+    sizes = ["--context", "256", "--kv-blocks", "80", "--max-batch", "4", "--prefill-chunk", "16"]
+    server = serve(*sizes[4:], models=MODELS[:1])
+    try:
+        p = server.performance()["machine"]
+    finally:
+        server.stop()
+    needed = p["memory_weights_bytes"] + p["memory_state_bytes"] + p["memory_scratch_bytes"]
+    logits(MODELS[0], tmp_path / "logits.npy", *sizes, "--memory", needed, n=3)
+    told = logits(MODELS[0], tmp_path / "logits.npy", *sizes, "--memory", needed - 1, n=3, code=1).stderr
+    assert "tiny-qwen2: memory: room for its programs" in told, told
 
 
 def test_requests_at_once_are_answered_as_alone():

@@ -16,7 +16,7 @@ enum {
     QN_CUDA_RING_BYTES = 8 * 4 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
-    QN_CUDA_RESIDENT_SIDE = 2048 + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RESIDENT_SIDE = 1344 + 8 * (16 + 512) + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
@@ -24,7 +24,10 @@ enum {
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
-    QN_CUDA_GEMM_KINDS = 3,     // of sums that are kept in memory (gemm_handed.cuh)
+    QN_CUDA_GEMM_KINDS = 3,    // of sums that are kept in memory (gemm_handed.cuh)
+    QN_CUDA_NORM_WIDTH = 8192, // of gemm_norm's rows, at most
+    QN_CUDA_NORM_THREADS = 512,
+    QN_CUDA_ENTER_DIM = 256,    // of gemm_enter's heads, at most
     QN_CUDA_WIDE_THREADS = 384, // of flash_wide_…
     QN_CUDA_WIDE_ROWS = 128,    // rows of its products
     QN_CUDA_WIDE_SHARED_64 = 132256,
@@ -39,33 +42,37 @@ enum {
 
 // Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
 // and the steps that come at once into the ring (ring.cuh), by these bytes.
+#define QN_CUDA_AFFINE_BITS(type) ((type) < 27 ? (type) / 3 - 2 : 8)
 #define QN_CUDA_STEP_BYTES(type)                                                                   \
-    ((type) == 3 || (type) == 28                   ? 272                                           \
-     : (type) == 4 || (type) == 10 || (type) == 19 ? 144                                           \
-     : (type) == 5 || (type) == 18                 ? 160                                           \
+    ((type) == 3                                   ? 272                                           \
+     : (type) == 4 || (type) == 10 || (type) == 13 ? 144                                           \
+     : (type) == 5                                 ? 160                                           \
      : (type) == 6 || (type) == 11                 ? 176                                           \
      : (type) == 7                                 ? 192                                           \
+     : (type) == 8                                 ? 84                                            \
+     : (type) == 9                                 ? 110                                           \
      : (type) == 12                                ? 210                                           \
-     : (type) == 20                                ? 136                                           \
-     : (type) == 27                                ? 288                                           \
-     : (type) == 29                                ? 264                                           \
-     : (type) == 30                                ? 260                                           \
-                                                   : 512)
+     : (type) == 14                                ? 136                                           \
+     : (type) >= 15 && (type) <= 29 ? 32 * QN_CUDA_AFFINE_BITS(type) + (32 >> (type) % 3)          \
+     : (type) == 30                 ? 260                                                          \
+                                    : 512)
 #define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
-#define QN_CUDA_GROUP_STEPS(type) ((type) >= 10 && (type) <= 12 ? 16 : 8)
+#define QN_CUDA_GROUP_STEPS(type) (((type) >= 8 && (type) <= 12) || (type) == 14 ? 16 : 8)
 #define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
-    ((step_bytes) == 512                          ? 8                                              \
-     : (step_bytes) == 136 || (step_bytes) == 144 ? 32                                             \
-     : (step_bytes) == 160 || (step_bytes) == 192 ? 24                                             \
-                                                  : 16)
+    ((step_bytes) == 512                                                 ? 8                       \
+     : (step_bytes) <= 144                                               ? 32                      \
+     : (step_bytes) == 160 || (step_bytes) == 168 || (step_bytes) == 192 ? 24                      \
+                                                                         : 16)
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off
-#define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128)
+#define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128) \
+    X(flash_##what##_q8_0_64) X(flash_##what##_q8_0_128)
 #define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
 #define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
     QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_FLASH(X, wide) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) \
-    QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) X(gemm_rows) X(gemm_fold)
+    QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) \
+    X(gemm_packed_16) X(gemm_packed_32) X(gemm_packed_64) X(gemm_rows) X(gemm_norm) X(gemm_merge) X(gemm_enter) X(gemm_fold)
 // clang-format on
 typedef enum {
 #define QN_CUDA_VALUE(name) QN_CUDA_##name,
@@ -100,14 +107,15 @@ typedef struct {
     int n_split; // product_tiles: 1, or the parts, each by groups of its own; product_fold adds them
 } qn_cuda_product_args;
 
-// gemm_…: products of many rows on sm_90a (gemm.cuh). Buffers: y[3], x as tiles (gemm_rows.cuh), w[3], bias[3], counts, partials,
-// handed sums. gemm_fold: y[3], bias[3], counts, partials.
+// gemm_…: products of many rows on sm_90a (gemm.cuh, gemm_packed.cuh). Buffers: y[3], x as tiles (gemm_tiled.cuh), w[3], bias[3],
+// counts, partials, handed sums. gemm_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int padded_k;
-    int n_matrices;              // those that follow
-    int n_n[QN_CUDA_MAX_PARTS];  // rows of each
-    int bias[QN_CUDA_MAX_PARTS]; // type of each bias, or −1
-    int type;                    // of the weights: 1 F16, 2 BF16
+    int n_matrices;                // those that follow
+    int n_n[QN_CUDA_MAX_PARTS];    // rows of each
+    int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1
+    int w_type[QN_CUDA_MAX_PARTS]; // of each in gemm_packed_…: its blocks
+    int type;                      // of what is multiplied: 1 F16, 2 BF16
     int accumulate, over_outputs;
     int gated; // two matrices, gate and up: y[0] = silu(gate) · up, as tiles of the next product's x
     int tile_rows;  // rows of x of a tile
@@ -123,6 +131,25 @@ typedef struct {
     int norm_type;
     float eps;
 } qn_cuda_gemm_rows_args;
+
+// gemm_norm: buffers: tiles, x, norm weights, bias, counts, partials.
+typedef struct {
+    qn_cuda_gemm_args product; // whose results are x; only n_n[0] and over_outputs where not:
+    int folds;                 // 1: parts that groups of it did on their own are still to be added
+    int padded_k, type, tile_rows;
+    int norm_type;
+    float eps;
+} qn_cuda_gemm_norm_args;
+
+// gemm_enter: buffers: q, k, v, bias[3], counts, partials, rows, inv_freq, q_norm, k_norm, k_cache, v_cache, table. q becomes what attention
+// takes, k and v are in the caches only.
+typedef struct {
+    qn_cuda_gemm_args product;
+    int n_heads, n_kv_heads, head_dim;
+    int cache_type, max_blocks;
+    int q_norm_type, k_norm_type; // −1: no norm
+    float eps, rope_scale;
+} qn_cuda_gemm_enter_args;
 
 typedef struct {
     int n_n, n_k, padded_k;
@@ -146,7 +173,8 @@ typedef struct {
     int n_strips;                      // of all
     int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
     int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
-    int share, share_rest;             // all steps over all warps of the grid, and the remainder
+    int share, share_rest;             // all steps over all groups of the grid, and the remainder
+    int grain; // steps: a warp's share of its group's is a multiple; blocks are decoded together
     int over_outputs;
     int end; // 1: there are no more products
 } qn_cuda_stream;

@@ -1,8 +1,10 @@
-// CUDA's own attention: flash attention with the matrix units, for F16 and BF16 caches and heads of 64 or 128. It takes the tasks of
+// CUDA's own attention: flash attention with the matrix units, for F16, BF16 and Q8_0 caches and heads of 64 or 128. It takes the tasks of
 // the dialect's kernels (gpu/kernels/attention.h), with their buffers and arguments, and leaves partials of the same form, so that
-// attention_merge, and products that merge, read them alike.
+// attention_merge, and products that merge, read them alike. flash_rows and flash_wide write whole rows' results as the tiles of the product that
+// takes them where args.tile_rows says so.
 //
 // Order of a row, for decode, prefill and attend alike; it depends on absolute positions only, never on the rows beside it:
+// - Numbers of a Q8_0 cache become F16 (attention_blocks.cuh), which is called the cache's type below.
 // - q is rounded to the cache's type (F16: kept within its range). Keys come in tiles of 64 positions, aligned.
 // - A score: one chain of m16n8k16 products with float32 accumulators from 0, over D / 16 steps; step i has the dims 16 i … 16 i + 15.
 //   Then times scale. (mma.sync and wgmma give the same bits for the same 16 numbers a step: bench/cuda_flash.)
@@ -12,23 +14,24 @@
 // - Tiles ascend within a piece of 256 positions, pieces within a split (piece s belongs to split s mod n_splits), each split from
 //   (o, m, l) = (0, never, 0); splits are joined ascending by qn_merge; y = o / l.
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
-// Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not read.
+// Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not used.
 //
-// For the host, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
-//   flash_rows_<f16|bf16>_<64|128>    for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args; where
+// For the host, with type f16, bf16 or q8_0, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
+//   flash_rows_<type>_<64|128>        for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args; where
 //                                     args.whole fewer groups than rows will do
-//   flash_attend_<f16|bf16>_<64|128>  for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
-//   flash_tiles_<f16|bf16>_<64|128>   where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
+//   flash_attend_<type>_<64|128>      for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
+//   flash_tiles_<type>_<64|128>       where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
 //                                     one slot at consecutive positions, QN_FLASH_RUN of them or more within a window); flash_rows the others.
 //                                     Both write y, each its own rows. Not wanted for plans that cannot have runs.
-//   flash_wide_<f16|bf16>_<64|128>    on sm_90a in place of flash_tiles: windows of qn_wide_window(group) rows, whatever grid (n, 1, 1) of up to
+//   flash_wide_<type>_<64|128>        on sm_90a in place of flash_tiles: windows of qn_wide_window(group) rows, whatever grid (n, 1, 1) of up to
 //                                     n_kv_heads · windows groups, one a multiprocessor at most; QN_CUDA_WIDE_THREADS, QN_CUDA_WIDE_SHARED_<D>
-// Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes (args.wide_k and wide_v say both).
+// Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes.
 // In the resident kernel (QN_CUDA_BODIES) `shared` is that of the group.
 #ifndef QN_BACKEND_CUDA_ATTENTION_CUH
 #define QN_BACKEND_CUDA_ATTENTION_CUH
 #include "backend/cuda/attention_ptx.cuh"
+#include "backend/cuda/gemm_tiled.cuh"
 
 #define QN_FLASH_TILE 64               // positions
 #define QN_FLASH_STAGES 2              // tiles in shared memory
@@ -96,6 +99,13 @@ FN void qn_walk_on(const qn_range *r, qn_walk *w)
 
 // ---- shared memory ----
 
+// Two stages as tiles come from the cache, then of blocks the tile of F16 numbers that is made of one; then what is beside them.
+template <int D, bool BLOCKS> struct qn_flash_room {
+    static const int tile_bytes = QN_FLASH_TILE * D * 4, stage_bytes = BLOCKS ? tile_bytes / 64 * 34 : tile_bytes;
+    static const int tile_at = QN_FLASH_STAGES * stage_bytes, tops_at = tile_at + (BLOCKS ? tile_bytes : 0);
+    static const int weights_at = tops_at + 256, own_at = weights_at + 1152; // of attention_rows.cuh
+};
+
 // A row of 16-byte chunks, permuted so that eight rows at one chunk do not meet in a bank.
 FN int qn_chunk(int row, int chunk)
 {
@@ -117,13 +127,18 @@ template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int t
     }
 }
 
+#include "backend/cuda/attention_blocks.cuh"
+
 // Walks `ahead` one tile further, loading it; the group of copies is closed in any case.
-template <int D>
+template <int D, bool BLOCKS>
 FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int from, int to,
                        char *stage, int without = -1)
 {
     if (ahead->split < r->end) {
-        qn_flash_load<D>(c, from, to, ahead->tile, stage, without);
+        if (BLOCKS)
+            qn_blocks_load<D>(c, from, to, ahead->tile, stage);
+        else
+            qn_flash_load<D>(c, from, to, ahead->tile, stage, without);
         qn_walk_on(r, ahead);
     }
     qn_copy_commit();
@@ -183,6 +198,10 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
     return values + key * D * 2 + qn_chunk(key, chunk) * 16;
 }
 
+static_assert(qn_flash_room<128, true>::own_at + 2 * QN_IN_BLOCKS(128) <= QN_FLASH_SHARED(128) - QN_HEADS * 128 * 4 &&
+                  qn_flash_room<64, true>::own_at + 2 * QN_IN_BLOCKS(64) <= QN_FLASH_SHARED(64) - QN_HEADS * 64 * 4,
+              "attend's queries");
+
 #include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
@@ -210,20 +229,25 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
 #define QN_FLASH_ARMED (qn_flash_early_of(room)->armed)
+#define QN_FLASH_GO_ON()
+#define QN_FLASH_WAIT()
 #define QN_FLASH_STRIDE n_rows // a group has one row
 #else
 #define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
 #define QN_FLASH_ARMED 0 // kernels of their own begin with nothing
+#define QN_FLASH_GO_ON() qn_grid_go_on()
+#define QN_FLASH_WAIT() qn_grid_wait() // rows and block table are older than the kernel before (program.c)
 #define QN_FLASH_STRIDE (int)gridDim.y
 #endif
 
-#define FLASH(FORMAT, TYPE, D)                                                                     \
+#define FLASH(FORMAT, TYPE, D, BLOCKS)                                                             \
     KERNEL(flash_rows_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),               \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
            BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
            BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
+        QN_FLASH_GO_ON();                                                                          \
         int n_rows = counts->n_rows;                                                               \
         for (int row = TG_Y; row < n_rows; row += QN_FLASH_STRIDE) {                               \
             if (a.whole && qn_flash_in_run(rows, row, n_rows, a.n_heads / a.n_kv_heads)) continue; \
@@ -232,10 +256,13 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             c.k = k_cache;                                                                         \
             c.v = v_cache;                                                                         \
             ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);               \
-            qn_flash_row<TYPE, D>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,               \
-                                  out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)));       \
+            QN_FLASH_WAIT();                                                                       \
+            qn_flash_tiled tiled = {a.tile_rows, a.n_heads * D, row, qn_head_of(a, TG_X) * D};     \
+            qn_flash_row<TYPE, D, BLOCKS>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,               \
+                                  a.tile_rows ? out : out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)), &tiled); \
             BARRIER(); /* all are done with the room */                                            \
         }                                                                                          \
+        QN_FLASH_WAIT();                                                                           \
     }                                                                                              \
     KERNEL(flash_tiles_##FORMAT##_##D, BUF(0, float, y), BUF(1, const float, q_in),                \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
@@ -243,8 +270,8 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
     {                                                                                              \
         QN_FLASH_ROOM;                                                                             \
-        qn_flash_windows<TYPE, D>(y, q_in, k_cache, v_cache, counts->n_rows, rows, table, a, TG_X, \
-                                  TG_Y, room);                                                     \
+        qn_flash_windows<TYPE, D, BLOCKS>(y, q_in, k_cache, v_cache, counts->n_rows, rows, table,  \
+                                          a, TG_X, TG_Y, room);                                    \
     }                                                                                              \
     KERNEL(flash_attend_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),             \
            BUF(2, const float, k_in), BUF(3, const float, v_in), BUF(4, const float, inv_freq),    \
@@ -277,8 +304,8 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
                           v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
             int appends = a.whole || w.position / QN_PIECE % a.n_splits == TG_Z;                   \
             if (armed)                                                                             \
-                qn_flash_enter<TYPE, D>(&w, &e, a, early, appends,                                 \
-                                        qn_flash_own_stage<D>(&c, z, room), q);                    \
+                qn_flash_enter<TYPE, D, BLOCKS>(&w, &e, a, early->turn, appends,                   \
+                                                qn_flash_own_room<D, BLOCKS>(&c, z, room), q);     \
             else                                                                                   \
                 qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                               \
         }                                                                                          \
@@ -286,12 +313,14 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
         BARRIER();                                                                                 \
         if (armed && TID == 0) early->armed = 0;                                                   \
         int line = row * a.n_heads + head;                                                         \
-        qn_flash_row<TYPE, D>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)));\
+        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)));\
     }
 
-FLASH(f16, 1, 64)
-FLASH(f16, 1, 128)
-FLASH(bf16, 2, 64)
-FLASH(bf16, 2, 128)
+FLASH(f16, 1, 64, false)
+FLASH(f16, 1, 128, false)
+FLASH(bf16, 2, 64, false)
+FLASH(bf16, 2, 128, false)
+FLASH(q8_0, 1, 64, true)
+FLASH(q8_0, 1, 128, true)
 
 #endif

@@ -28,7 +28,17 @@ FN void qn_flash_look_early(qn_view *c, const qn_gpu_attention_args &a, const qn
     if (c->position < QN_CUDA_EARLY_BLOCKS * QN_BLOCK_TOKENS) c->table = early->table;
 }
 
-// A tile's keys and values, asked for in L2: a line a thread and turn.
+// A tile's keys and values, asked for in L2: a line a thread and turn. Of blocks, then of numbers.
+template <int D> FN void qn_blocks_prefetch(const qn_view *c, int tile)
+{
+    const int piece = QN_IN_BLOCKS(QN_BLOCK_TOKENS * D), lines = (piece + 127) / 128;
+    for (int i = threadIdx.x; i < QN_FLASH_TILE / QN_BLOCK_TOKENS * lines * 2; i += QN_GPU_THREADS) {
+        int p = tile * QN_FLASH_TILE + i / 2 / lines * QN_BLOCK_TOKENS, line = i / 2 % lines;
+        if (p >= c->position || p + QN_BLOCK_TOKENS <= c->first) continue;
+        ulong at = QN_IN_BLOCKS(qn_block_at(c, p)) + (ulong)(line * 128);
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)(i % 2 ? c->v : c->k) + at));
+    }
+}
 template <int D> FN void qn_flash_prefetch(const qn_view *c, int tile)
 {
     for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 64 * 2; i += QN_GPU_THREADS) {
@@ -70,7 +80,7 @@ FN void qn_flash_know(const qn_cuda_resident_task *t, const qn_gpu_attention_arg
 }
 
 // For the group's first place of the task's grid; n_rows: of the step.
-template <int D> FN void qn_flash_begin(const qn_cuda_resident_task *t, char *shared, int n_rows)
+template <int D, bool BLOCKS> FN void qn_flash_begin(const qn_cuda_resident_task *t, char *shared, int n_rows)
 {
     const qn_gpu_attention_args &a = *(const qn_gpu_attention_args *)t->args;
     qn_flash_early *early = qn_flash_early_of(shared);
@@ -87,19 +97,35 @@ template <int D> FN void qn_flash_begin(const qn_cuda_resident_task *t, char *sh
     qn_walk_split(&r, &at);
     if (at.split >= r.end) return;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
-        qn_flash_fetch<D>(&c, &r, &at, c.first, c.position, shared + i * QN_FLASH_TILE * D * 4, c.position);
+        qn_flash_fetch<D, BLOCKS>(&c, &r, &at, c.first, c.position, shared + i * qn_flash_room<D, BLOCKS>::stage_bytes, c.position);
     for (int i = 0; i < QN_FLASH_AHEAD && at.split < r.end; i++) {
-        qn_flash_prefetch<D>(&c, at.tile);
+        if (BLOCKS)
+            qn_blocks_prefetch<D>(&c, at.tile);
+        else
+            qn_flash_prefetch<D>(&c, at.tile);
         qn_walk_on(&r, &at);
     }
     if (threadIdx.x == 0) early->armed = 1;
 }
 
+// Number d of the row's key or value, to the cache from element `at` on, and to `room`, if there is any: the tile that has the row, or,
+// of blocks, a place of the row's own. A warp has 32 neighbours.
+template <int TYPE, int D, bool BLOCKS> FN void qn_flash_keep(void *cache, ulong at, char *room, int row, int d, float x)
+{
+    if (BLOCKS) {
+        qn_store_q8_0(cache, at + (ulong)d, d % 32, x);
+        if (room) qn_store_q8_0(room, (ulong)d, d % 32, x);
+    } else {
+        qn_store(cache, TYPE, at + (ulong)d, x);
+        if (room) qn_store(room, TYPE, (ulong)(row * D + qn_chunk(row, d / 8) * 8 + d % 8), x);
+    }
+}
+
 // qn_enter_… (gpu/kernels/attention_body.h) of a row for which that was done; the same numbers. Key and value also go to their place in
-// shared memory, where one of the tiles there has it (stage NULL: none has).
-template <int TYPE, int D>
-FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, const qn_flash_early *early, int appends,
-                       char *stage, float *q)
+// shared memory, if there is one (NULL: none). turn: NULL where nothing was done before.
+template <int TYPE, int D, bool BLOCKS>
+FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, const float2 *turn, int appends, char *room,
+                       float *q)
 {
     int lane = threadIdx.x & 31, row = c->position % QN_FLASH_TILE, own = threadIdx.x;
     ulong at = qn_block_at(c, c->position) + (ulong)(c->position % QN_BLOCK_TOKENS * D);
@@ -112,15 +138,12 @@ FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attenti
         if (type >= 0) inverse = qn_inverse(SG_SUM(qn_squares(x, D, lane)), D, a.eps);
 #pragma unroll
         for (int d = lane; d < D / 2; d += 32) {
-            float2 t = early->turn[d];
+            float2 t = turn ? turn[d] : qn_turn(e->inv_freq, d, c->position, a.rope_scale);
             float x_low = qn_headed(x, norm, type, inverse, d), x_high = qn_headed(x, norm, type, inverse, d + D / 2);
             float low = qn_rotate(x_low, t.x, -x_high, t.y), high = qn_rotate(x_high, t.x, x_low, t.y);
             if (key) {
-                qn_store(e->k_cache, TYPE, at + (ulong)d, low);
-                qn_store(e->k_cache, TYPE, at + (ulong)(d + D / 2), high);
-                if (!stage) continue;
-                qn_store(stage, TYPE, (ulong)(row * D + qn_chunk(row, d / 8) * 8 + d % 8), low);
-                qn_store(stage, TYPE, (ulong)(row * D + qn_chunk(row, (d + D / 2) / 8) * 8 + d % 8), high);
+                qn_flash_keep<TYPE, D, BLOCKS>(e->k_cache, at, room, row, d, low);
+                qn_flash_keep<TYPE, D, BLOCKS>(e->k_cache, at, room, row, d + D / 2, high);
             } else {
                 q[h * D + d] = low;
                 q[h * D + d + D / 2] = high;
@@ -128,13 +151,22 @@ FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attenti
         }
     }
     if (!appends || own >= D) return;
-    qn_store(e->v_cache, TYPE, at + (ulong)own, value);
-    if (stage) qn_store(stage + QN_FLASH_TILE * D * 2, TYPE, (ulong)(row * D + qn_chunk(row, own / 8) * 8 + own % 8), value);
+    qn_flash_keep<TYPE, D, BLOCKS>(e->v_cache, at, room ? room + (BLOCKS ? QN_IN_BLOCKS(D) : QN_FLASH_TILE * D * 2) : NULL, row, own, value);
+}
+FN void qn_enter_q8_0_64(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, int appends, int, float *q)
+{
+    qn_flash_enter<1, 64, true>(c, e, a, NULL, appends, NULL, q);
+}
+FN void qn_enter_q8_0_128(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, int appends, int, float *q)
+{
+    qn_flash_enter<1, 128, true>(c, e, a, NULL, appends, NULL, q);
 }
 
-// The place of the row's own tile among those of the walk's first that are in shared memory; NULL: it is not there.
-template <int D> FN char *qn_flash_own_stage(const qn_view *c, int z, char *room)
+// The place of the row's own tile among those of the walk's first that are in shared memory; NULL: it is not there. Of blocks, the place
+// from which qn_flash_row takes the row's own key and value wherever its tile is.
+template <int D, bool BLOCKS> FN char *qn_flash_own_room(const qn_view *c, int z, char *room)
 {
+    if (BLOCKS) return room + qn_flash_room<D, true>::own_at;
     qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 ? c->n_splits : z + 1};
     qn_walk at = {z < 0 ? 0 : z, 0, 0};
     qn_walk_split(&r, &at);

@@ -86,15 +86,22 @@ template <int D> FN void qn_flash_head_join(qn_flash_head<D> *all, const qn_flas
     all->l = l;
 }
 
-// z < 0: the row's result to out [n_heads][D]; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere. armed: the
-// walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
-template <int TYPE, int D>
-FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out)
+// Where a row's results are a product's tiles (gemm_tiled.cuh), of the cache's type.
+typedef struct {
+    int rows, width; // of a tile; of a row
+    int row, k;      // k: of the first head
+} qn_flash_tiled;
+
+// z < 0: the row's result to out [n_heads][D], or to tiles; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere.
+// armed: the walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
+template <int TYPE, int D, bool BLOCKS>
+FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out, const qn_flash_tiled *tiled = NULL)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
-    const int stage_bytes = QN_FLASH_TILE * D * 4;
-    float *tops = (float *)(room + QN_FLASH_STAGES * stage_bytes); // [8 heads][8 warps]
-    ushort *weights = (ushort *)(tops + 64);                       // [8 heads][QN_P_LINE]
+    typedef qn_flash_room<D, BLOCKS> form;
+    float *tops = (float *)(room + form::tops_at);         // [8 heads][8 warps]
+    ushort *weights = (ushort *)(room + form::weights_at); // [8 heads][QN_P_LINE]
+    const char *own = BLOCKS && armed ? room + form::own_at : NULL;
     qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits,
                   z < 0 ? c->n_splits : z + 1};
     qn_walk at = {z < 0 ? 0 : z, 0, 0};
@@ -110,25 +117,38 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     qn_walk ahead = at;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
         if (!armed)
-            qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, room + i * stage_bytes);
+            qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, room + i * form::stage_bytes);
         else if (ahead.split < r.end)
             qn_walk_on(&r, &ahead);
     for (int i = 0; at.split < r.end; i = (i + 1) % QN_FLASH_STAGES) {
-        char *stage = room + i * stage_bytes;
+        char *stage = room + i * form::stage_bytes, *tile = BLOCKS ? room + form::tile_at : stage;
         int split = at.split;
         qn_copy_wait<QN_FLASH_STAGES - 1>();
         BARRIER();
-        qn_flash_row_tile<TYPE, D>(c, at.tile, stage, queries, weights, tops, &now);
+        if (BLOCKS) {
+            qn_blocks_tile<D>(stage, c->first, c->position, at.tile, tile, own);
+            BARRIER();
+        }
+        qn_flash_row_tile<TYPE, D>(c, at.tile, tile, queries, weights, tops, &now);
         qn_walk_on(&r, &at);
         if (z < 0 && at.split != split) {
             qn_flash_head_join<D>(&all, &now);
             qn_flash_head_clear<D>(&now);
         }
         BARRIER(); // all are done with the stage
-        qn_flash_fetch<D>(c, &r, &ahead, c->first, c->position, stage);
+        qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
     }
     qn_copy_wait<0>();
     if (g >= c->n_heads) return;
+    if (tiled && tiled->rows) {
+#pragma unroll
+        for (int n = 0; n < D / 64; n++) {
+            int k = tiled->k + g * D + (warp * (D / 64) + n) * 8 + 2 * quarter;
+            *(uint *)((ushort *)out + qn_gemm_tiled(tiled->rows, tiled->width, tiled->row, k)) =
+                qn_pack2<TYPE>(all.o[n][0] / all.l, all.o[n][1] / all.l);
+        }
+        return;
+    }
     float *to = z < 0 ? out + g * D : out + (g * c->n_splits + z) * (D + 2);
 #pragma unroll
     for (int n = 0; n < D / 64; n++)

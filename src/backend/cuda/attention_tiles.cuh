@@ -131,13 +131,13 @@ template <int D> FN void qn_flash_pair_join(qn_flash_pair<D> *all, const qn_flas
 }
 
 // Row i of the products is row i / group of the run, head i % group. row0: of the batch; head0: of the heads.
-template <int TYPE, int D>
+template <int TYPE, int D, bool BLOCKS>
 FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n_heads, int head0,
                      const float *q, char *room, float *y)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, quarter = lane & 3,
         last = c->position + n_rows - 1;
-    const int stage_bytes = QN_FLASH_TILE * D * 4;
+    typedef qn_flash_room<D, BLOCKS> form;
     qn_flash_sight t;
     uint2 queries[2][D / 16];
     ulong line[2];
@@ -167,20 +167,24 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
     qn_flash_pair_clear<D>(&all);
     qn_walk ahead = at;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
-        qn_flash_fetch<D>(c, &range, &ahead, c->first, last, room + i * stage_bytes);
+        qn_flash_fetch<D, BLOCKS>(c, &range, &ahead, c->first, last, room + i * form::stage_bytes);
     for (int i = 0; at.split < range.end; i = (i + 1) % QN_FLASH_STAGES) {
-        char *stage = room + i * stage_bytes;
+        char *stage = room + i * form::stage_bytes, *tile = BLOCKS ? room + form::tile_at : stage;
         int split = at.split;
         qn_copy_wait<QN_FLASH_STAGES - 1>();
         BARRIER();
-        if (t.any) qn_flash_run_tile<TYPE, D>(&t, at.tile, stage, queries, &now);
+        if (BLOCKS) {
+            qn_blocks_tile<D>(stage, c->first, last, at.tile, tile, NULL);
+            BARRIER();
+        }
+        if (t.any) qn_flash_run_tile<TYPE, D>(&t, at.tile, tile, queries, &now);
         qn_walk_on(&range, &at);
         if (at.split != split) {
             qn_flash_pair_join<D>(&all, &now);
             qn_flash_pair_clear<D>(&now);
         }
         BARRIER(); // all are done with the stage
-        qn_flash_fetch<D>(c, &range, &ahead, c->first, last, stage);
+        qn_flash_fetch<D, BLOCKS>(c, &range, &ahead, c->first, last, stage);
     }
     qn_copy_wait<0>();
 #pragma unroll
@@ -193,7 +197,7 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
 }
 
 // The runs of a window of rows; the last windows, which have most to do, first.
-template <int TYPE, int D>
+template <int TYPE, int D, bool BLOCKS>
 FN void qn_flash_windows(float *y, const float *q, const void *k, const void *v, int n_rows,
                          const qn_row *rows, const int *table, ARGS_OF(qn_gpu_attention_args, a),
                          int kv_head, int place, char *room)
@@ -211,8 +215,8 @@ FN void qn_flash_windows(float *y, const float *q, const void *k, const void *v,
         c.k = k;
         c.v = v;
         c.n_heads = group;
-        qn_flash_run<TYPE, D>(&c, to - from, a.window, (ulong)from, a.n_heads, kv_head * group, q,
-                              room, y);
+        qn_flash_run<TYPE, D, BLOCKS>(&c, to - from, a.window, (ulong)from, a.n_heads,
+                                      kv_head * group, q, room, y);
         BARRIER();
     }
 }

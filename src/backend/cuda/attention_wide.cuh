@@ -4,7 +4,7 @@
 // one that fetches walks the tiles and leaves a note with each; the others go by the notes. A group does one window of rows after another.
 #ifndef QN_BACKEND_CUDA_ATTENTION_WIDE_CUH
 #define QN_BACKEND_CUDA_ATTENTION_WIDE_CUH
-#include "backend/cuda/attention_wide_fetch.cuh"
+#include "backend/cuda/attention_wide_blocks.cuh"
 
 // What a thread has of its rows g and g + 8: accumulators as in qn_flash_pair, of the split; of those before, m and l.
 template <int D> struct qn_wide_rows {
@@ -260,11 +260,14 @@ FN float qn_wide_quotient(float x, float l, float inverse)
     v = FMA(FMA(-v, l, x), inverse, v);
     return FMA(FMA(-v, l, x), inverse, v);
 }
-// A row's results to y: o's first two of each four over l.
-template <int D> FN void qn_wide_put(float *y, const float *o, float l)
+// The results of line `line` of y, o's first two of each four over l: as floats, or as a product's tiles.
+template <int TYPE, int D> FN void qn_wide_put(float *y, const qn_gpu_attention_args &a, int line, const float *o, float l)
 {
     float inverse = 1.0f / l, least = INFINITY, most = l;
-    y += 2 * (threadIdx.x & 3);
+    int own = 2 * (threadIdx.x & 3), row = line / a.n_heads, swap = row % 8 * 8;
+    ushort *tiles = (ushort *)y + own; // of the line that the head begins with
+    if (a.tile_rows) tiles += qn_gemm_tiled(a.tile_rows, a.n_heads * D, row, line % a.n_heads * D) - swap;
+    y += (ulong)line * D + own;
 #pragma unroll
     for (int i = 0; i < D / 4; i++) {
         float x = fabsf(o[4 * (i / 2) + i % 2]);
@@ -275,8 +278,12 @@ template <int D> FN void qn_wide_put(float *y, const float *o, float l)
 #pragma unroll
     for (int n = 0; n < D / 8; n++) {
         const float *x = o + 4 * n;
-        *(float2 *)(y + 8 * n) = usual ? make_float2(qn_wide_quotient(x[0], l, inverse), qn_wide_quotient(x[1], l, inverse))
-                                       : make_float2(x[0] / l, x[1] / l);
+        float2 v = usual ? make_float2(qn_wide_quotient(x[0], l, inverse), qn_wide_quotient(x[1], l, inverse))
+                         : make_float2(x[0] / l, x[1] / l);
+        if (a.tile_rows)
+            *(uint *)(tiles + n / 8 * a.tile_rows * QN_GEMM_SLAB + (n % 8 * 8 ^ swap)) = qn_pack2<TYPE>(v.x, v.y);
+        else
+            *(float2 *)(y + 8 * n) = v;
     }
 }
 
@@ -298,14 +305,14 @@ FN void qn_wide_multiply(const qn_wide_buffers *b, const qn_gpu_attention_args &
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             int line = __shfl_sync(~0u, own, ((threadIdx.x & 31) >> 2) + 8 * r);
-            if (line >= 0) qn_wide_put<D>(b->y + (ulong)line * D, h.o + 2 * r, h.all_l[r]);
+            if (line >= 0) qn_wide_put<TYPE, D>(b->y, a, line, h.o + 2 * r, h.all_l[r]);
         }
     }
 }
 
-template <int TYPE, int D> FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, char *shared)
+template <int TYPE, int D, bool BLOCKS> FN void qn_wide_run(const qn_wide_buffers *b, const qn_gpu_attention_args &a, char *shared)
 {
-    typedef qn_wide_form<D> form;
+    typedef qn_wide_form<D, BLOCKS> form;
     shared += (1024 - (qn_shared_address(shared) & 1023)) & 1023;
     int window = qn_wide_window(a.n_heads / a.n_kv_heads);
     qn_wide_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)),
@@ -315,14 +322,19 @@ template <int TYPE, int D> FN void qn_wide_run(const qn_wide_buffers *b, const q
             qn_bar_init(r.bars + i * 8, 4 * QN_ARRIVALS_OF_WARP);
             qn_bar_init(r.bars + 64 + i * 8, QN_WIDE_ROWS / 16 * QN_ARRIVALS_OF_WARP);
         }
+        for (int i = 0; BLOCKS && i < QN_WIDE_BLOCKS_TILES; i++)
+            qn_bar_init(qn_shared_address(shared + form::blocks_bars_at) + i * 8, 1);
         qn_bar_made();
     }
     __syncthreads();
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
-        qn_fewer_registers<40>();
-        qn_wide_fetch<D>(b, a, r, window);
+        qn_fewer_registers<BLOCKS ? 72 : 40>();
+        if (BLOCKS)
+            qn_wide_fetch_blocks<D>(b, a, r, shared, window);
+        else
+            qn_wide_fetch<D>(b, a, r, window);
     } else {
-        qn_more_registers<232>();
+        qn_more_registers<BLOCKS ? 216 : 232>();
         float4 *kept = (float4 *)(shared + form::kept_at) + (threadIdx.x >> 7) * (D / 8 * 128) + (threadIdx.x & 127);
         qn_wide_multiply<TYPE, D>(b, a, r, kept, window);
     }

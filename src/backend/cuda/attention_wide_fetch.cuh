@@ -6,14 +6,20 @@
 #define QN_WIDE_HALF 8192 // bytes of a tile's half: 64 positions by 64 dims, swizzled over 128 bytes
 #define QN_WIDE_ENDS 1    // of a note: the split ends with the tile
 #define QN_WIDE_LAST 2    // and the walk; above: the tile
+#define QN_WIDE_BLOCKS_TILES 3 // of a Q8_0 cache, in shared memory as they lie in the cache
 
-// Sizes of a form. Shared memory: stages; what the splits before came to, a number a thread and accumulator; barriers; notes.
-template <int D> struct qn_wide_form {
+// Sizes of a form. Shared memory: stages; what the splits before came to, a number a thread and accumulator; barriers; notes; and of a Q8_0
+// cache tiles in blocks with their barriers.
+template <int D, bool BLOCKS = false> struct qn_wide_form {
     static const int side_bytes = QN_FLASH_TILE * D * 2, stage_bytes = 2 * side_bytes;
     static const int kept_bytes = QN_WIDE_ROWS * D * 4;
-    static const int stages = (225 * 1024 - kept_bytes) / stage_bytes, n_stages = stages > 6 ? 6 : stages;
+    static const int blocks_bytes = BLOCKS ? QN_WIDE_BLOCKS_TILES * (QN_IN_BLOCKS(QN_FLASH_TILE * D * 2) + 16) : 0;
+    static const int stages = (225 * 1024 - kept_bytes - blocks_bytes) / stage_bytes, most_stages = BLOCKS ? 4 : 6,
+                     n_stages = stages > most_stages ? most_stages : stages;
     static const int kept_at = n_stages * stage_bytes, bars_at = kept_at + kept_bytes, notes_at = bars_at + 2 * 8 * 8;
-    static const int n_bytes = notes_at + 8 * 4 + 1024; // the stages begin at a multiple of 1,024
+    static const int blocks_at = notes_at + 8 * 4, blocks_bars_at = blocks_at + QN_WIDE_BLOCKS_TILES * QN_IN_BLOCKS(QN_FLASH_TILE * D * 2),
+                     blocks_notes_at = blocks_bars_at + QN_WIDE_BLOCKS_TILES * 8;
+    static const int n_bytes = blocks_at + blocks_bytes + 1024; // the stages begin at a multiple of 1,024
 };
 
 typedef struct {

@@ -7,8 +7,10 @@
 // builds in which every lane says so (-DQN_EVERY_LANE, bench/cuda_variant.sh).
 #ifdef QN_EVERY_LANE
 #define QN_ARRIVALS_OF_WARP 32
+#define QN_BAR_ARRIVE "bar.sync" // what one side only tells the other: the tool seems to count those alone that wait
 #else
 #define QN_ARRIVALS_OF_WARP 1
+#define QN_BAR_ARRIVE "bar.arrive"
 #endif
 FN bool qn_lane_arrives(void)
 {
@@ -56,6 +58,21 @@ FN void qn_copy_in(uint to, const void *from, uint n_bytes, uint bar)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
                  "r"(n_bytes), "r"(bar)
+                 : "memory");
+}
+
+// How what is copied stays in L2: as usual, or (once) gone first.
+FN ulong qn_copy_policy(bool once)
+{
+    ulong usual, first;
+    asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(usual));
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
+    return once ? first : usual;
+}
+FN void qn_copy_in_as(uint to, const void *from, uint n_bytes, uint bar, ulong policy)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(bar), "l"(policy)
                  : "memory");
 }
 

@@ -13,11 +13,6 @@ FN float qn_file_float(const uchar *p)
 {
     return __uint_as_float(qn_file_half(p) | qn_file_half(p + 2) << 16);
 }
-// Bits of an affine type's numbers; 0: of another type.
-FN int qn_affine_bits(int type)
-{
-    return type >= QN_AFFINE4_32 && type <= QN_AFFINE4_128 ? 4 : type >= QN_AFFINE8_32 && type <= QN_AFFINE8_128 ? 8 : 0;
-}
 // The lower four bits of number e, whose upper 16 (of 32, or as K formats have them) are upper halves of bytes; bit number i of a field.
 FN uint qn_file_nibble(const uchar *q, int e, bool k)
 {
@@ -27,9 +22,22 @@ FN uint qn_file_bit(const uchar *bits, int i)
 {
     return (uint)bits[i / 8] >> i % 8 & 1u;
 }
+// Number e of a stream of numbers of so many bits.
+FN uint qn_file_bits(const uchar *q, int e, int bits)
+{
+    int at = e * bits % 8;
+    const uchar *p = q + e * bits / 8;
+    return (at + bits > 8 ? qn_file_half(p) : (uint)p[0]) >> at & ((1u << bits) - 1);
+}
+// The two bits of number e of Q2_K and Q3_K.
+FN uint qn_file_two_bits(const uchar *q, int e)
+{
+    return (uint)q[(e >> 7) * 32 + (e & 31)] >> (e >> 5 & 3) * 2 & 3u;
+}
 // Quants as they are packed: of Q8_0 and with 128 added.
 FN uint qn_file_quant(int type, const uchar *block, int e)
 {
+    if (qn_affine_bits(type)) return qn_file_bits(block + 8, e, qn_affine_bits(type));
     switch (type) {
     case QN_Q8_0:
         return (uint)block[2 + e] ^ 128u;
@@ -45,19 +53,29 @@ FN uint qn_file_quant(int type, const uchar *block, int e)
         return qn_file_nibble(block + 16, e, true);
     case QN_Q5_K:
         return qn_file_nibble(block + 48, e, true) | ((uint)block[16 + (e & 31)] >> (e >> 5) & 1u) << 4;
-    case QN_AFFINE4_32:
-    case QN_AFFINE4_64:
-    case QN_AFFINE4_128:
-        return (uint)block[8 + e / 2] >> e % 2 * 4 & 15u;
-    case QN_AFFINE8_32:
-    case QN_AFFINE8_64:
-    case QN_AFFINE8_128:
-        return (uint)block[8 + e];
+    case QN_Q2_K:
+        return qn_file_two_bits(block + 16, e);
+    case QN_Q3_K:
+        return qn_file_two_bits(block + 32, e) | ((uint)block[e & 31] >> (e >> 5) & 1u) << 2;
+    case QN_IQ4_NL:
+        return qn_file_nibble(block + 2, e, false);
+    case QN_IQ4_XS:
+        return qn_file_nibble(block + 8 + e / 32 * 16, e & 31, false);
     case QN_FP8_128:
         return (uint)block[4 + e];
     }
     uint low = (uint)block[(e >> 7) * 64 + (e & 63)] >> (e >> 6 & 1) * 4 & 15u;
-    return low | ((uint)block[128 + (e >> 7) * 32 + (e & 31)] >> (e >> 5 & 3) * 2 & 3u) << 4;
+    return low | qn_file_two_bits(block + 128, e) << 4;
+}
+// Scale j of a block of Q3_K and IQ4_XS, which is 32 more than what it stands for.
+FN uint qn_file_q3_k_scale(const uchar *block, int j)
+{
+    const uchar *p = block + 96;
+    return ((uint)p[j % 8] >> j / 8 * 4 & 15u) | ((uint)p[8 + j % 4] >> j / 4 * 2 & 3u) << 4;
+}
+FN uint qn_file_iq4_xs_scale(const uchar *block, int j)
+{
+    return ((uint)block[4 + j / 2] >> j % 2 * 4 & 15u) | (qn_file_half(block + 2) >> 2 * j & 3u) << 4;
 }
 // Scale and minimum j of a block of Q4_K and Q5_K.
 FN uint2 qn_file_q4_k_scale(const uchar *block, int j)
@@ -140,13 +158,14 @@ template <int TYPE> FN void qn_pack_bytes(const qn_group_place *p, int lane)
         qn_pack_scales(p, lane, p->to + form::scales, true, form::pairs);
 }
 
-// Lower four bits: number i of 8 at bits 4 · (register) + 16 · (which of two).
+// Lower four bits: number i of 8 at bits 4 · (register) + 16 · (which of two); those of IQ4 in order.
 FN void qn_pack_lower(const qn_group_place *p, int lane)
 {
+    bool in_order = p->type == QN_IQ4_NL || p->type == QN_IQ4_XS;
     for (int step = 0; step < QN_CUDA_GROUP_STEPS(p->type); step++) {
         uint word = 0;
         for (int i = 0; i < 8; i++)
-            word |= (qn_group_quant(p, lane, step, i) & 15u) << (i / 2 * 4 + i % 2 * 16);
+            word |= (qn_group_quant(p, lane, step, i) & 15u) << (in_order ? 4 * i : i / 2 * 4 + i % 2 * 16);
         ((uint *)p->to)[step / 4 * 128 + lane * 4 + step % 4] = word;
     }
 }
@@ -157,6 +176,16 @@ FN void qn_pack_fifth(const qn_group_place *p, int lane, uchar *to)
         for (int i = 0; i < 32; i++)
             word |= (qn_group_quant(p, lane, 4 * four + i / 8, i % 8) >> 4) << qn_fifth_at(i / 8, i % 8);
         ((uint *)to)[four * 32 + lane] = word;
+    }
+}
+// Fifth and sixth bits.
+FN void qn_pack_upper(const qn_group_place *p, int lane, uchar *to)
+{
+    for (int pair = 0; pair < QN_CUDA_GROUP_STEPS(p->type) / 2; pair++) {
+        uint word = 0;
+        for (int i = 0; i < 16; i++)
+            word |= qn_group_quant(p, lane, 2 * pair + i / 8, i % 8) >> 4 << qn_upper_at(i / 8, i % 8);
+        ((uint *)to)[pair / 2 * 64 + lane * 2 + pair % 2] = word;
     }
 }
 
@@ -180,7 +209,10 @@ template <int TYPE> FN void qn_pack_nibbles(const qn_group_place *p, int lane)
 {
     typedef qn_group_form<TYPE> form;
     qn_pack_lower(p, lane);
-    if (form::fifth) qn_pack_fifth(p, lane, p->to + form::fifth);
+    if constexpr (qn_affine_bits(TYPE) == 6)
+        qn_pack_upper(p, lane, p->to + form::upper);
+    else if (form::fifth)
+        qn_pack_fifth(p, lane, p->to + form::fifth);
     if constexpr (form::steps == 16)
         qn_pack_headers(p, lane, p->to + form::scales);
     else
@@ -189,18 +221,81 @@ template <int TYPE> FN void qn_pack_nibbles(const qn_group_place *p, int lane)
 
 FN void qn_pack_q6_k(const qn_group_place *p, int lane)
 {
+    typedef qn_group_form<QN_Q6_K> form;
     qn_pack_lower(p, lane);
-    for (int pair = 0; pair < 8; pair++) {
-        uint word = 0;
-        for (int i = 0; i < 16; i++)
-            word |= qn_group_quant(p, lane, 2 * pair + i / 8, i % 8) >> 4 << qn_upper_at(i / 8, i % 8);
-        ((uint *)(p->to + 2048))[pair / 2 * 64 + lane * 2 + pair % 2] = word;
-    }
+    qn_pack_upper(p, lane, p->to + form::upper);
     if (lane >= 16) return;
     const uchar *block = qn_file_block(p, lane, 0);
     for (int j = 0; j < 16; j++)
-        p->to[3072 + lane * 16 + j] = block ? (uchar)(block[192 + j] ^ 128) : 128;
-    ((ushort *)(p->to + 3328))[lane] = block ? (ushort)qn_file_half(block + 208) : 0;
+        p->to[form::scales + lane * 16 + j] = block ? (uchar)(block[192 + j] ^ 128) : 128;
+    ((ushort *)(p->to + form::d))[lane] = block ? (ushort)qn_file_half(block + 208) : 0;
+}
+
+FN void qn_pack_q2_k(const qn_group_place *p, int lane)
+{
+    typedef qn_group_form<QN_Q2_K> form;
+    for (int i = 0; i < 8; i++) {
+        uint word = 0;
+        for (int j = 0; j < 16; j++)
+            word |= qn_group_quant(p, lane, 2 * i + j / 8, j % 8) << (j / 2 * 2 + j % 2 * 16);
+        ((uint *)p->to)[i / 4 * 128 + lane * 4 + i % 4] = word;
+    }
+    if (lane >= 16) return;
+    const uchar *block = qn_file_block(p, lane, 0);
+    uint *header = (uint *)(p->to + form::scales) + lane * 4;
+    for (int i = 0; i < 4; i++)
+        header[i] = 0;
+    for (int j = 0; block && j < 16; j++) {
+        header[j / 8] |= ((uint)block[j] & 15u) << qn_four_bits_at(j);
+        header[2 + j / 8] |= (uint)block[j] >> 4 << qn_four_bits_at(j);
+    }
+    ((uint *)(p->to + form::d))[lane] = block ? qn_file_half(block + 80) | qn_file_half(block + 82) << 16 : 0;
+}
+
+// Quants of three bits.
+FN void qn_pack_threes(const qn_group_place *p, int lane)
+{
+    int n_words = QN_CUDA_GROUP_STEPS(p->type) * 3 / 4;
+    for (int i = 0; i < n_words; i++)
+        ((uint *)p->to)[qn_three_word_at(n_words, i, lane)] = 0;
+    for (int i = 0; i < QN_CUDA_GROUP_STEPS(p->type) * 8; i++) {
+        uint q = qn_group_quant(p, lane, i / 8, i % 8);
+        for (int bit = 0; bit < 3; bit++) {
+            int2 place = qn_three_bits_at(n_words, i / 2, i % 2, bit);
+            ((uint *)p->to)[qn_three_word_at(n_words, place.x, lane)] |= (q >> bit & 1u) << place.y;
+        }
+    }
+}
+
+FN void qn_pack_q3_k(const qn_group_place *p, int lane)
+{
+    typedef qn_group_form<QN_Q3_K> form;
+    qn_pack_threes(p, lane);
+    if (lane >= 16) return;
+    const uchar *block = qn_file_block(p, lane, 0);
+    uint *lower = (uint *)(p->to + form::scales) + lane * 2, upper = 0;
+    lower[0] = lower[1] = 0;
+    for (int j = 0; block && j < 16; j++) {
+        uint scale = qn_file_q3_k_scale(block, j);
+        lower[j / 8] |= (scale & 15u) << qn_four_bits_at(j);
+        upper |= scale >> 4 << qn_two_bits_at(j);
+    }
+    ((uint *)(p->to + form::upper_scales))[lane] = upper;
+    ((ushort *)(p->to + form::d))[lane] = block ? (ushort)qn_file_half(block + 108) : 0;
+}
+
+FN void qn_pack_iq4_xs(const qn_group_place *p, int lane)
+{
+    qn_pack_lower(p, lane);
+    if (lane >= 16) return;
+    const uchar *block = qn_file_block(p, lane, 0);
+    uint2 header = make_uint2(block ? qn_file_half(block) : 0, 0);
+    for (int j = 0; block && j < 8; j++) {
+        uint scale = qn_file_iq4_xs_scale(block, j);
+        header.x |= scale >> 4 << (16 + j / 2 * 2 + j % 2 * 8);
+        header.y |= (scale & 15u) << qn_four_bits_at(j);
+    }
+    ((uint2 *)(p->to + qn_group_form<QN_IQ4_XS>::scales))[lane] = header;
 }
 
 template <int TYPE> FN void qn_pack_group(const qn_group_place *p, int lane)
@@ -209,7 +304,16 @@ template <int TYPE> FN void qn_pack_group(const qn_group_place *p, int lane)
         qn_pack_bytes<TYPE>(p, lane);
     else if constexpr (TYPE == QN_Q6_K)
         qn_pack_q6_k(p, lane);
-    else
+    else if constexpr (TYPE == QN_Q2_K)
+        qn_pack_q2_k(p, lane);
+    else if constexpr (TYPE == QN_Q3_K)
+        qn_pack_q3_k(p, lane);
+    else if constexpr (TYPE == QN_IQ4_XS)
+        qn_pack_iq4_xs(p, lane);
+    else if constexpr (qn_affine_bits(TYPE) == 3) {
+        qn_pack_threes(p, lane);
+        qn_pack_scales(p, lane, p->to + qn_group_form<TYPE>::scales, true, qn_group_form<TYPE>::pairs);
+    } else
         qn_pack_nibbles<TYPE>(p, lane);
 }
 
@@ -250,10 +354,10 @@ FN bool qn_pair_is_finite(uint u)
 template <int TYPE> FN bool qn_group_is_normal(const qn_group_place *p, int lane)
 {
     typedef qn_group_form<TYPE> form;
-    bool normal = TYPE < QN_AFFINE4_32;
+    bool normal = TYPE < QN_AFFINE3_32;
     if constexpr (TYPE == QN_FP8_128) {
         normal = lane < 16 && (((const ushort *)(p->to + form::scales))[lane] & 0x7c00u) != 0;
-    } else if constexpr (TYPE >= QN_AFFINE4_32) {
+    } else if constexpr (qn_affine_bits(TYPE) != 0) {
         for (int i = lane; i < 16 * form::pairs; i += 32)
             normal = normal || (((const uint *)(p->to + form::scales))[i] & 0x7c00u) != 0;
     }
@@ -269,32 +373,39 @@ template <int TYPE> FN bool qn_group_has_nan(const qn_group_place *p, int lane)
     return found;
 }
 
+// A group: bit 0 of the result where a number is none in F16, bit 1 where a factor is a normal one. Apart, so that a format more is but
+// one function more for the compiler.
+template <int TYPE> static __device__ __noinline__ int qn_pack_checked(const uchar *from, uchar *to, int n_n, int n_k, int row0, int k0)
+{
+    int lane = threadIdx.x & 31;
+    qn_group_place p = {from, to, TYPE, n_n, n_k, row0, k0};
+    qn_pack_group<TYPE>(&p, lane);
+    __syncwarp();
+    bool fine = !qn_group_has_nan<TYPE>(&p, lane);
+    qn_group_steps<TYPE>(qn_in_memory{(const char *)to}, [&](int, uint4 w) {
+        fine = fine && qn_pair_is_finite(w.x) && qn_pair_is_finite(w.y) && qn_pair_is_finite(w.z) && qn_pair_is_finite(w.w);
+    });
+    return (fine ? 0 : 1) | (qn_group_is_normal<TYPE>(&p, lane) ? 2 : 0);
+}
+
 // A group a warp. found, two numbers: the first becomes 1 where a number is none in F16, the second where a factor is a normal one.
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     pack_blocks(const uchar *from, uchar *to, uint *found, const qn_cuda_blocks_args a)
 {
     ulong strip;
-    int group, lane = threadIdx.x & 31;
+    int group, of_group = 2;
     if (!qn_group_of_warp(a, &strip, &group)) return;
     uchar *at = to + qn_group_offset(a, strip, group);
-    qn_group_place p = {from, at, a.type, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(a.type) * 16};
-    bool fine = true, normal = true;
     switch (a.type) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_pack_group<value>(&p, lane);                                                                                \
-        __syncwarp();                                                                                                  \
-        fine = !qn_group_has_nan<value>(&p, lane);                                                                     \
-        normal = qn_group_is_normal<value>(&p, lane);                                                                  \
+        of_group = qn_pack_checked<value>(from, at, a.n_n, a.n_k, (int)strip * 16, group * QN_CUDA_GROUP_STEPS(value) * 16); \
         break;
         QN_PACKED_FORMATS(CASE)
 #undef CASE
     }
-    qn_steps_of_type(a.type, (const char *)at, [&](int, uint4 w) {
-        fine = fine && qn_pair_is_finite(w.x) && qn_pair_is_finite(w.y) && qn_pair_is_finite(w.z) && qn_pair_is_finite(w.w);
-    });
-    if (!fine) found[0] = 1;
-    if (normal) found[1] = 1;
+    if (of_group & 1) found[0] = 1;
+    if (of_group & 2) found[1] = 1;
 }
 
 // Packed blocks to packed F16, a group a warp; nothing where the step has no rows for them.

@@ -2,8 +2,9 @@
 // in the file. Of a strip, groups of 128 numbers of K, or 256 (K formats); of a group, the lanes' quants in the order of
 // mma.m16n8k16's A fragments, then the rows' scales. A lane makes F16 fragments of them, the same wherever they are multiplied, with q
 // the quant less the format's middle:
-//   Q8_0, Q4_0, Q5_0: d · q, rounded once              Q6_K: A · q with A = d · scale in F16
-//   Q4_1, Q5_1: d · q + m, rounded once                Q4_K, Q5_K: A · q + B with A = d · scale and B = -dmin · minimum in F16
+//   Q8_0, Q4_0, Q5_0: d · q, rounded once              Q3_K, Q6_K: A · q with A = d · scale in F16
+//   Q4_1, Q5_1: d · q + m, rounded once                Q2_K, Q4_K, Q5_K: A · q + B with A = d · scale and B = -dmin · minimum in F16
+//   IQ4_NL: d · values[q], rounded once                IQ4_XS: A · values[q] with A = d · scale in F16
 //   affine: A · q + B with A = scale and B = bias + middle · scale in F16, so B is 0 where the zero is the middle
 //   FP8: A · (q / 256) with A = 256 · scale in F16: q / 256 is q's bits at another place
 // What is denormal in F16 loses nothing where d is F16 in the file (all are multiples of its last place), and elsewhere counts for nothing
@@ -17,20 +18,41 @@
 #define QN_Q4_1 5
 #define QN_Q5_0 6
 #define QN_Q5_1 7
+#define QN_Q2_K 8
+#define QN_Q3_K 9
 #define QN_Q4_K 10
 #define QN_Q5_K 11
 #define QN_Q6_K 12
+#define QN_IQ4_NL 13
+#define QN_IQ4_XS 14
+#define QN_AFFINE3_32 15
+#define QN_AFFINE3_64 16
+#define QN_AFFINE3_128 17
 #define QN_AFFINE4_32 18
 #define QN_AFFINE4_64 19
 #define QN_AFFINE4_128 20
+#define QN_AFFINE5_32 21
+#define QN_AFFINE5_64 22
+#define QN_AFFINE5_128 23
+#define QN_AFFINE6_32 24
+#define QN_AFFINE6_64 25
+#define QN_AFFINE6_128 26
 #define QN_AFFINE8_32 27
 #define QN_AFFINE8_64 28
 #define QN_AFFINE8_128 29
 #define QN_FP8_128 30
 
+// Bits of an affine type's numbers; 0: of another type.
+FN constexpr int qn_affine_bits(int type)
+{
+    return type < QN_AFFINE3_32 || type > QN_AFFINE8_128 ? 0 : type < QN_AFFINE8_32 ? 3 + (type - QN_AFFINE3_32) / 3 : 8;
+}
+
 // A group: steps, bytes, and where in it what is beside the quants' lower bits lies. fifth: their fifth bits; upper: fifth and sixth;
 // scales: Q8_0, Q4_0, Q5_0: [row][4] d; Q4_1, Q5_1: [row][4] d, m; Q4_K, Q5_K: [row] d, dmin, lower four bits of scales, of minima,
-// upper two of both; Q6_K: [row][16] scales + 128, then [row] d; affine: [row][pairs] A, B; FP8: [row] A.
+// upper two of both; Q6_K: [row][16] scales + 128, then [row] d; affine: [row][pairs] A, B; FP8: [row] A; Q2_K: [row] four bits of each
+// scale, of each minimum, then [row] d, dmin; Q3_K: [row] lower four bits of scales, then [row] upper two, then [row] d; IQ4_NL: as Q4_0;
+// IQ4_XS: [row] d, upper two bits of scales, lower four.
 template <int TYPE> struct qn_group_form;
 template <> struct qn_group_form<QN_Q8_0> {
     static const int steps = 8, bytes = 2176, scales = 2048;
@@ -58,21 +80,62 @@ template <> struct qn_group_form<QN_Q5_K> {
 template <> struct qn_group_form<QN_Q6_K> {
     static const int steps = 16, bytes = 3360, upper = 2048, scales = 3072, d = 3328;
 };
+template <> struct qn_group_form<QN_Q2_K> {
+    static const int steps = 16, bytes = 1344, scales = 1024, d = 1280;
+};
+template <> struct qn_group_form<QN_Q3_K> {
+    static const int steps = 16, bytes = 1760, scales = 1536, upper_scales = 1664, d = 1728;
+};
+template <> struct qn_group_form<QN_IQ4_NL> : qn_nibbles_of_32<0, false, false> {
+};
+template <> struct qn_group_form<QN_IQ4_XS> {
+    static const int steps = 16, bytes = 2176, scales = 2048;
+};
 
 // Affine: a pair of A and B for each 32, 64 or 128 numbers.
+template <int PAIRS> struct qn_affine3_form {
+    static const int steps = 8, pairs = PAIRS, scales = 768, bytes = scales + 64 * PAIRS;
+    static const bool sum = true;
+};
 template <int PAIRS> struct qn_affine4_form {
     static const int steps = 8, middle = 8, pairs = PAIRS, fifth = 0, scales = 1024, bytes = scales + 64 * PAIRS;
+    static const bool sum = true;
+};
+template <int PAIRS> struct qn_affine5_form {
+    static const int steps = 8, middle = 16, pairs = PAIRS, fifth = 1024, scales = 1280, bytes = scales + 64 * PAIRS;
+    static const bool sum = true;
+};
+template <int PAIRS> struct qn_affine6_form {
+    static const int steps = 8, middle = 32, pairs = PAIRS, upper = 1024, scales = 1536, bytes = scales + 64 * PAIRS;
     static const bool sum = true;
 };
 template <int PAIRS> struct qn_affine8_form {
     static const int steps = 8, pairs = PAIRS, scales = 2048, bytes = scales + 64 * PAIRS;
     static const bool sum = true;
 };
+template <> struct qn_group_form<QN_AFFINE3_32> : qn_affine3_form<4> {
+};
+template <> struct qn_group_form<QN_AFFINE3_64> : qn_affine3_form<2> {
+};
+template <> struct qn_group_form<QN_AFFINE3_128> : qn_affine3_form<1> {
+};
 template <> struct qn_group_form<QN_AFFINE4_32> : qn_affine4_form<4> {
 };
 template <> struct qn_group_form<QN_AFFINE4_64> : qn_affine4_form<2> {
 };
 template <> struct qn_group_form<QN_AFFINE4_128> : qn_affine4_form<1> {
+};
+template <> struct qn_group_form<QN_AFFINE5_32> : qn_affine5_form<4> {
+};
+template <> struct qn_group_form<QN_AFFINE5_64> : qn_affine5_form<2> {
+};
+template <> struct qn_group_form<QN_AFFINE5_128> : qn_affine5_form<1> {
+};
+template <> struct qn_group_form<QN_AFFINE6_32> : qn_affine6_form<4> {
+};
+template <> struct qn_group_form<QN_AFFINE6_64> : qn_affine6_form<2> {
+};
+template <> struct qn_group_form<QN_AFFINE6_128> : qn_affine6_form<1> {
 };
 template <> struct qn_group_form<QN_AFFINE8_32> : qn_affine8_form<4> {
 };
@@ -124,10 +187,22 @@ FN uint qn_pair_fma(uint a, uint b, uint c)
 {
     return qn_pair_bits(__hfma2(qn_pair(a), qn_pair(b), qn_pair(c)));
 }
+// (u & mask) | other, as one instruction: of two constants the compiler makes two.
+FN uint qn_masked_or(uint u, uint mask, uint other)
+{
+    uint v;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(v) : "r"(u), "r"(mask), "r"(other));
+    return v;
+}
 // One of a pair, twice.
 FN uint qn_pair_of(uint u, int which)
 {
-    return __byte_perm(u, 0, which ? 0x3232 : 0x1010);
+    __half2 h = qn_pair(u);
+    return qn_pair_bits(which ? __high2half2(h) : __low2half2(h));
+}
+FN float qn_half_value(uint bits)
+{
+    return __half2float(__ushort_as_half((ushort)bits));
 }
 FN uint qn_word_of(uint4 v, int i)
 {
@@ -174,18 +249,18 @@ template <typename FROM, typename TAKE> FN void qn_group_q8_0(FROM from, TAKE ta
 #define QN_1024_AND(n) (QN_1024 | (n) * 0x10001u)
 #define QN_MINUS_64_AND(n) (0xd400d400u | (n) * 0x100010u)
 
-// The fifth bits of two quants, at bits 4 and 20 (upper: 8 and 24); h: of four steps; i: which half of which of them.
+// The fifth bits of two quants, at bits 4 and 20 (upper: 8 and 24), in 1,024; h: of four steps; i: which half of which of them.
 FN uint qn_fifth(uint h, int i, int upper)
 {
-    if (upper) return (i < 4 ? h >> i : h << (12 - i)) & 0x01000100u;
-    return (i < 4 ? h >> i : h >> (i + 4)) & 0x00100010u;
+    if (upper) return qn_masked_or(i < 4 ? h >> i : h << (12 - i), 0x01000100u, QN_1024);
+    return qn_masked_or(i < 4 ? h >> i : h >> (i + 4), 0x00100010u, QN_1024);
 }
 
-// Quants less their middle, of a word of eight: those at bits 0 and 16, or (upper) at 4 and 20.
+// Quants less their middle, of a word of eight: those at bits 0 and 16, or (upper) at 4 and 20. fifth: 1,024 with what it is called.
 template <int MIDDLE> FN uint qn_q4_pair(uint u, uint fifth, int upper)
 {
-    if (upper) return qn_pair_fma((u & 0x00f000f0u) | fifth | QN_1024, QN_16TH, QN_MINUS_64_AND(MIDDLE));
-    return qn_pair_minus((u & 0x000f000fu) | fifth | QN_1024, QN_1024_AND(MIDDLE));
+    if (upper) return qn_pair_fma(qn_masked_or(u, 0x00f000f0u, fifth), QN_16TH, QN_MINUS_64_AND(MIDDLE));
+    return qn_pair_minus(qn_masked_or(u, 0x000f000fu, fifth), QN_1024_AND(MIDDLE));
 }
 
 // A step of a group: word u of quants, a and b of both rows (low: of the first eight).
@@ -194,7 +269,7 @@ template <typename FORM> FN uint4 qn_q4_step(uint u, uint fifth, int step, uint 
     uint q[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        uint bits = FORM::fifth ? qn_fifth(fifth, step % 4 * 2 + i / 2, i & 1) : 0;
+        uint bits = FORM::fifth ? qn_fifth(fifth, step % 4 * 2 + i / 2, i & 1) : QN_1024;
         uint v = qn_q4_pair<FORM::middle>(i < 2 ? u : u >> 8, bits, i & 1), a = i & 1 ? a_high : a_low, b = i & 1 ? b_high : b_low;
         q[i] = FORM::sum ? qn_pair_fma(v, a, b) : qn_pair_times(v, a);
     }
@@ -241,7 +316,7 @@ FN uint qn_affine8_pair(uint u, int which, uint a, uint b)
 FN uint qn_fp8_pair(uint u, int which, uint a)
 {
     uint high = __byte_perm(u, 0, which ? 0x3424 : 0x1404);
-    return qn_pair_times((high & 0x80008000u) | (high & 0x7f007f00u) >> 1, a);
+    return qn_pair_times(qn_masked_or(high, 0x80008000u, high >> 1 & 0x3f803f80u), a);
 }
 
 template <typename FORM, typename FROM, typename TAKE> FN void qn_group_affine8(FROM from, TAKE take)
@@ -285,8 +360,8 @@ template <typename FROM, typename TAKE> FN void qn_group_fp8(FROM from, TAKE tak
 FN void qn_q4_k_scales(uint4 header, int r, uint *a, uint *b)
 {
     uint upper = header.w >> 2 * r;
-    uint scale = (header.y >> 4 * r & 0x000f000fu) | (upper << 4 & 0x00300030u) | QN_1024;
-    uint minimum = (header.z >> 4 * r & 0x000f000fu) | (upper >> 4 & 0x00300030u) | QN_1024;
+    uint scale = qn_masked_or(header.y >> 4 * r, 0x000f000fu, qn_masked_or(upper << 4, 0x00300030u, QN_1024));
+    uint minimum = qn_masked_or(header.z >> 4 * r, 0x000f000fu, qn_masked_or(upper >> 4, 0x00300030u, QN_1024));
     *a = qn_pair_times(qn_pair_minus(scale, QN_1024), qn_pair_of(header.x, 0));
     *b = qn_pair_times(qn_pair_minus(minimum, QN_1024), qn_pair_of(header.x, 1) ^ 0x80008000u);
 }
@@ -315,14 +390,19 @@ template <typename FORM, typename FROM, typename TAKE> FN void qn_group_q4_k(FRO
     }
 }
 
-// ---- Q6_K ----
+// ---- six bits: Q6_K, affine ----
 
-// `upper`: the upper two bits at bits 4 and 20 (of the word's upper half: 8 and 24).
-FN uint qn_q6_pair(uint u, uint upper, int which, uint a)
+// Quants less 32. `upper`: the upper two bits at bits 4 and 20 (of the word's upper half: 8 and 24).
+FN uint qn_q6_pair(uint u, uint upper, int which)
 {
-    uint q = which ? qn_pair_fma((u & 0x00f000f0u) | (upper & 0x03000300u) | QN_1024, QN_16TH, QN_MINUS_96)
-                   : qn_pair_minus((u & 0x000f000fu) | (upper & 0x00300030u) | QN_1024, QN_1056);
-    return qn_pair_times(q, a);
+    return which ? qn_pair_fma(qn_masked_or(u, 0x00f000f0u, qn_masked_or(upper, 0x03000300u, QN_1024)), QN_16TH, QN_MINUS_96)
+                 : qn_pair_minus(qn_masked_or(u, 0x000f000fu, qn_masked_or(upper, 0x00300030u, QN_1024)), QN_1056);
+}
+// Of an even step, or (odd) of the one after it; h: upper bits of both.
+FN uint4 qn_q6_step(uint u, uint h, int odd)
+{
+    if (odd) return make_uint4(qn_q6_pair(u, h >> 8, 0), qn_q6_pair(u, h << 8, 1), qn_q6_pair(u >> 8, h >> 10, 0), qn_q6_pair(u >> 8, h << 6, 1));
+    return make_uint4(qn_q6_pair(u, h, 0), qn_q6_pair(u, h, 1), qn_q6_pair(u >> 8, h >> 2, 0), qn_q6_pair(u >> 8, h >> 2, 1));
 }
 
 // Scales of steps 2i and 2i + 1 of a row, times d.
@@ -352,15 +432,32 @@ template <typename FROM, typename TAKE> FN void qn_group_q6_k(FROM from, TAKE ta
 #pragma unroll
         for (int j = 0; j < 2; j++) { // two steps
             uint low = qn_q6_k_scales(scales_low, 2 * i + j, d_low), high = qn_q6_k_scales(scales_high, 2 * i + j, d_high);
-            uint l0 = qn_pair_of(low, 0), h0 = qn_pair_of(high, 0), l1 = qn_pair_of(low, 1), h1 = qn_pair_of(high, 1);
-            uint u = j ? q.z : q.x, v = j ? q.w : q.y, h = j ? both.y : both.x;
-            take(4 * i + 2 * j, make_uint4(qn_q6_pair(u, h, 0, l0), qn_q6_pair(u, h, 1, h0), qn_q6_pair(u >> 8, h >> 2, 0, l0),
-                                           qn_q6_pair(u >> 8, h >> 2, 1, h0)));
-            take(4 * i + 2 * j + 1, make_uint4(qn_q6_pair(v, h >> 8, 0, l1), qn_q6_pair(v, h << 8, 1, h1),
-                                               qn_q6_pair(v >> 8, h >> 10, 0, l1), qn_q6_pair(v >> 8, h << 6, 1, h1)));
+#pragma unroll
+            for (int odd = 0; odd < 2; odd++) {
+                uint l = qn_pair_of(low, odd), h = qn_pair_of(high, odd);
+                uint4 v = qn_q6_step(qn_word_of(q, 2 * j + odd), j ? both.y : both.x, odd);
+                take(4 * i + 2 * j + odd, make_uint4(qn_pair_times(v.x, l), qn_pair_times(v.y, h), qn_pair_times(v.z, l), qn_pair_times(v.w, h)));
+            }
         }
     }
 }
+
+template <typename FORM, typename FROM, typename TAKE> FN void qn_group_affine6(FROM from, TAKE take)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2;
+    uint4 q[2] = {from.four(lane * 16), from.four(512 + lane * 16)};
+    uint2 uppers[2] = {from.two(FORM::upper + lane * 8), from.two(FORM::upper + 256 + lane * 8)};
+#pragma unroll
+    for (int step = 0; step < 8; step++) {
+        uint al = qn_q4_row_scale<FORM>(from, g, step / 2, 0), bl = qn_q4_row_scale<FORM>(from, g, step / 2, 1);
+        uint ah = qn_q4_row_scale<FORM>(from, g + 8, step / 2, 0), bh = qn_q4_row_scale<FORM>(from, g + 8, step / 2, 1);
+        uint2 both = uppers[step / 4];
+        uint4 v = qn_q6_step(qn_word_of(q[step / 4], step % 4), step % 4 < 2 ? both.x : both.y, step % 2);
+        take(step, make_uint4(qn_pair_fma(v.x, al, bl), qn_pair_fma(v.y, ah, bh), qn_pair_fma(v.z, al, bl), qn_pair_fma(v.w, ah, bh)));
+    }
+}
+
+#include "backend/cuda/blocks_packed_few.cuh"
 
 template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM from, TAKE take)
 {
@@ -369,20 +466,34 @@ template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM fr
         qn_group_q8_0(from, take);
     else if constexpr (TYPE == QN_Q6_K)
         qn_group_q6_k(from, take);
+    else if constexpr (TYPE == QN_Q2_K)
+        qn_group_q2_k(from, take);
+    else if constexpr (TYPE == QN_Q3_K)
+        qn_group_q3_k(from, take);
+    else if constexpr (TYPE == QN_IQ4_NL)
+        qn_group_iq4_nl(from, take);
+    else if constexpr (TYPE == QN_IQ4_XS)
+        qn_group_iq4_xs(from, take);
     else if constexpr (TYPE == QN_Q4_K || TYPE == QN_Q5_K)
         qn_group_q4_k<form>(from, take);
     else if constexpr (TYPE == QN_FP8_128)
         qn_group_fp8(from, take);
-    else if constexpr (TYPE >= QN_AFFINE8_32)
+    else if constexpr (qn_affine_bits(TYPE) == 3)
+        qn_group_affine3<form>(from, take);
+    else if constexpr (qn_affine_bits(TYPE) == 6)
+        qn_group_affine6<form>(from, take);
+    else if constexpr (qn_affine_bits(TYPE) == 8)
         qn_group_affine8<form>(from, take);
     else
         qn_group_q4<form>(from, take);
 }
 
 // A switch over the formats.
+#define QN_PACKED_AFFINE(X, bits) X(QN_AFFINE##bits##_32) X(QN_AFFINE##bits##_64) X(QN_AFFINE##bits##_128)
 #define QN_PACKED_FORMATS(X)                                                                                           \
-    X(QN_Q8_0) X(QN_Q4_0) X(QN_Q4_1) X(QN_Q5_0) X(QN_Q5_1) X(QN_Q4_K) X(QN_Q5_K) X(QN_Q6_K)                            \
-    X(QN_AFFINE4_32) X(QN_AFFINE4_64) X(QN_AFFINE4_128) X(QN_AFFINE8_32) X(QN_AFFINE8_64) X(QN_AFFINE8_128) X(QN_FP8_128)
+    X(QN_Q8_0) X(QN_Q4_0) X(QN_Q4_1) X(QN_Q5_0) X(QN_Q5_1) X(QN_Q2_K) X(QN_Q3_K) X(QN_Q4_K) X(QN_Q5_K) X(QN_Q6_K)      \
+    X(QN_IQ4_NL) X(QN_IQ4_XS) QN_PACKED_AFFINE(X, 3) QN_PACKED_AFFINE(X, 4) QN_PACKED_AFFINE(X, 5)                     \
+    QN_PACKED_AFFINE(X, 6) QN_PACKED_AFFINE(X, 8) X(QN_FP8_128)
 
 // ---- products ----
 
@@ -396,23 +507,25 @@ template <int TYPE, typename FROM> FN void qn_multiply_group(FROM from, uint xs,
     qn_group_steps<TYPE>(from, [&](int step, uint4 w) { qn_mma<1>(c, w, x[step]); });
 }
 
-// n_steps of a strip that begin at `at`.
-template <int TYPE> FN void qn_multiply_groups(const char *at, int n_steps, uint xs, uint stride, float c[4])
+// The sums of n_steps of a strip that begin at `at`; apart, so that the caller keeps its registers whatever the formats are.
+template <int TYPE> static __device__ __noinline__ float4 qn_multiply_groups(const char *at, int n_steps, uint xs, uint stride)
 {
     typedef qn_group_form<TYPE> form;
+    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int i = 0; i < n_steps; i += form::steps, at += form::bytes, xs += form::steps * stride)
         qn_multiply_group<TYPE>(qn_in_memory{at}, xs, stride, c);
+    return make_float4(c[0], c[1], c[2], c[3]);
 }
-FN void qn_multiply_blocks(int type, const char *at, int n_steps, uint xs, uint stride, float c[4])
+FN float4 qn_multiply_blocks(int type, const char *at, int n_steps, uint xs, uint stride)
 {
     switch (type) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_multiply_groups<value>(at, n_steps, xs, stride, c);                                                         \
-        break;
+        return qn_multiply_groups<value>(at, n_steps, xs, stride);
         QN_PACKED_FORMATS(CASE)
 #undef CASE
     }
+    return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
 // ---- numbers one by one ----
@@ -429,11 +542,6 @@ FN int qn_fifth_at(int step, int i)
     return (upper ? (c < 4 ? 8 + c : c - 4) : (c < 4 ? 4 + c : 8 + c)) + i % 2 * 16;
 }
 
-FN float qn_half_value(uint bits)
-{
-    return __half2float(__ushort_as_half((ushort)bits));
-}
-
 // Scale and minimum of block j of a header of Q4_K and Q5_K, times d and -dmin.
 FN float2 qn_header_scale(uint4 h, int j)
 {
@@ -447,21 +555,21 @@ template <int TYPE> FN float qn_nibble_value(const uchar *at, int row, int lane,
 {
     typedef qn_group_form<TYPE> form;
     uint q = ((const uint *)at)[step / 4 * 128 + lane * 4 + step % 4] >> (i / 2 * 4 + i % 2 * 16) & 15u;
-    if constexpr (TYPE == QN_Q6_K) {
+    if constexpr (TYPE == QN_Q6_K || qn_affine_bits(TYPE) == 6)
         q |= (((const uint *)(at + form::upper))[step / 4 * 64 + lane * 2 + step % 4 / 2] >> qn_upper_at(step, i) & 3u) << 4;
+    else if (form::fifth)
+        q |= (((const uint *)(at + form::fifth))[step / 4 * 32 + lane] >> qn_fifth_at(step, i) & 1u) << 4;
+    if constexpr (TYPE == QN_Q6_K) {
         float d = qn_half_value(((const ushort *)(at + form::d))[row]) * (float)((int)at[form::scales + row * 16 + step] - 128);
         return d * (float)((int)q - 32);
+    } else if constexpr (form::steps == 16) {
+        float2 by = qn_header_scale(((const uint4 *)(at + form::scales))[row], step / 2);
+        return FMA(by.x, (float)q, by.y);
     } else {
-        if (form::fifth) q |= (((const uint *)(at + form::fifth))[step / 4 * 32 + lane] >> qn_fifth_at(step, i) & 1u) << 4;
-        if constexpr (form::steps == 16) {
-            float2 by = qn_header_scale(((const uint4 *)(at + form::scales))[row], step / 2);
-            return FMA(by.x, (float)q, by.y);
-        } else {
-            int i_scale = row * form::pairs + step / 2 * form::pairs / 4;
-            const ushort *scales = (const ushort *)(at + form::scales) + i_scale * (form::sum ? 2 : 1);
-            float middled = (float)((int)q - form::middle);
-            return form::sum ? FMA(qn_half_value(scales[0]), middled, qn_half_value(scales[1])) : qn_half_value(scales[0]) * middled;
-        }
+        int i_scale = row * form::pairs + step / 2 * form::pairs / 4;
+        const ushort *scales = (const ushort *)(at + form::scales) + i_scale * (form::sum ? 2 : 1);
+        float middled = (float)((int)q - form::middle);
+        return form::sum ? FMA(qn_half_value(scales[0]), middled, qn_half_value(scales[1])) : qn_half_value(scales[0]) * middled;
     }
 }
 
@@ -493,9 +601,12 @@ FN float qn_packed_block_value(const uchar *table, int type, int padded_k, int n
         return of<value>(at, row, lane, step, i);
 #define BYTES(value) CASE(qn_byte_value, value)
 #define NIBBLES(value) CASE(qn_nibble_value, value)
-        BYTES(QN_Q8_0) BYTES(QN_AFFINE8_32) BYTES(QN_AFFINE8_64) BYTES(QN_AFFINE8_128) BYTES(QN_FP8_128)
+#define THREE(value) CASE(qn_three_value, value)
+        BYTES(QN_Q8_0) QN_PACKED_AFFINE(BYTES, 8) BYTES(QN_FP8_128)
         NIBBLES(QN_Q4_0) NIBBLES(QN_Q4_1) NIBBLES(QN_Q5_0) NIBBLES(QN_Q5_1) NIBBLES(QN_Q4_K) NIBBLES(QN_Q5_K) NIBBLES(QN_Q6_K)
-        NIBBLES(QN_AFFINE4_32) NIBBLES(QN_AFFINE4_64) NIBBLES(QN_AFFINE4_128)
+        QN_PACKED_AFFINE(NIBBLES, 4) QN_PACKED_AFFINE(NIBBLES, 5) QN_PACKED_AFFINE(NIBBLES, 6)
+        CASE(qn_q2_value, QN_Q2_K) THREE(QN_Q3_K) QN_PACKED_AFFINE(THREE, 3) CASE(qn_iq4_value, QN_IQ4_NL) CASE(qn_iq4_value, QN_IQ4_XS)
+#undef THREE
 #undef NIBBLES
 #undef BYTES
 #undef CASE

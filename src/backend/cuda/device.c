@@ -10,8 +10,9 @@
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/modules.h"
 #include "backend/selftest.h"
+#include "base/parallel.h"
 
-enum { LEAST_CAPABILITY = 80, PREFILL_ROWS = 2048 };
+enum { LEAST_CAPABILITY = 80, PREFILL_ROWS = 2048, STAGING_STEP_BYTES = 1 << 20 };
 
 static int available(void)
 {
@@ -26,7 +27,7 @@ static int enter(qn_device *d, void *address, size_t n_bytes)
 {
     qn_cuda_allocation *a = malloc(sizeof *a);
     if (!a) return QUERN_E_MEMORY;
-    *a = (qn_cuda_allocation){d->allocations, address, n_bytes, 0};
+    *a = (qn_cuda_allocation){d->allocations, address, n_bytes, 0, 0};
     d->allocations = a;
     return 0;
 }
@@ -88,9 +89,36 @@ qn_cuda_allocation *qn_cuda_device_find(qn_device *d, const void *address)
     return a;
 }
 
+static int alloc(qn_device *d, size_t n_bytes, void **address, quern_error *e)
+{
+    int rc = qn_cuda_device_alloc(d, n_bytes, address, e);
+    if (!rc) d->allocations->given = 1;
+    return rc;
+}
+
+static uint64_t room_bytes(qn_device *d)
+{
+    uint64_t n_bytes = 0;
+    for (const qn_cuda_allocation *a = d->allocations; a; a = a->next)
+        if (!a->given) n_bytes += a->n_bytes;
+    return n_bytes;
+}
+
 // ---- uploads ----
 
-// Through two pinned buffers in turn, so that copying into one overlaps the transfer of the other.
+typedef struct {
+    char *to;
+    const char *from;
+} staging_job;
+
+static void stage(void *context, int64_t begin, int64_t end)
+{
+    const staging_job *j = context;
+    memcpy(j->to + begin, j->from + begin, (size_t)(end - begin));
+}
+
+// Through two pinned buffers in turn, so that copying into one overlaps the transfer of the other. The bus takes ten times what one thread
+// copies: so all processors' do.
 static int upload(qn_device *d, void *to, const void *from, size_t n_bytes)
 {
     const qn_cuda_driver *cu = d->cu;
@@ -101,7 +129,8 @@ static int upload(qn_device *d, void *to, const void *from, size_t n_bytes)
         size_t n = n_bytes - at < QN_CUDA_STAGING_BYTES ? n_bytes - at : QN_CUDA_STAGING_BYTES;
         rc = cu->cuEventSynchronize(d->staged[i]);
         if (rc != CUDA_SUCCESS) break;
-        memcpy(d->staging[i], (const char *)from + at, n);
+        staging_job job = {d->staging[i], (const char *)from + at};
+        qn_parallel_for((int64_t)n, STAGING_STEP_BYTES, stage, &job);
         rc =
             cu->cuMemcpyHtoDAsync_v2(qn_cuda_address((char *)to + at), d->staging[i], n, d->stream);
         if (rc == CUDA_SUCCESS) rc = cu->cuEventRecord(d->staged[i], d->stream);
@@ -120,7 +149,7 @@ static int download(qn_device *d, void *to, const void *from, size_t n_bytes)
 
 static int adopt(qn_device *d, const void *from, size_t n_bytes, void **address, quern_error *e)
 {
-    int rc = qn_cuda_device_alloc(d, n_bytes, address, e);
+    int rc = alloc(d, n_bytes, address, e);
     if (!rc && upload(d, *address, from, n_bytes)) {
         qn_cuda_device_free(d, *address);
         *address = NULL;
@@ -305,7 +334,7 @@ const qn_backend qn_cuda_backend = {
     .open = device_open,
     .close = device_close,
     .info = info,
-    .alloc = qn_cuda_device_alloc,
+    .alloc = alloc,
     .free = qn_cuda_device_free,
     .adopt_copies = 1,
     .adopt = adopt,
@@ -314,6 +343,7 @@ const qn_backend qn_cuda_backend = {
     .supports = supports,
     .compile = qn_cuda_compile,
     .free_program = qn_cuda_free_program,
+    .room_bytes = room_bytes,
     .launch = qn_cuda_launch,
     .poll = qn_cuda_poll,
     .wait = qn_cuda_wait,

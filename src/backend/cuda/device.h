@@ -13,6 +13,7 @@ typedef struct qn_cuda_allocation {
     void *address;
     size_t n_bytes;
     int adopted; // a weight: the device's own copy, which it may reorder
+    int given;   // by alloc or adopt; else a program's
 } qn_cuda_allocation;
 
 // Memory that programs of one device share, since only one of them runs at a time (staging.c).

@@ -15,6 +15,8 @@ enum {
     RUN_ROWS = 4,
     SHARED_64 = 40960,
     SHARED_128 = 73728,
+    ATTENTION_CACHES = 2, // buffers of their tasks: of keys, then of values
+    ATTEND_CACHES = 7,
 };
 
 static int own(int kernel)
@@ -37,11 +39,11 @@ static int wide_window_of(int group)
     return group < QN_CUDA_WIDE_ROWS ? QN_CUDA_WIDE_ROWS / group : 1;
 }
 
-// Place in the four kernels of a form: F16 or BF16, heads of 64 or 128; −1: none.
+// Place in the six kernels of a form, for a cache's type and heads of 64 or 128; −1: none.
 static int place(int type, int head_dim)
 {
-    if ((type != 1 && type != 2) || (head_dim != 64 && head_dim != 128)) return -1;
-    return 2 * (type - 1) + (head_dim == 128);
+    if (type < QN_DTYPE_F16 || type > QN_DTYPE_Q8_0) return -1; // F16, BF16, Q8_0
+    return head_dim == 64 || head_dim == 128 ? 2 * (type - QN_DTYPE_F16) + (head_dim == 128) : -1;
 }
 
 static int between(int kernel, int first, int last)
@@ -49,12 +51,19 @@ static int between(int kernel, int first, int last)
     return kernel >= first && kernel <= last;
 }
 
-// The cache's type, by the kernel's; the dialect has three kernels a type.
-static int type_of(int kernel)
+static int attends(int kernel)
 {
-    if (between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256))
-        return (kernel - QN_GPU_attention_f32_64) / 3;
-    return (kernel - QN_GPU_attend_f32_64) / 3;
+    return between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256);
+}
+static int is_attention(int kernel)
+{
+    return between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256) ||
+           between(kernel, QN_GPU_attention_q8_0_64, QN_GPU_attention_q8_0_256) || attends(kernel);
+}
+
+static int is_aligned(const void *cache)
+{
+    return (uintptr_t)cache % 16 == 0;
 }
 
 static qn_gpu_task *copy(qn_gpu_list *out, const qn_gpu_task *t, int kernel,
@@ -85,15 +94,15 @@ static void add_runs(const qn_device *d, const qn_plan *plan, const qn_gpu_task 
 static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
 {
     qn_gpu_attention_args a;
-    int kernel = (int)t->kernel,
-        attends = between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256);
+    int kernel = (int)t->kernel, caches = attends(kernel) ? ATTEND_CACHES : ATTENTION_CACHES;
     memcpy(&a, t->args, sizeof a);
-    int at = place(type_of(kernel), a.head_dim);
-    if (at < 0 || !a.wide_k || !a.wide_v) {
+    int at = place(a.cache_type, a.head_dim);
+    if (at < 0 || !is_aligned(t->buffers[caches].from) ||
+        !is_aligned(t->buffers[caches + 1].from)) {
         copy(out, t, kernel, t->n_groups);
         return;
     }
-    if (attends) {
+    if (attends(kernel)) {
         copy(out, t, own(QN_CUDA_flash_attend_f16_64 + at), t->n_groups);
         return;
     }
@@ -111,8 +120,7 @@ void qn_cuda_flash_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu
     for (int i = 0; i < in->n_tasks; i++) {
         const qn_gpu_task *t = &in->tasks[i];
         int kernel = (int)t->kernel;
-        if (between(kernel, QN_GPU_attention_f32_64, QN_GPU_attention_bf16_256) ||
-            between(kernel, QN_GPU_attend_f32_64, QN_GPU_attend_bf16_256))
+        if (is_attention(kernel))
             rewrite(d, plan, t, out);
         else
             copy(out, t, kernel, t->n_groups);
@@ -125,25 +133,88 @@ int qn_cuda_flash_all(const qn_plan *plan)
         const qn_attention_args *o = plan->records[i].args;
         if (plan->records[i].op != QN_OP_ATTENTION) continue;
         if (place((int)o->k_cache.dtype, o->head_dim) < 0) return 0;
-        if ((uintptr_t)o->k_cache.data % 16 || (uintptr_t)o->v_cache.data % 16) return 0;
+        if (!is_aligned(o->k_cache.data) || !is_aligned(o->v_cache.data)) return 0;
     }
     return 1;
 }
 
 static int is_wide(int kernel)
 {
-    return between(kernel, own(QN_CUDA_flash_wide_f16_64), own(QN_CUDA_flash_wide_bf16_128));
+    return between(kernel, own(QN_CUDA_flash_wide_f16_64), own(QN_CUDA_flash_wide_q8_0_128));
 }
 
 int qn_cuda_flash_shared(int kernel)
 {
     int i = kernel - own(QN_CUDA_flash_rows_f16_64);
     if (is_wide(kernel)) return i % 2 ? QN_CUDA_WIDE_SHARED_128 : QN_CUDA_WIDE_SHARED_64;
-    if (i < 0 || i > QN_CUDA_flash_attend_bf16_128 - QN_CUDA_flash_rows_f16_64) return 0;
+    if (i < 0 || i > QN_CUDA_flash_attend_q8_0_128 - QN_CUDA_flash_rows_f16_64) return 0;
     return i % 2 ? SHARED_128 : SHARED_64;
 }
 
 int qn_cuda_flash_threads(int kernel)
 {
     return is_wide(kernel) ? QN_CUDA_WIDE_THREADS : 0;
+}
+
+int qn_cuda_flash_early(int kernel)
+{
+    return is_wide(kernel) ||
+           between(kernel, own(QN_CUDA_flash_rows_f16_64), own(QN_CUDA_flash_rows_q8_0_128));
+}
+
+// What a Q8_0 cache's numbers become is F16.
+int qn_cuda_flash_tiled(int kernel, int type)
+{
+    int at = (kernel - own(QN_CUDA_flash_rows_f16_64)) % 6; // place
+    return qn_cuda_flash_early(kernel) && type == (at / 2 == 1 ? QN_DTYPE_BF16 : QN_DTYPE_F16);
+}
+
+// ---- steps ----
+
+static int is_for_runs(int kernel)
+{
+    return is_wide(kernel) ||
+           between(kernel, own(QN_CUDA_flash_tiles_f16_64), own(QN_CUDA_flash_tiles_q8_0_128));
+}
+
+int qn_cuda_flash_window(const qn_device *d, const qn_gpu_list *list)
+{
+    int window = 0;
+    for (int i = 0; i < list->n_tasks; i++) {
+        qn_gpu_attention_args a;
+        if (!is_for_runs((int)list->tasks[i].kernel)) continue;
+        memcpy(&a, list->tasks[i].args, sizeof a);
+        int group = a.n_heads / a.n_kv_heads;
+        int own_window = d->capability == QN_CUDA_HOPPER ? wide_window_of(group) : window_of(group);
+        if (window && window != own_window) return 0;
+        window = own_window;
+    }
+    return window;
+}
+
+// As qn_flash_in_run has it.
+qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window)
+{
+    int n_alone = 0, n_in_runs = 0;
+    for (int from = 0, to; from < n_rows; from = to) {
+        for (to = from + 1; to < n_rows && to % window; to++)
+            if (rows[to].slot != rows[to - 1].slot ||
+                rows[to].position != rows[to - 1].position + 1)
+                break;
+        if (to - from < RUN_ROWS)
+            n_alone += to - from;
+        else
+            n_in_runs += to - from;
+    }
+    return !n_in_runs ? QN_CUDA_ALONE : n_alone ? QN_CUDA_MIXED : QN_CUDA_RUNS;
+}
+
+int qn_cuda_flash_spares(qn_cuda_steps steps, const qn_gpu_task *t)
+{
+    int kernel = (int)t->kernel;
+    qn_gpu_attention_args a;
+    memcpy(&a, t->args, sizeof a);
+    if (between(kernel, own(QN_CUDA_flash_rows_f16_64), own(QN_CUDA_flash_rows_q8_0_128)))
+        return steps == QN_CUDA_RUNS && a.whole;
+    return steps == QN_CUDA_ALONE && is_for_runs(kernel);
 }

@@ -4,6 +4,13 @@
 #include "backend/cuda/device.h"
 #include "backend/gpu/task.h"
 
+// Steps by what their rows are to attention: some in runs and some not, which takes the kernels of both; or all of one kind.
+typedef enum { QN_CUDA_MIXED, QN_CUDA_ALONE, QN_CUDA_RUNS, QN_CUDA_N_STEPS } qn_cuda_steps;
+// Of a list that this rewrote: rows of the windows within which runs are looked for; 0: there are no kernels of their own for runs.
+int qn_cuda_flash_window(const qn_device *d, const qn_gpu_list *list);
+qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window);
+// Whether steps of the kind do without a task of such a list.
+int qn_cuda_flash_spares(qn_cuda_steps steps, const qn_gpu_task *t);
 // *out: the tasks of `in`, those of attention rewritten; initialised by this. Where memory runs out the list has failed.
 void qn_cuda_flash_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                            qn_gpu_list *out);
@@ -13,5 +20,9 @@ int qn_cuda_flash_all(const qn_plan *plan);
 int qn_cuda_flash_shared(int kernel);
 // Threads of a group of such a kernel, where they are not as many as in the dialect's; else 0.
 int qn_cuda_flash_threads(int kernel);
+// Whether, on Hopper, it waits by itself for the kernel before (as qn_cuda_gemm_early has it).
+int qn_cuda_flash_early(int kernel);
+// Whether, on Hopper, it can write its results as a product's tiles of that type.
+int qn_cuda_flash_tiled(int kernel, int type);
 
 #endif

@@ -4,15 +4,16 @@
 #include <string.h>
 
 #include "backend/cuda/accesses.h"
+#include "backend/cuda/flash.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
 enum {
     FEW_ROWS = 8,
+    MOST_PACKED_ROWS = 128, // past these, weights in blocks become F16 once, not once a tile of x
     THREADS = 384,
     ALIGNMENT = 1024,
     PIECE = 1024,
-    FEW_PIECES = 512,
     FOLD_COLUMNS = 1024,
     FOLD_ROWS = 64, // at once
     SIMDS = 8
@@ -20,11 +21,11 @@ enum {
 
 // ---- kernels ----
 
-// The forms: rows of x of a tile, groups a cluster.
+// The forms: rows of x of a tile, groups a cluster. Those below FIRST_LARGE there are for weights in blocks too.
 static const struct {
     int rows, cluster;
 } forms[] = {{16, 1}, {32, 1}, {64, 1}, {128, 2}, {256, 2}};
-enum { LARGEST = sizeof forms / sizeof *forms - 1 };
+enum { FIRST_LARGE = 3, LARGEST = sizeof forms / sizeof *forms - 1 };
 
 static qn_gpu_kernel own(int kernel)
 {
@@ -34,11 +35,12 @@ static qn_gpu_kernel own(int kernel)
 static int multiplies(int kernel)
 {
     return kernel >= QN_GPU_N_KERNELS + QN_CUDA_gemm_f16_16 &&
-           kernel <= QN_GPU_N_KERNELS + QN_CUDA_gemm_bf16_256;
+           kernel <= QN_GPU_N_KERNELS + QN_CUDA_gemm_packed_64;
 }
 
 int qn_cuda_gemm_threads(int kernel)
 {
+    if (kernel == (int)own(QN_CUDA_gemm_norm)) return QN_CUDA_NORM_THREADS;
     return multiplies(kernel) ? THREADS : QN_GPU_N_THREADS;
 }
 
@@ -49,19 +51,30 @@ int qn_cuda_gemm_shared(int kernel)
 
 int qn_cuda_gemm_early(int kernel)
 {
-    return multiplies(kernel) || kernel == (int)own(QN_CUDA_gemm_rows) ||
-           kernel == (int)own(QN_CUDA_gemm_fold);
+    return kernel >= (int)own(QN_CUDA_gemm_f16_16) && kernel <= (int)own(QN_CUDA_gemm_fold);
 }
 
-static int form_of(int n_rows)
+static int form_of(int n_rows, int largest)
 {
     int i = 0;
-    while (i < LARGEST && n_rows > forms[i].rows)
+    while (i < largest && n_rows > forms[i].rows)
         i++;
     return i;
 }
 
 // ---- what is rewritten together ----
+
+// Products that share x: tasks first … end, then how they are one.
+typedef struct {
+    int first, end; // of the products
+    int norm;       // the task of x's norm that is done on the way, or −1
+    int by_groups;  // it is done by gemm_norm
+    int swiglu;     // the task that joins gate and up, or −1
+    int tiled;      // 1: the product before leaves x as tiles
+    int n_rows, form;
+    int packed; // 1: its blocks are multiplied as they lie
+    qn_cuda_gemm_args a;
+} bundle;
 
 typedef struct {
     const qn_device *d;
@@ -70,22 +83,15 @@ typedef struct {
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
     const void *tiled; // whose rows lie as tiles in the room for gate · up
+    int tiled_form;    // of that product
+    const bundle
+        *unfolded; // the bundle before, where the task of the next one's norm adds up its parts
 } rewriting;
 
-// Products that share x: tasks first … end, then how they are one.
-typedef struct {
-    int first, end; // of the products
-    int norm;       // the task of x's norm that is done on the way, or −1
-    int swiglu;     // the task that joins gate and up, or −1
-    int n_rows, form;
-    int w_type[QN_CUDA_MAX_PARTS]; // of its matrices
-    qn_cuda_gemm_args a;
-} bundle;
-
-// Matrix i lies in blocks, and becomes F16 in the room before each product.
-static int in_blocks(const bundle *b, int i)
+// Matrix i becomes F16 in the room before each product.
+static int is_unpacked(const bundle *b, int i)
 {
-    return QN_CUDA_IN_BLOCKS(b->w_type[i]);
+    return !b->packed && QN_CUDA_IN_BLOCKS(b->a.w_type[i]);
 }
 
 static const qn_cuda_product_args *product_at(const qn_gpu_list *l, int i)
@@ -126,7 +132,7 @@ static void gather(const rewriting *r, bundle *b)
             break;
         b->a.n_n[n] = a->n_n[0];
         b->a.bias[n] = a->bias[0];
-        b->w_type[n] = a->w_type[0];
+        b->a.w_type[n] = a->w_type[0];
         b->a.n_matrices++;
         b->end++;
     }
@@ -156,6 +162,66 @@ static void find_swiglu(const rewriting *r, bundle *b)
     b->swiglu = b->end;
 }
 
+// Steps whose kernels are short beside the time from one to the next: few of them, each with more to do. In larger ones simple kernels
+// of many groups are faster (gemm_norm and gemm_enter: 2 % less at 2,048 rows).
+static int is_small(const rewriting *r)
+{
+    return r->plan->max_rows <= QN_CUDA_EARLY_ROWS;
+}
+
+static int64_t strips(const bundle *b)
+{
+    int64_t n = 0;
+    for (int i = 0; i < (b->a.gated ? 1 : b->a.n_matrices); i++)
+        n += qn_gpu_groups(b->a.n_n[i], QN_CUDA_STEP);
+    return n;
+}
+
+static void set_form(const rewriting *r, bundle *b, int form)
+{
+    b->form = form;
+    b->a.tile_rows = forms[form].rows;
+    b->a.cluster = forms[form].cluster;
+    b->a.n_clusters = r->d->n_processors / b->a.cluster;
+}
+
+// Whether a step of all rows leaves many clusters without a tile, or parts that are work of their own go round twice (gemm_schedule.cuh).
+static int is_uneven(const bundle *b)
+{
+    int64_t each = 8 * (int64_t)b->a.cluster, n_clusters = b->a.n_clusters;
+    int64_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
+    int64_t n_units = qn_gpu_groups(n_parts, QN_CUDA_SECTION((int)n_parts));
+    int64_t n_tiles =
+        (strips(b) + each - 1) / each * (int64_t)qn_gpu_groups(b->n_rows, b->a.tile_rows);
+    if (n_parts > 1 && 2 * n_tiles <= n_clusters) return n_tiles * n_units > n_clusters;
+    return 3 * n_tiles < 2 * n_clusters;
+}
+
+// Whether gemm_packed_… takes the weights: blocks all, and of one format in each warpgroup's four strips.
+static int can_be_packed(const bundle *b)
+{
+    const qn_cuda_gemm_args *a = &b->a;
+    uint32_t n_strips = 0; // of the matrices before
+    if (b->n_rows > MOST_PACKED_ROWS) return 0;
+    for (int i = 0; i < a->n_matrices; i++) {
+        int shares = i && !a->gated && n_strips % 4;
+        if (!QN_CUDA_IN_BLOCKS(a->w_type[i]) || (shares && a->w_type[i] != a->w_type[i - 1]))
+            return 0;
+        n_strips += qn_gpu_groups(a->n_n[i], QN_CUDA_STEP);
+    }
+    return 1;
+}
+
+static void choose_form(const rewriting *r, bundle *b)
+{
+    b->tiled = b->norm < 0 && r->tiled && r->tiled == x_of(&r->in->tasks[b->first])->from;
+    b->packed = can_be_packed(b) && (!b->tiled || r->tiled_form < FIRST_LARGE);
+    int form = form_of(b->n_rows, b->packed ? FIRST_LARGE - 1 : LARGEST);
+    set_form(r, b, b->tiled ? r->tiled_form : form);
+    if (b->form >= FIRST_LARGE && !b->a.gated && !b->tiled && is_uneven(b))
+        set_form(r, b, b->form - 1);
+}
+
 // The bundle that begins at task i; 0: none does.
 static int find(const rewriting *r, int i, bundle *b)
 {
@@ -180,16 +246,14 @@ static int find(const rewriting *r, int i, bundle *b)
             t->buffers[0].from == t->buffers[1].from ||
             qn_cuda_read_later(l, b->end, &t->buffers[0]))
             return 0;
+        b->by_groups = is_small(r) && n.width % 8 == 0 && n.width <= QN_CUDA_NORM_WIDTH;
     }
     find_swiglu(r, b);
-    b->form = form_of(b->n_rows);
     b->a.gated = b->swiglu >= 0;
-    b->a.tile_rows = forms[b->form].rows;
-    b->a.cluster = forms[b->form].cluster;
-    b->a.n_clusters = r->d->n_processors / b->a.cluster;
+    choose_form(r, b);
     b->a.early = 1;
     for (int j = 0; j < b->a.n_matrices; j++)
-        if (in_blocks(b, j)) b->a.early = 0;
+        if (is_unpacked(b, j)) b->a.early = 0;
     return 1;
 }
 
@@ -240,18 +304,10 @@ static qn_access unpacked_access(const rewriting *r, const bundle *b, int i, int
 {
     size_t before = 0;
     for (int j = 0; j < i; j++)
-        if (in_blocks(b, j))
+        if (is_unpacked(b, j))
             before += qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[j], b->a.padded_k);
     const char *at = r->room->weights ? (const char *)r->room->weights + before : NULL;
     return (qn_access){at, qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[i], b->a.padded_k), write};
-}
-
-static int64_t strips(const bundle *b)
-{
-    int64_t n = 0;
-    for (int i = 0; i < (b->a.gated ? 1 : b->a.n_matrices); i++)
-        n += qn_gpu_groups(b->a.n_n[i], QN_CUDA_STEP);
-    return n;
 }
 
 // Rows of x of the largest step whose parts are on their own (qn_gemm_make_plan); 0: of none.
@@ -275,7 +331,7 @@ static size_t handed_bytes(const bundle *b)
     return (size_t)b->a.tile_rows * 128 * sizeof(float);
 }
 
-static void measure(const rewriting *r, const bundle *b, int tiled)
+static void measure(const rewriting *r, const bundle *b)
 {
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
@@ -286,16 +342,17 @@ static void measure(const rewriting *r, const bundle *b, int tiled)
     grow(&r->room->partial_bytes, n_units * (size_t)split_rows(b) * n_columns * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
-        if (in_blocks(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
+        if (is_unpacked(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
     grow(&r->room->weight_bytes, unpacked);
-    if (!tiled) grow(&r->room->x_bytes, tile_bytes(b->n_rows, b->a.tile_rows, b->a.padded_k));
+    if (!b->tiled) grow(&r->room->x_bytes, tile_bytes(b->n_rows, b->a.tile_rows, b->a.padded_k));
     if (b->a.gated)
         grow(&r->room->gated_bytes, tile_bytes(b->n_rows, b->a.tile_rows, padded(b->a.n_n[0])));
 }
 
 // ---- tasks ----
 
-// to, x, norm, counts.
+enum { W_AT = QN_CUDA_MAX_PARTS + 2, BIAS_AT = W_AT + QN_CUDA_MAX_PARTS }; // in a product's buffers
+
 static void write_rows(const rewriting *r, const bundle *b)
 {
     const qn_gpu_task *first = &r->in->tasks[b->first], *norm = NULL;
@@ -313,7 +370,7 @@ static void write_rows(const rewriting *r, const bundle *b)
         a.eps = n.eps;
     }
     // Of many rows a warp has a whole one: their norms are computed once.
-    uint32_t n_pieces = norm && b->n_rows > FEW_PIECES ? 1 : qn_gpu_groups(a.padded_k, PIECE);
+    uint32_t n_pieces = norm && !is_small(r) ? 1 : qn_gpu_groups(a.padded_k, PIECE);
     uint32_t n_groups[3] = {n_pieces, qn_gpu_groups(b->n_rows, SIMDS), 1};
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_rows), n_groups, &a, sizeof a);
     x_access(r, t, 1);
@@ -323,6 +380,68 @@ static void write_rows(const rewriting *r, const bundle *b)
     else
         qn_gpu_task_counts(t, r->plan);
     qn_gpu_task_counts(t, r->plan);
+}
+
+// The norm of x, and before it what r->unfolded has left.
+static void write_norm(rewriting *r, const bundle *b)
+{
+    const qn_gpu_task *norm = &r->in->tasks[b->norm];
+    const bundle *before = r->unfolded;
+    qn_gpu_rms_norm_args n;
+    memcpy(&n, norm->args, sizeof n);
+    qn_cuda_gemm_norm_args a = {
+        .product = {.n_n = {n.width}, .bias = {-1}, .over_outputs = n.over_outputs},
+        .padded_k = b->a.padded_k,
+        .type = b->a.type,
+        .tile_rows = b->a.tile_rows,
+        .norm_type = n.type,
+        .eps = n.eps};
+    if (before) {
+        a.product = before->a;
+        a.folds = 1;
+    }
+    uint32_t n_groups[3] = {(uint32_t)b->n_rows, 1, 1};
+    qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_norm), n_groups, &a, sizeof a);
+    x_access(r, t, 1);
+    t->buffers[t->n_buffers++] = norm->buffers[1];
+    t->buffers[1].write = before ? 2 : 0;
+    t->buffers[t->n_buffers++] = norm->buffers[2];
+    if (before)
+        t->buffers[t->n_buffers++] = r->in->tasks[before->first].buffers[BIAS_AT];
+    else
+        qn_gpu_task_counts(t, r->plan);
+    qn_gpu_task_counts(t, r->plan);
+    partial_access(r, t, 0);
+}
+
+// x, which nothing else reads, may be written as tiles by the attention in front.
+static int take_attention(rewriting *r, const bundle *b)
+{
+    const qn_access *x = x_of(&r->in->tasks[b->first]);
+    int first = r->out->n_tasks, n = 0, merges = 0;
+    for (; first > 0; first--, n++) {
+        const qn_gpu_task *t = &r->out->tasks[first - 1];
+        if (t->buffers[0].from != x->from || merges) break;
+        merges = t->kernel == QN_GPU_attention_merge;
+        if (!merges && !qn_cuda_flash_tiled((int)t->kernel, b->a.type)) break;
+    }
+    if (!n || b->norm >= 0 || b->a.over_outputs || b->a.padded_k % QN_CUDA_K_PAD ||
+        product_at(r->in, b->first)->n_k != b->a.padded_k || qn_cuda_read_later(r->in, b->end, x))
+        return 0;
+    for (int i = first; i < first + n; i++) {
+        qn_gpu_task *t = &r->out->tasks[i], to = {0};
+        qn_gpu_attention_args a;
+        memcpy(&a, t->args, sizeof a);
+        a.tile_rows = b->a.tile_rows;
+        a.tile_type = b->a.type;
+        memcpy(t->args, &a, sizeof a);
+        x_access(r, &to, 1);
+        t->buffers[0] = to.buffers[0];
+        if (!merges) continue;
+        t->kernel = own(QN_CUDA_gemm_merge);
+        t->n_groups[0] = qn_gpu_groups(b->a.padded_k / 2, QN_GPU_N_THREADS);
+    }
+    return 1;
 }
 
 static void results_access(const rewriting *r, const bundle *b, qn_gpu_task *t)
@@ -348,8 +467,6 @@ static void copy_buffers(const rewriting *r, const bundle *b, qn_gpu_task *t, in
             qn_gpu_task_counts(t, r->plan);
 }
 
-enum { W_AT = QN_CUDA_MAX_PARTS + 2, BIAS_AT = W_AT + QN_CUDA_MAX_PARTS }; // in a product's buffers
-
 // Weights in blocks become F16: to, from, counts.
 static void write_unpacked(const rewriting *r, const bundle *b)
 {
@@ -360,7 +477,7 @@ static void write_unpacked(const rewriting *r, const bundle *b)
         int64_t n_warps = (int64_t)qn_gpu_groups(a.n_n, QN_CUDA_STEP) *
                           (a.padded_k / QN_CUDA_STEP / QN_CUDA_GROUP_STEPS(a.type));
         uint32_t n_groups[3] = {qn_gpu_groups(n_warps, SIMDS), 1, 1};
-        if (!in_blocks(b, i)) continue;
+        if (!is_unpacked(b, i)) continue;
         qn_gpu_task *t =
             qn_gpu_task_add(r->out, own(QN_CUDA_unpack_blocks), n_groups, &a, sizeof a);
         t->buffers[t->n_buffers++] = unpacked_access(r, b, i, 1);
@@ -369,19 +486,20 @@ static void write_unpacked(const rewriting *r, const bundle *b)
     }
 }
 
-static void write_product(const rewriting *r, const bundle *b, int tiled)
+static void write_product(const rewriting *r, const bundle *b)
 {
-    int kernel = QN_CUDA_gemm_f16_16 + 2 * b->form + (b->a.type == QN_DTYPE_BF16);
+    int kernel = b->packed ? QN_CUDA_gemm_packed_16 + b->form
+                           : QN_CUDA_gemm_f16_16 + 2 * b->form + (b->a.type == QN_DTYPE_BF16);
     uint32_t n_groups[3] = {(uint32_t)(b->a.n_clusters * b->a.cluster), 1, 1};
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, &b->a, sizeof b->a);
     results_access(r, b, t);
-    if (tiled)
+    if (b->tiled)
         gated_access(r, t, 0);
     else
         x_access(r, t, 0);
     copy_buffers(r, b, t, W_AT);
     for (int i = 0; i < b->a.n_matrices; i++)
-        if (in_blocks(b, i))
+        if (is_unpacked(b, i))
             t->buffers[t->n_buffers - QN_CUDA_MAX_PARTS + i] = unpacked_access(r, b, i, 0);
     copy_buffers(r, b, t, BIAS_AT);
     qn_gpu_task_counts(t, r->plan);
@@ -403,25 +521,145 @@ static void write_fold(const rewriting *r, const bundle *b)
     partial_access(r, t, 0);
 }
 
-static void write_bundle(rewriting *r, const bundle *b)
+// ---- queries, keys and values ----
+
+// What stands behind their product until attention: tasks … end.
+typedef struct {
+    const qn_gpu_task *norm[2], *rope[2], *append; // of queries and keys; norms may be absent
+    int end;
+} entering;
+
+static int find_heads(const rewriting *r, const bundle *b, entering *e, int i)
 {
-    int tiled = r->tiled && r->tiled == x_of(&r->in->tasks[b->first])->from && b->norm < 0;
-    measure(r, b, tiled);
-    if (!tiled) write_rows(r, b);
+    const qn_gpu_list *l = r->in;
+    const void *x = l->tasks[b->first + i].buffers[0].from;
+    qn_gpu_rms_norm_args n;
+    if (e->end < l->n_tasks && (int)l->tasks[e->end].kernel == QN_GPU_rms_norm)
+        e->norm[i] = &l->tasks[e->end++];
+    if (e->end >= l->n_tasks || (int)l->tasks[e->end].kernel != QN_GPU_rope) return 0;
+    e->rope[i] = &l->tasks[e->end++];
+    qn_gpu_rope_args a;
+    memcpy(&a, e->rope[i]->args, sizeof a);
+    if (e->rope[i]->buffers[0].from != x || a.n_heads * a.head_dim != b->a.n_n[i]) return 0;
+    if (!e->norm[i]) return 1;
+    memcpy(&n, e->norm[i]->args, sizeof n);
+    return e->norm[i]->buffers[0].from == x && e->norm[i]->buffers[1].from == x &&
+           n.n_groups == a.n_heads && n.width == a.head_dim && !n.over_outputs;
+}
+
+// Of blocks a warp's numbers of a rotated head, 32 neighbours of each half, have to be one.
+static int can_enter(const qn_gpu_kv_append_args *kv)
+{
+    return kv->type <= QN_DTYPE_BF16 || (kv->type == QN_DTYPE_Q8_0 && kv->head_dim % 64 == 0);
+}
+
+// 1 where one kernel can have all of it: the parts' sums, norms and rotations, and the append.
+static int find_entering(const rewriting *r, const bundle *b, entering *e,
+                         qn_cuda_gemm_enter_args *a)
+{
+    const qn_gpu_list *l = r->in;
+    *e = (entering){.end = b->end};
+    if (!is_small(r) || b->a.n_matrices != 3 || b->a.accumulate || b->a.over_outputs || b->a.gated)
+        return 0;
+    if (!find_heads(r, b, e, 0) || !find_heads(r, b, e, 1)) return 0;
+    if (e->end >= l->n_tasks || (int)l->tasks[e->end].kernel != QN_GPU_kv_append) return 0;
+    e->append = &l->tasks[e->end++];
+    qn_gpu_rope_args q, k;
+    qn_gpu_kv_append_args kv;
+    memcpy(&q, e->rope[0]->args, sizeof q);
+    memcpy(&k, e->rope[1]->args, sizeof k);
+    memcpy(&kv, e->append->args, sizeof kv);
+    const qn_access *k_at = &l->tasks[b->first + 1].buffers[0],
+                    *v_at = &l->tasks[b->first + 2].buffers[0];
+    if (e->append->buffers[0].from != k_at->from || e->append->buffers[1].from != v_at->from ||
+        e->rope[0]->buffers[1].from != e->rope[1]->buffers[1].from || q.scale != k.scale ||
+        q.head_dim != k.head_dim || q.head_dim != kv.head_dim || q.head_dim % 4 ||
+        q.head_dim > QN_CUDA_ENTER_DIM || k.n_heads != kv.n_kv_heads ||
+        b->a.n_n[2] != b->a.n_n[1] || !can_enter(&kv) || qn_cuda_read_later(l, e->end, k_at) ||
+        qn_cuda_read_later(l, e->end, v_at))
+        return 0;
+    *a = (qn_cuda_gemm_enter_args){b->a,          q.n_heads, k.n_heads, q.head_dim, kv.type,
+                                   kv.max_blocks, -1,        -1,        0.0f,       q.scale};
+    qn_gpu_rms_norm_args n[2];
+    for (int i = 0; i < 2; i++)
+        if (e->norm[i]) memcpy(&n[i], e->norm[i]->args, sizeof n[i]);
+    if (e->norm[0]) a->q_norm_type = n[0].type, a->eps = n[0].eps;
+    if (e->norm[1]) a->k_norm_type = n[1].type, a->eps = n[1].eps;
+    return !e->norm[0] || !e->norm[1] || n[0].eps == n[1].eps;
+}
+
+static void write_entering(const rewriting *r, const bundle *b, const entering *e,
+                           const qn_cuda_gemm_enter_args *a)
+{
+    uint32_t n_groups[3] = {qn_gpu_groups(a->n_heads + 2 * a->n_kv_heads, SIMDS),
+                            (uint32_t)b->n_rows, 1};
+    qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_enter), n_groups, a, sizeof *a);
+    copy_buffers(r, b, t, 0);
+    t->buffers[0].write = 2;
+    t->buffers[1].write = t->buffers[2].write = 0;
+    copy_buffers(r, b, t, BIAS_AT);
+    qn_gpu_task_counts(t, r->plan);
+    partial_access(r, t, 0);
+    t->buffers[t->n_buffers++] = e->append->buffers[5]; // rows
+    t->buffers[t->n_buffers++] = e->rope[0]->buffers[1];
+    for (int i = 0; i < 2; i++)
+        if (e->norm[i])
+            t->buffers[t->n_buffers++] = e->norm[i]->buffers[2];
+        else
+            qn_gpu_task_counts(t, r->plan);
+    t->buffers[t->n_buffers++] = e->append->buffers[2]; // the caches
+    t->buffers[t->n_buffers++] = e->append->buffers[3];
+    t->buffers[t->n_buffers++] = e->append->buffers[6]; // the block table
+}
+
+// ---- bundles ----
+
+// Whether what b leaves of x is added up by the norm that follows.
+static int is_folded_later(const rewriting *r, const bundle *b)
+{
+    bundle next;
+    if (b->a.n_matrices != 1 || b->a.gated || b->end >= r->in->n_tasks) return 0;
+    return find(r, b->end, &next) && next.by_groups && next.norm == b->end &&
+           r->in->tasks[next.norm].buffers[1].from == r->in->tasks[b->first].buffers[0].from &&
+           product_at(r->in, next.first)->n_k == b->a.n_n[0] &&
+           next.a.over_outputs == b->a.over_outputs;
+}
+
+// The last task of the list that b stands for.
+static int write_bundle(rewriting *r, const bundle *b, bundle *unfolded)
+{
+    entering e;
+    qn_cuda_gemm_enter_args entered;
+    measure(r, b);
+    if (b->by_groups)
+        write_norm(r, b);
+    else if (!b->tiled && !take_attention(r, b))
+        write_rows(r, b);
+    r->unfolded = NULL;
     write_unpacked(r, b);
-    write_product(r, b, tiled);
-    write_fold(r, b);
+    write_product(r, b);
     r->tiled = b->a.gated ? r->in->tasks[b->swiglu].buffers[0].from : NULL;
+    r->tiled_form = b->form;
+    if (find_entering(r, b, &e, &entered)) {
+        write_entering(r, b, &e, &entered);
+        return e.end - 1;
+    }
+    if (is_folded_later(r, b)) {
+        *unfolded = *b;
+        r->unfolded = unfolded;
+    } else
+        write_fold(r, b);
+    return b->swiglu >= 0 ? b->swiglu : b->end - 1;
 }
 
 static void rewrite(rewriting *r)
 {
+    bundle unfolded;
     for (int i = 0; i < r->in->n_tasks; i++) {
         const qn_gpu_task *t = &r->in->tasks[i];
         bundle b;
         if (find(r, i, &b)) {
-            write_bundle(r, &b);
-            i = (b.swiglu >= 0 ? b.swiglu : b.end - 1);
+            i = write_bundle(r, &b, &unfolded);
             continue;
         }
         qn_gpu_task *to = qn_gpu_task_add(r->out, t->kernel, t->n_groups, t->args, t->args_bytes);
@@ -435,7 +673,7 @@ void qn_cuda_gemm_measure(const qn_device *d, const qn_plan *plan, const qn_gpu_
 {
     qn_gpu_list out = {0};
     *room = (qn_cuda_gemm_room){0};
-    rewriting r = {d, plan, in, room, &out, NULL};
+    rewriting r = {.d = d, .plan = plan, .in = in, .room = room, .out = &out};
     rewrite(&r);
     qn_gpu_list_free(&out);
 }
@@ -445,6 +683,6 @@ void qn_cuda_gemm_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_
 {
     qn_cuda_gemm_room sizes = *room;
     *out = (qn_gpu_list){0};
-    rewriting r = {d, plan, in, &sizes, out, NULL};
+    rewriting r = {.d = d, .plan = plan, .in = in, .room = &sizes, .out = out};
     rewrite(&r);
 }

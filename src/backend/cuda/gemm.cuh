@@ -1,6 +1,6 @@
 // Products of many rows on Hopper: products.h's order of a sum and product.cuh's results, bit for bit.
 // A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K, or two: the strips' fragments
-// as they lie in memory, and the rows of x as gemm_rows.cuh writes them. A warp's A fragments of one strip come from shared memory into
+// as they lie in memory, and the rows of x as gemm_tiled.cuh has them. A warp's A fragments of one strip come from shared memory into
 // registers, x goes to the units by descriptor. Two groups of a cluster do neighbouring strips with the same rows of x: each fetches
 // half of these for both. A part's chain of products has registers of its own; the sum of the parts before it in its section has others,
 // and, of tiles of 256 rows, half of it shared memory; that of the sections before lies in memory. Who does which tile: gemm_schedule.cuh.
@@ -9,10 +9,10 @@
 #define QN_BACKEND_CUDA_GEMM_CUH
 #include "backend/cuda/gemm_ptx.cuh"
 #include "backend/cuda/gemm_schedule.cuh"
-#include "backend/cuda/product.cuh"
+#include "backend/cuda/gemm_tiled.cuh"
 
+#define QN_INLINED __attribute__((always_inline)) // of a lambda: out of line its sums would lie in memory
 #define QN_GEMM_THREADS 384
-#define QN_GEMM_SLAB 64 // numbers of K
 #define QN_GEMM_LINE 68 // floats of a row of x of the results in shared memory: 64 and what keeps them in different banks
 
 typedef struct {
@@ -304,15 +304,15 @@ FN void qn_gemm_close(float c[NX / 2], const qn_gemm_sum<NX, CLUSTER> *sum, bool
         qn_gemm_add_total<NX, CLUSTER>(c, sum);
 }
 
-// Slabs begin … end of a tile, part by part. The sums are in c, or where the tile is handed over in `sum`.
-template <int TYPE, int NX, int CLUSTER>
-FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_ring *r, float c[NX / 2], qn_gemm_sum<NX, CLUSTER> *sum)
+// Slabs begin … end of a tile, part by part. The sums are in c, or where the tile is handed over in `sum`. chain(c, n): the next n slabs.
+template <int NX, int CLUSTER, typename CHAIN>
+FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, float c[NX / 2], qn_gemm_sum<NX, CLUSTER> *sum, CHAIN chain)
 {
     for (int slab = piece->begin, stop; slab < piece->end; slab = stop) {
         int part = slab / QN_SLABS_A_PART, in_section = part % p->section;
         stop = (part + 1) * QN_SLABS_A_PART;
         if (stop > piece->end) stop = piece->end;
-        qn_gemm_chain<TYPE, NX, CLUSTER>(c, r, stop - slab);
+        chain(c, stop - slab);
         bool opens = in_section == 0 || (p->split && slab == piece->begin);
         if (in_section < p->section - 1 && stop < p->n_slabs && !(p->split && stop == piece->end)) {
             qn_gemm_keep<NX, CLUSTER>(c, sum, opens);
@@ -322,9 +322,10 @@ FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_
     }
 }
 
-template <int TYPE, int NX, int CLUSTER>
-FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, qn_gemm_ring r, char *room,
-                         int cluster, int rank)
+// chain(tile, c, n): as above.
+template <int TYPE, int NX, int CLUSTER, typename CHAIN>
+FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, char *room, int cluster, int rank,
+                         CHAIN chain)
 {
     typedef qn_gemm_form<NX, CLUSTER> form;
     float c[NX / 2];
@@ -335,13 +336,32 @@ FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
         sum.total = qn_gemm_total<NX, CLUSTER>(b, &piece, cluster, rank);
         if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, p, &piece, &sum, cluster, rank);
-        qn_gemm_tile<TYPE, NX, CLUSTER>(p, &piece, &r, c, &sum);
+        qn_gemm_tile<NX, CLUSTER>(p, &piece, c, &sum, [&](float *part, int n) QN_INLINED { chain(piece.tile, part, n); });
         if (piece.handed)
             qn_gemm_hand_over<NX, CLUSTER>(b, p, &piece, &sum, cluster + 1, rank);
         else
             qn_gemm_results<TYPE, NX, CLUSTER>(b, a, p, &piece, c, room, rank, &sum.busy);
     }
     if (threadIdx.x == 128) qn_copies_out_over();
+}
+
+// By all threads: the plan and the ring's barriers are made.
+template <int NX, int CLUSTER>
+FN void qn_gemm_begin(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, qn_gemm_plan *p, const qn_gemm_ring *r, int n_stages)
+{
+    if (threadIdx.x == 0) {
+        qn_gemm_make_plan(p, a, a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, NX, CLUSTER, gridDim.x / CLUSTER);
+        for (int i = 0; i < n_stages; i++) {
+            qn_bar_init(r->bars + i * 8, 4);
+            qn_bar_init(r->bars + 128 + i * 8, 8 * CLUSTER * QN_ARRIVALS_OF_WARP);
+        }
+        qn_bar_made();
+    }
+    __syncthreads();
+    qn_gemm_even_shares(p);
+    __syncthreads();
+    qn_grid_go_on();
+    if (CLUSTER > 1) qn_cluster_meet();
 }
 
 template <int TYPE, int NX, int CLUSTER>
@@ -352,19 +372,7 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     qn_gemm_plan *p = (qn_gemm_plan *)(shared + form::plan_at);
     int cluster = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
     qn_gemm_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)), 0, 0};
-    if (threadIdx.x == 0) {
-        qn_gemm_make_plan(p, a, a.over_outputs ? b->counts->n_outputs : b->counts->n_rows, NX, CLUSTER, gridDim.x / CLUSTER);
-        for (int i = 0; i < form::n_stages; i++) {
-            qn_bar_init(r.bars + i * 8, 4);
-            qn_bar_init(r.bars + 128 + i * 8, 8 * CLUSTER * QN_ARRIVALS_OF_WARP);
-        }
-        qn_bar_made();
-    }
-    __syncthreads();
-    qn_gemm_even_shares(p);
-    __syncthreads();
-    qn_grid_go_on();
-    if (CLUSTER > 1) qn_cluster_meet();
+    qn_gemm_begin<NX, CLUSTER>(b, a, p, &r, form::n_stages);
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<form::fetch_registers>();
         if ((threadIdx.x & 31) == 0) qn_gemm_fetch<NX, CLUSTER>(b, a, p, r, (int)(threadIdx.x >> 5) - 8, cluster, rank);
@@ -373,7 +381,8 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     } else {
         qn_more_registers<form::multiply_registers>();
         qn_grid_wait();
-        qn_gemm_multiply<TYPE, NX, CLUSTER>(b, a, p, r, shared + form::room_at, cluster, rank);
+        qn_gemm_multiply<TYPE, NX, CLUSTER>(b, a, p, shared + form::room_at, cluster, rank,
+                                            [&](int, float *c, int n) QN_INLINED { qn_gemm_chain<TYPE, NX, CLUSTER>(c, &r, n); });
         if (CLUSTER > 1) qn_cluster_meet();
     }
 }

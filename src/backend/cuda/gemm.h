@@ -4,12 +4,16 @@
 #define QN_BACKEND_CUDA_GEMM_H
 #include "backend/cuda/device.h"
 
+enum {
+    QN_CUDA_EARLY_ROWS = 512
+}; // of a plan whose kernels may begin early; of larger ones they only take room from those in front of them
+
 // Device memory that a program's products share, zeroed once.
 typedef struct {
     void *
         at; // qn_cuda_gemm_room_bytes, in this order: sums handed over; sums of parts; tiles of x; tiles of gate · up
     size_t handed_bytes, partial_bytes, x_bytes, gated_bytes;
-    void *weights;       // blocks of one product as F16; programs of a device may share it
+    void *weights; // blocks of products side by side as F16; programs of a device may share it
     size_t weight_bytes; // of it
 } qn_cuda_gemm_room;
 
@@ -22,7 +26,7 @@ void qn_cuda_gemm_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_
                           const qn_cuda_gemm_room *room, qn_gpu_list *out);
 // Threads of a group of a task's kernel.
 int qn_cuda_gemm_threads(int kernel);
-// Whether it may be launched before the kernel before it is over: it waits by itself (gemm_ptx.cuh: qn_grid_wait).
+// Whether it may be launched before the kernel before it is over: it waits by itself (product_ptx.cuh: qn_grid_wait).
 int qn_cuda_gemm_early(int kernel);
 // Its shared memory; 0: not one of these.
 int qn_cuda_gemm_shared(int kernel);

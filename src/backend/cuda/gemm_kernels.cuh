@@ -1,7 +1,8 @@
-// The entries of the products of many rows: gemm_<type>_<rows of x of a tile>, gemm_rows, gemm_fold. Empty but on sm_90a.
+// The entries of the products of many rows, gemm_<type, or packed>_<rows of x of a tile>, and of what stands between them. Empty but on sm_90a.
 #ifndef QN_BACKEND_CUDA_GEMM_KERNELS_CUH
 #define QN_BACKEND_CUDA_GEMM_KERNELS_CUH
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#include "backend/cuda/gemm_packed.cuh"
 #include "backend/cuda/gemm_rows.cuh"
 #define QN_GEMM_ON(...) __VA_ARGS__
 #define QN_GEMM_CLUSTER(n) __cluster_dims__(n, 1, 1)
@@ -10,7 +11,7 @@
 #define QN_GEMM_CLUSTER(n)
 #endif
 
-#define QN_GEMM_KERNEL(name, type, rows, cluster)                                                                                  \
+#define QN_GEMM_KERNEL(name, run, cluster)                                                                                         \
     extern "C" __global__ void QN_GEMM_CLUSTER(cluster) __launch_bounds__(384, 1)                                                  \
         name(float *y0, float *y1, float *y2, const char *x, const char *w0, const char *w1, const char *w2, const void *b0,       \
              const void *b1, const void *b2, const qn_step_counts *counts, float *partials, char *handed,                          \
@@ -18,14 +19,19 @@
     {                                                                                                                              \
         QN_GEMM_ON(extern __shared__ __align__(16) char shared[];                                                                  \
                    qn_gemm_buffers b = {{y0, y1, y2}, x, {w0, w1, w2}, {b0, b1, b2}, counts, partials, handed};                    \
-                   qn_gemm_run<type, rows, cluster>(&b, a, shared);)                                                               \
+                   run(&b, a, shared);)                                                                                            \
     }
-#define QN_GEMM_KERNELS(n, cluster) QN_GEMM_KERNEL(gemm_f16_##n, 1, n, cluster) QN_GEMM_KERNEL(gemm_bf16_##n, 2, n, cluster)
+#define QN_GEMM_KERNELS(n, cluster)                                                                                                \
+    QN_GEMM_KERNEL(gemm_f16_##n, (qn_gemm_run<1, n, cluster>), cluster)                                                            \
+    QN_GEMM_KERNEL(gemm_bf16_##n, (qn_gemm_run<2, n, cluster>), cluster)
 QN_GEMM_KERNELS(16, 1)
 QN_GEMM_KERNELS(32, 1)
 QN_GEMM_KERNELS(64, 1)
 QN_GEMM_KERNELS(128, 2)
 QN_GEMM_KERNELS(256, 2)
+QN_GEMM_KERNEL(gemm_packed_16, qn_gemm_packed_run<16>, 1)
+QN_GEMM_KERNEL(gemm_packed_32, qn_gemm_packed_run<32>, 1)
+QN_GEMM_KERNEL(gemm_packed_64, qn_gemm_packed_run<64>, 1)
 QN_GEMM_ON(
     static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
                       qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
@@ -37,6 +43,35 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     gemm_rows(char *to, const float *x, const void *norm, const qn_step_counts *counts, const qn_cuda_gemm_rows_args a)
 {
     QN_GEMM_ON(qn_gemm_rows_run(to, x, norm, counts, a, make_int3(blockIdx.x, blockIdx.y, 0), gridDim.x);)
+}
+
+// Grid: rows.
+extern "C" __global__ void __launch_bounds__(QN_CUDA_NORM_THREADS)
+    gemm_norm(char *to, float *x, const void *norm, const void *bias, const qn_step_counts *counts, float *partials,
+              const qn_cuda_gemm_norm_args a)
+{
+    QN_GEMM_ON(__shared__ float4 row[QN_CUDA_NORM_WIDTH / 4]; __shared__ float inverse;
+               qn_gemm_buffers b = {{x}, NULL, {}, {bias}, counts, partials, NULL};
+               qn_gemm_norm_run(&b, to, norm, a, row, &inverse);)
+}
+
+// Grid: pairs of a row's numbers by 256, rows.
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    gemm_merge(char *to, const float *partials, const qn_step_counts *counts, const qn_row *rows, const qn_gpu_attention_args a)
+{
+    QN_GEMM_ON(qn_gemm_merge_run(to, partials, counts, rows, a);)
+}
+
+// Grid: heads of queries, keys and values by 8, rows.
+extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
+    gemm_enter(float *q, float *k, float *v, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts, float *partials,
+               const qn_row *rows, const float *inv_freq, const void *q_norm, const void *k_norm, void *k_cache, void *v_cache,
+               const int *table, const qn_cuda_gemm_enter_args a)
+{
+    QN_GEMM_ON(__shared__ float4 heads[QN_GPU_SIMDS][QN_CUDA_ENTER_DIM / 4]; __shared__ float2 turn[QN_CUDA_ENTER_DIM / 2];
+               qn_gemm_buffers b = {{q, k, v}, NULL, {}, {b0, b1, b2}, counts, partials, NULL};
+               qn_gemm_enter_buffers e = {rows, inv_freq, q_norm, k_norm, k_cache, v_cache, table};
+               qn_gemm_enter_run(&b, &e, a, (float *)heads[threadIdx.x >> 5], turn);)
 }
 
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)

@@ -46,13 +46,17 @@ FN void qn_cluster_meet(void)
 {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
-// The threads of one of the two warpgroups that multiply meet; and both.
+// The threads of one of the two warpgroups that multiply meet; of the one that fetches.
 FN void qn_warpgroup_meet(void)
 {
     if (threadIdx.x < 128)
         asm volatile("bar.sync 3, 128;" ::: "memory");
     else
         asm volatile("bar.sync 4, 128;" ::: "memory");
+}
+FN void qn_fetchers_meet(void)
+{
+    asm volatile("bar.sync 7, 128;" ::: "memory");
 }
 // Between the two warpgroups that multiply, of a gated product: the room is free for silu(gate); silu(gate) is there; it has been read.
 // The first warpgroup waits for the first and the last, the second for the one between; who does not wait only tells.
@@ -62,11 +66,11 @@ FN void qn_gate_room_free(void)
 }
 FN void qn_gate_room_leave(void)
 {
-    asm volatile("bar.arrive 2, 256;" ::: "memory");
+    asm volatile(QN_BAR_ARRIVE " 2, 256;" ::: "memory");
 }
 FN void qn_gate_told(void)
 {
-    asm volatile("bar.arrive 5, 256;" ::: "memory");
+    asm volatile(QN_BAR_ARRIVE " 5, 256;" ::: "memory");
 }
 FN void qn_gate_wait(void)
 {
@@ -113,39 +117,10 @@ FN void qn_store_transposed4(uint at, uint a, uint b, uint c, uint d)
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 
-// How what is copied stays in L2: as usual, or (once) gone first.
-FN ulong qn_copy_policy(bool once)
-{
-    ulong usual, first;
-    asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(usual));
-    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
-    return once ? first : usual;
-}
-FN void qn_copy_in_as(uint to, const void *from, uint n_bytes, uint bar, ulong policy)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
-                 "l"(from), "r"(n_bytes), "r"(bar), "l"(policy)
-                 : "memory");
-}
-
 // *at + v to *at without waiting for it; denormal numbers count as 0. What one thread adds to a place is added in its order.
 FN void qn_add_in_memory(float4 *at, float4 v)
 {
     asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
-}
-
-// ---- kernels one after another ----
-
-// Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this
-// before it ends, or else the next kernel would not wait for the one before.
-FN void qn_grid_wait(void)
-{
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-// The next kernel may be launched where there is room, once all groups said so.
-FN void qn_grid_go_on(void)
-{
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
 // ---- matrix units ----

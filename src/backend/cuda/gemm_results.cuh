@@ -5,18 +5,6 @@
 #ifndef QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 #define QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 
-// The place of number k of row r in tiles of n rows; see gemm_rows.cuh.
-FN ulong qn_gemm_tiled(int n, int padded_k, int r, int k)
-{
-    int in_tile = r % n, piece = k % QN_GEMM_SLAB / 8 ^ in_tile % 8;
-    ulong line = ((ulong)(r / n) * (ulong)(padded_k / QN_GEMM_SLAB) + (ulong)(k / QN_GEMM_SLAB)) * (ulong)n + (ulong)in_tile;
-    return line * QN_GEMM_SLAB + (ulong)(piece * 8 + k % 8);
-}
-FN uint qn_gemm_pack(int type, float low, float high)
-{
-    return type == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
-}
-
 // What of a tile a warpgroup stores: strips from `strip` on (qn_gemm_strip), rows of x from row0 on.
 typedef struct {
     int tile, unit, rank, strip, row0; // unit: of K, if they are split

@@ -1,15 +1,22 @@
-// Rows of x as the products of many rows read them: 16-bit, in tiles of n rows; of a tile, slabs of 64 along K; of a slab, a line of
-// 128 bytes a row, whose eight pieces of 16 bytes are swapped by the row's number: piece i lies at i ^ row % 8. K is padded with 0.
-// Also gemm_fold: the sums of parts that groups did on their own.
+// What makes x of the products of many rows the tiles of gemm_tiled.cuh: gemm_rows of rows or of their norms; gemm_norm of norms too, a
+// group a row, and adds up the parts of the product before; gemm_merge of an attention's splits.
 #ifndef QN_BACKEND_CUDA_GEMM_ROWS_CUH
 #define QN_BACKEND_CUDA_GEMM_ROWS_CUH
-#include "backend/cuda/gemm.cuh"
+#include "backend/cuda/gemm_fold.cuh"
+
+FN void qn_gemm_put_eight(char *to, int type, int tile_rows, int padded_k, int row, int k, const float v[8])
+{
+    uint4 u = make_uint4(qn_gemm_pack(type, v[0], v[1]), qn_gemm_pack(type, v[2], v[3]), qn_gemm_pack(type, v[4], v[5]),
+                         qn_gemm_pack(type, v[6], v[7]));
+    *(uint4 *)(to + qn_gemm_tiled(tile_rows, padded_k, row, k) * 2) = u;
+}
 
 // Eight of the norm's weights, from k on.
 FN void qn_gemm_weights(float v[8], const void *norm, int type, int k)
 {
     const char *at = (const char *)norm + (ulong)k * (type ? 2 : 4);
     if ((ulong)at % 16) {
+#pragma unroll
         for (int i = 0; i < 8; i++)
             v[i] = qn_load(norm, type, (ulong)(k + i));
         return;
@@ -64,70 +71,80 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
     for (int k = (at.x * 32 + lane) * 8; k < a.padded_k; k += n_pieces * 256) {
         float v[8];
         qn_gemm_eight(v, a, from, norm, k, inverse);
-        uint4 u = make_uint4(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]), qn_gemm_pack(a.type, v[4], v[5]),
-                             qn_gemm_pack(a.type, v[6], v[7]));
-        *(uint4 *)(to + qn_gemm_tiled(a.tile_rows, a.padded_k, row, k) * 2) = u;
+        qn_gemm_put_eight(to, a.type, a.tile_rows, a.padded_k, row, k, v);
     }
 }
 
-// ---- the sums of parts ----
+// ---- norms, a group a row ----
 
-// Columns c … c + 3 of row r: the units' sums, added in order.
-FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+// Row blockIdx.x, by a group: the results of the product before, where they are not yet in x (b->y[0]), and then its norm as rms_norm has it.
+FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, const qn_cuda_gemm_norm_args &a, float4 *row,
+                         float *shared_inverse)
 {
-    const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
-    ulong unit = (ulong)p->n_rows * (ulong)n_columns;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 v[QN_CUDA_SECTIONS];
+    const int at_once = 2; // fours of a thread
+    int n_rows = a.product.over_outputs ? b->counts->n_outputs : b->counts->n_rows, r = blockIdx.x, n_k = a.product.n_n[0];
+    float4 *x = (float4 *)(b->y[0] + (ulong)r * (ulong)n_k);
+    float w[QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8)][8];
+    qn_gemm_plan p;
+    qn_grid_go_on();
 #pragma unroll
-    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
-        if (i < p->n_units) v[i] = __ldcg((const float4 *)(at + (ulong)i * unit));
+    for (int i = 0; i < QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8); i++)
+        if ((i * QN_CUDA_NORM_THREADS + threadIdx.x) * 8 < n_k) qn_gemm_weights(w[i], norm, a.norm_type, (i * QN_CUDA_NORM_THREADS + threadIdx.x) * 8);
+    p.split = 0;
+    if (a.folds) qn_gemm_make_plan(&p, a.product, n_rows, a.product.tile_rows, a.product.cluster, a.product.n_clusters);
+    qn_grid_wait();
+    if (r >= n_rows) return;
+    for (int from = threadIdx.x; from < n_k / 4; from += at_once * QN_CUDA_NORM_THREADS) {
+        float4 v[at_once];
 #pragma unroll
-    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
-        if (i == 0)
-            sum = v[0];
-        else if (i < p->n_units)
-            sum = make_float4(sum.x + v[i].x, sum.y + v[i].y, sum.z + v[i].z, sum.w + v[i].w);
-    return sum;
-}
-
-FN void qn_gemm_fold_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 sum, int r, int c)
-{
-    int strip = c / 16, m = qn_gemm_matrix(a, &strip);
-    float v[4] = {sum.x, sum.y, sum.z, sum.w};
-    for (int i = 0; i < 4; i++) {
-        int n = strip * 16 + c % 16 + i;
-        if (n >= a.n_n[m]) return;
-        float s = v[i];
-        if (a.bias[m] >= 0) s += qn_load(qn_gemm_pick(b->bias, m), a.bias[m], (ulong)n);
-        float *y = qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)n;
-        *y = a.accumulate ? s + __ldcg(y) : s;
+        for (int i = 0; i < at_once; i++)
+            if (from + i * QN_CUDA_NORM_THREADS < n_k / 4) v[i] = qn_gemm_results4(b, a.product, &p, 0, r, (from + i * QN_CUDA_NORM_THREADS) * 4);
+#pragma unroll
+        for (int i = 0; i < at_once; i++) {
+            int c = from + i * QN_CUDA_NORM_THREADS;
+            if (c >= n_k / 4) break;
+            row[c] = v[i];
+            if (p.split) x[c] = v[i];
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        float inverse = qn_shared_row_inverse((const float *)row, n_k, a.eps);
+        if (threadIdx.x == 0) *shared_inverse = inverse;
+    }
+    __syncthreads();
+    float inverse = *shared_inverse;
+#pragma unroll
+    for (int i = 0; i < QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8); i++) {
+        int k = (i * QN_CUDA_NORM_THREADS + threadIdx.x) * 8;
+        float v[8] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+        if (k >= a.padded_k) break;
+        if (k < n_k) {
+            qn_gemm_put(v, row[k / 4]);
+            qn_gemm_put(v + 4, row[k / 4 + 1]);
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                v[j] = w[i][j] * (v[j] * inverse);
+        }
+        qn_gemm_put_eight(to, a.type, a.tile_rows, a.padded_k, r, k, v);
     }
 }
 
-FN void qn_gemm_fold_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 gate, float4 up, int r, int c)
-{
-    float v[4] = {qn_silu(gate.x) * up.x, qn_silu(gate.y) * up.y, qn_silu(gate.z) * up.z, qn_silu(gate.w) * up.w};
-    uint2 u = make_uint2(qn_gemm_pack(a.type, v[0], v[1]), qn_gemm_pack(a.type, v[2], v[3]));
-    *(uint2 *)((ushort *)b->y[0] + qn_gemm_tiled(a.tile_rows, a.n_n[0], r, c)) = u;
-}
+// ---- an attention's splits ----
 
-// Group `at` of a grid of: columns (gated: of gate) by 1,024, n-th rows of x.
-FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int3 at, int n_groups)
+// Two numbers a thread, of row blockIdx.y.
+FN void qn_gemm_merge_run(char *to, const float *partials, const qn_step_counts *counts, const qn_row *rows, const qn_gpu_attention_args &a)
 {
+    int r = blockIdx.y, k = ((int)blockIdx.x * QN_GPU_THREADS + (int)threadIdx.x) * 2, width = a.n_heads * a.head_dim;
+    bool there = r < counts->n_rows && k < width;
+    int position = there ? rows[r].position : 0, first = qn_first_seen(position, a.window);
+    const float *from = partials + (ulong)r * (ulong)a.n_heads * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
     qn_grid_go_on();
     qn_grid_wait();
-    int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows;
-    int n_gate = qn_gemm_all_strips(a) * 16, c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
-    qn_gemm_plan p;
-    qn_gemm_make_plan(&p, a, n_rows, a.tile_rows, a.cluster, a.n_clusters);
-    if (!p.split || c >= n_gate) return;
-    for (int r = at.y; r < n_rows; r += n_groups)
-        if (!a.gated)
-            qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_gate, r, c), r, c);
-        else
-            qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, c),
-                               qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, n_gate + c), r, c);
+    if (!there) return;
+    float low = qn_merged(from, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, first, position);
+    float high = qn_merged(from, k / a.head_dim, k % a.head_dim + 1, a.head_dim, a.n_splits, first, position);
+    *(uint *)(to + qn_gemm_tiled(a.tile_rows, width, r, k) * 2) = qn_gemm_pack(a.tile_type, low, high);
 }
 
 #endif

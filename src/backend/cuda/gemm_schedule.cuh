@@ -4,8 +4,8 @@
 // parts of one tile and ends with the first of another. The first parts are done first of all and their sums handed over; the last
 // parts are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
 // Shares are even in slabs or in parts, whichever leaves the longest one shorter, since only whole parts are handed over.
-// Fewer tiles than half the clusters: each section (where it is one part: that) is somebody's own, its sums go to memory, and gemm_fold
-// adds them in order.
+// Fewer tiles than half the clusters: each section (where it is one part: that) is somebody's own, its sums go to memory, and who reads
+// the results adds them in order (gemm_norm, gemm_enter), or gemm_fold does.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 
@@ -73,10 +73,10 @@ FN int qn_gemm_share(const qn_gemm_plan *p, int c, int by_parts)
     if (n_cut <= 0) return 0;
     int tile, part;
     if (by_parts) {
-        int at = (int)((long long)n_cut * p->n_parts * c / p->n_clusters);
+        int at = n_cut * p->n_parts * c / p->n_clusters; // less than two rounds are cut: no overflow
         tile = at / p->n_parts, part = at % p->n_parts;
     } else {
-        int at = (int)((long long)n_cut * p->n_slabs * c / p->n_clusters);
+        int at = n_cut * p->n_slabs * c / p->n_clusters;
         tile = at / p->n_slabs, part = (at % p->n_slabs + QN_SLABS_A_PART / 2) / QN_SLABS_A_PART;
     }
     return tile * p->n_slabs + (part < p->n_parts ? part * QN_SLABS_A_PART : p->n_slabs);

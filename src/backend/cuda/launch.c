@@ -7,10 +7,12 @@
 
 enum { NAP_NS = 20000 };
 
-static CUresult start(qn_device *d, qn_program *p, int flight)
+static CUresult start(qn_device *d, qn_program *p, int flight, const qn_step_view *view)
 {
-    if (!p->n_tasks) return d->cu->cuGraphLaunch(p->graphs[flight], d->stream);
-    return qn_cuda_resident_start(d, p, flight);
+    qn_cuda_steps steps = QN_CUDA_MIXED;
+    if (p->n_tasks) return qn_cuda_resident_start(d, p, flight);
+    if (p->run_window) steps = qn_cuda_flash_steps(view->rows, view->counts->n_rows, p->run_window);
+    return d->cu->cuGraphLaunch(p->graphs[flight][steps], d->stream);
 }
 
 int qn_cuda_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket *out)
@@ -22,7 +24,7 @@ int qn_cuda_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ticket
     int flight = (int)((d->last + 1) % QN_CUDA_IN_FLIGHT);
     qn_cuda_flight *f = &d->flights[flight];
     qn_step_copy(&p->limits, p->step[flight], step->input);
-    CUresult rc = start(d, p, flight);
+    CUresult rc = start(d, p, flight, &view);
     if (rc == CUDA_SUCCESS) rc = d->cu->cuEventRecord(f->over, d->stream);
     if (rc != CUDA_SUCCESS) {
         d->dead = (int)rc;

@@ -61,6 +61,18 @@ FN float qn_row_inverse(const float *x, int width, float eps)
     return qn_inverse(SG_SUM(sum), width, eps);
 }
 
+// The same of a row in shared memory, on every lane of the warp.
+FN float qn_shared_row_inverse(const float *row, int width, float eps)
+{
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int i = 4 * (threadIdx.x & 31); i < width; i += 128) {
+        float4 v = *(const float4 *)(row + i);
+        sum = qn_dot4(v, v, sum);
+    }
+    return qn_inverse(SG_SUM(sum), width, eps);
+}
+
 template <int TYPE> FN uint qn_pack2(float low, float high)
 {
     return TYPE == 1 ? qn_pack_f16(low, high) : qn_pack_bf16(low, high);
@@ -343,7 +355,8 @@ FN void qn_multiply_block_units(const qn_product_buffers *b, const qn_cuda_produ
         qn_walk_enter(&w, room, a, u);
         const char *at = qn_strip_at(b, a, qn_unit_strip(a, u, w.unit / w.n_parts), &m);
         at += (ulong)part * QN_STEPS_A_PART * QN_CUDA_STEP_BYTES(a.w_type[m]);
-        qn_multiply_blocks(a.w_type[m], at, w.left, w.xs, w.stride, w.c);
+        float4 c = qn_multiply_blocks(a.w_type[m], at, w.left, w.xs, w.stride);
+        w.c[0] = c.x, w.c[1] = c.y, w.c[2] = c.z, w.c[3] = c.w;
         qn_walk_leave(&w, room, u);
     }
 }

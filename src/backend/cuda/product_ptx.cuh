@@ -67,6 +67,24 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 #endif
 }
 
+// ---- kernels one after another ----
+
+// Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this
+// before it ends, or else the next kernel would not wait for the one before.
+FN void qn_grid_wait(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The next kernel may be launched where there is room, once all groups said so.
+FN void qn_grid_go_on(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // ---- counters that groups meet at ----
 
 FN uint qn_load_acquire(const uint *at)

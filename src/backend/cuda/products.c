@@ -22,10 +22,7 @@ static int64_t padded(int64_t n)
 
 static int in_blocks(qn_dtype t)
 {
-    return (t >= QN_DTYPE_Q8_0 && t <= QN_DTYPE_Q5_1) ||
-           (t >= QN_DTYPE_Q4_K && t <= QN_DTYPE_Q6_K) ||
-           (t >= QN_DTYPE_AFFINE4_32 && t <= QN_DTYPE_AFFINE4_128) ||
-           (t >= QN_DTYPE_AFFINE8_32 && t <= QN_DTYPE_FP8_128);
+    return t >= QN_DTYPE_Q8_0;
 }
 
 static int is_packed(qn_dtype t)
@@ -36,8 +33,9 @@ static int is_packed(qn_dtype t)
 size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k)
 {
     _Static_assert(QN_DTYPE_Q8_0 == 3 && QN_DTYPE_Q5_1 == 7 && QN_DTYPE_Q6_K == 12, "args.h");
-    _Static_assert(QN_DTYPE_AFFINE4_32 == 18 && QN_DTYPE_AFFINE8_32 == 27, "args.h");
-    _Static_assert(QN_DTYPE_FP8_128 == 30, "args.h");
+    _Static_assert(QN_DTYPE_IQ4_NL == 13 && QN_DTYPE_AFFINE3_32 == 15, "args.h");
+    _Static_assert(QN_DTYPE_AFFINE8_32 == 27 && QN_DTYPE_FP8_128 == 30, "args.h");
+    _Static_assert(QN_DTYPE_COUNT == 31, "all that are in blocks are packed");
     size_t n_steps = (size_t)(padded(n) / QN_CUDA_STEP) * (size_t)(padded_k(k) / QN_CUDA_STEP);
     return n_steps * QN_CUDA_STEP_BYTES(dtype);
 }

@@ -1,4 +1,4 @@
-// Products with 16-bit weights and with weights in blocks (Q8_0, Q4_0 … Q5_1, Q4_K … Q6_K, affine of 4 and 8 bits, FP8), CUDA's own form of matmul (ops/matmul.h) and of what is fused with it.
+// Products with 16-bit weights and with weights in blocks (every format), CUDA's own form of matmul (ops/matmul.h) and of what is fused with it.
 // Weights are kept in the order of the matrix units' fragments (product.cuh), made once from the file's order when the first plan
 // that multiplies with them is compiled. Blocks keep their size (affine ones and FP8 shrink) and become F16 where they are multiplied (blocks_packed.cuh), for one row
 // as for thousands; a matrix with a number that F16 does not hold, or with no factor that it holds whole, stays as it is, with the dialect's kernels.

@@ -11,7 +11,6 @@
 #include "backend/cuda/wide.h"
 
 enum {
-    EARLY_ROWS = 512, // of larger plans early kernels only take room from those in front of them
     MAX_ROWS = 65535, // a grid's y
     MAX_PARAMETERS = QN_GPU_MAX_BUFFERS + 2,
 };
@@ -45,7 +44,19 @@ static int make_places(qn_device *d, qn_program *p, quern_error *e)
 
 // ---- a graph of kernels ----
 
-static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const qn_gpu_task *t)
+// Early kernels read the step's counts and rows before they wait, so none is launched before step_begin, which writes them, is over.
+static unsigned is_early(const qn_device *d, const qn_program *p, const qn_gpu_task *t,
+                         const qn_gpu_task *before)
+{
+    int kernel = (int)t->kernel;
+    return d->capability == QN_CUDA_HOPPER && p->max_rows <= QN_CUDA_EARLY_ROWS &&
+           (!before || (int)before->kernel != QN_GPU_step_begin) &&
+           (qn_cuda_gemm_early(kernel) || qn_cuda_flash_early(kernel));
+}
+
+// before: the task that is launched before it; NULL: it is the first.
+static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const qn_gpu_task *t,
+                            const qn_gpu_task *before)
 {
     CUdeviceptr values[MAX_PARAMETERS];
     void *parameters[MAX_PARAMETERS];
@@ -68,13 +79,14 @@ static CUresult launch_task(qn_device *d, const qn_program *p, int flight, const
         .sharedMemBytes = (unsigned)qn_cuda_device_shared((int)t->kernel),
         .hStream = d->stream,
         .attrs = &early,
-        .numAttrs = p->max_rows <= EARLY_ROWS && qn_cuda_gemm_early((int)t->kernel),
+        .numAttrs = is_early(d, p, t, before),
     };
     return d->cu->cuLaunchKernelEx(&config, qn_cuda_device_kernel(d, (int)t->kernel), parameters,
                                    NULL);
 }
 
-static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *list, quern_error *e)
+static int capture(qn_device *d, qn_program *p, int flight, qn_cuda_steps steps,
+                   const qn_gpu_list *list, quern_error *e)
 {
     const qn_cuda_driver *cu = d->cu;
     CUgraph graph = NULL;
@@ -82,13 +94,17 @@ static int capture(qn_device *d, qn_program *p, int flight, const qn_gpu_list *l
         cu->cuStreamBeginCapture_v2(d->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "capture", e);
     if (rc) return rc;
     CUresult launched = CUDA_SUCCESS;
-    for (int i = 0; i < list->n_tasks && launched == CUDA_SUCCESS; i++)
-        launched = launch_task(d, p, flight, &list->tasks[i]);
+    const qn_gpu_task *before = NULL;
+    for (int i = 0; i < list->n_tasks && launched == CUDA_SUCCESS; i++) {
+        if (qn_cuda_flash_spares(steps, &list->tasks[i])) continue;
+        launched = launch_task(d, p, flight, &list->tasks[i], before);
+        before = &list->tasks[i];
+    }
     rc = qn_cuda_driver_check(cu->cuStreamEndCapture(d->stream, &graph), "capture", e);
     if (launched != CUDA_SUCCESS) rc = qn_cuda_driver_check(launched, "a kernel of the graph", e);
     if (!rc)
-        rc = qn_cuda_driver_check(cu->cuGraphInstantiateWithFlags(&p->graphs[flight], graph, 0),
-                                  "graph", e);
+        rc = qn_cuda_driver_check(
+            cu->cuGraphInstantiateWithFlags(&p->graphs[flight][steps], graph, 0), "graph", e);
     if (graph) cu->cuGraphDestroy(graph);
     return rc;
 }
@@ -176,8 +192,10 @@ static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *
     if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
     if (!rc) rc = make_list(d, plan, p, &list, e);
     if (!rc && qn_cuda_resident_fits(d, plan, &list)) rc = qn_cuda_resident_make(d, p, &list, e);
-    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc && !p->n_tasks; i++)
-        rc = capture(d, p, i, &list, e);
+    p->run_window = qn_cuda_flash_window(d, &list);
+    int n_steps = p->run_window ? QN_CUDA_N_STEPS : 1;
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT * n_steps && !rc && !p->n_tasks; i++)
+        rc = capture(d, p, i / n_steps, (qn_cuda_steps)(i % n_steps), &list, e);
     qn_gpu_list_free(&list);
     return rc;
 }
@@ -209,7 +227,8 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
     qn_cuda_use(d);
     d->cu->cuStreamSynchronize(d->stream);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT; i++) {
-        if (p->graphs[i]) d->cu->cuGraphExecDestroy(p->graphs[i]);
+        for (int j = 0; j < QN_CUDA_N_STEPS; j++)
+            if (p->graphs[i][j]) d->cu->cuGraphExecDestroy(p->graphs[i][j]);
         if (p->step[i]) d->cu->cuMemFreeHost(p->step[i]);
         if (p->results[i]) d->cu->cuMemFreeHost(p->results[i]);
         qn_cuda_device_free(d, p->tasks[i]);

@@ -1,8 +1,9 @@
-// A compiled program: a graph for each of the two places in flight, or the task list of the resident kernel. Private to
+// A compiled program: graphs for each of the two places in flight, or the task list of the resident kernel. Private to
 // backend/cuda.
 #ifndef QN_BACKEND_CUDA_PROGRAM_H
 #define QN_BACKEND_CUDA_PROGRAM_H
 #include "backend/cuda/device.h"
+#include "backend/cuda/flash.h"
 
 struct qn_program {
     qn_step_limits limits;
@@ -10,12 +11,13 @@ struct qn_program {
     void *step[QN_CUDA_IN_FLIGHT];    // pinned: what the host wrote; the device reads it there
     void *results[QN_CUDA_IN_FLIGHT]; // pinned: what the device hands out
     int has_results;
-    void *scratch, *partials;              // between tasks of one launch
-    qn_cuda_shared *unpacked;              // of products whose weights come in blocks (gemm.h)
-    CUgraphExec graphs[QN_CUDA_IN_FLIGHT]; // where there is no resident task list
-    int n_tasks;                           // of the resident list
-    void *tasks[QN_CUDA_IN_FLIGHT];        // qn_cuda_resident_task[n_tasks] on the device
-    void *streams;                         // qn_cuda_stream[], on the device
+    void *scratch, *partials; // between tasks of one launch
+    qn_cuda_shared *unpacked; // of products whose weights come in blocks (gemm.h)
+    CUgraphExec graphs[QN_CUDA_IN_FLIGHT][QN_CUDA_N_STEPS]; // where there is no resident task list
+    int run_window; // by which attention looks for runs; 0: its kernels are the same for all steps
+    int n_tasks;    // of the resident list
+    void *tasks[QN_CUDA_IN_FLIGHT]; // qn_cuda_resident_task[n_tasks] on the device
+    void *streams;                  // qn_cuda_stream[], on the device
     void *progress,
         *sums;           // of the resident kernel: a counter an epoch; parts of its products' sums
     uint32_t n_launches; // of the resident kernel

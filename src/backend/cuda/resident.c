@@ -117,7 +117,7 @@ static int depends(const qn_gpu_list *l, int first, int i)
 static int is_attend(const qn_gpu_task *t)
 {
     int kernel = (int)t->kernel - QN_GPU_N_KERNELS;
-    return kernel >= QN_CUDA_flash_attend_f16_64 && kernel <= QN_CUDA_flash_attend_bf16_128;
+    return kernel >= QN_CUDA_flash_attend_f16_64 && kernel <= QN_CUDA_flash_attend_q8_0_128;
 }
 
 // All attentions that begin early share rows, table and angles, made for the first of them.
@@ -152,7 +152,6 @@ static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
 {
     enum { FIRST_WEIGHTS = 5 };
     qn_cuda_product_args a = product_args(t);
-    int64_t n_warps = (int64_t)d->n_processors * QN_GPU_N_SIMDS;
     qn_cuda_stream s = {.n_strips = n_strips(&a),
                         .n_full = a.padded_k / QN_CUDA_PART,
                         .rest_steps = a.padded_k % QN_CUDA_PART / QN_CUDA_STEP,
@@ -161,10 +160,12 @@ static qn_cuda_stream make_stream(const qn_device *d, const qn_gpu_task *t)
         s.w[i] = (unsigned long long)(uintptr_t)t->buffers[FIRST_WEIGHTS + i].from;
         s.strips[i] = (a.n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
         s.step_bytes[i] = QN_CUDA_STEP_BYTES(a.w_type[i]);
+        int grain = QN_CUDA_GROUP_STEPS(a.w_type[i]);
+        if (grain > s.grain) s.grain = grain;
     }
     int64_t n_steps = (int64_t)s.n_strips * (a.padded_k / QN_CUDA_STEP);
-    s.share = (int)(n_steps / n_warps);
-    s.share_rest = (int)(n_steps % n_warps);
+    s.share = (int)(n_steps / d->n_processors);
+    s.share_rest = (int)(n_steps % d->n_processors);
     return s;
 }
 

@@ -116,10 +116,17 @@ FN int run_groups(const qn_cuda_resident_task *t, char *work)
 // What a task can begin with before its epoch does. Attention's part is one call, so that the products' registers are left alone.
 static __device__ __noinline__ void begin_attend(const qn_cuda_resident_task *t, char *shared, int n_rows)
 {
-    if (((const qn_gpu_attention_args *)t->args)->head_dim == 64)
-        qn_flash_begin<64>(t, shared, n_rows);
-    else
-        qn_flash_begin<128>(t, shared, n_rows);
+    switch (t->kernel - QN_GPU_N_KERNELS) {
+    case QN_CUDA_flash_attend_q8_0_64:
+        return qn_flash_begin<64, true>(t, shared, n_rows);
+    case QN_CUDA_flash_attend_q8_0_128:
+        return qn_flash_begin<128, true>(t, shared, n_rows);
+    case QN_CUDA_flash_attend_f16_64:
+    case QN_CUDA_flash_attend_bf16_64:
+        return qn_flash_begin<64, false>(t, shared, n_rows);
+    default:
+        return qn_flash_begin<128, false>(t, shared, n_rows);
+    }
 }
 
 // ---- the list ----
@@ -138,8 +145,8 @@ static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thr
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
-static_assert(2 * sizeof(qn_cuda_resident_task) + 2 * QN_SLOTS * QN_GPU_SIMDS * 8 + 16 <= QN_CUDA_RESIDENT_SIDE - QN_CUDA_EARLY_BYTES,
-              "args.h");
+static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
+static_assert(QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16 <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
 // progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
@@ -149,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     char *shared = qn_resident_memory;
     char *slots = shared + QN_CUDA_RESIDENT_WORK, *side = slots + QN_CUDA_RING_BYTES;
     ulong *barriers = (ulong *)side;
-    qn_cuda_resident_task *room = (qn_cuda_resident_task *)(barriers + 2 * QN_SLOTS * QN_GPU_SIMDS);
+    qn_cuda_resident_task *room = (qn_cuda_resident_task *)(shared + QN_TASKS_AT);
     int2 *rows = (int2 *)(room + 2);
     int warp = threadIdx.x >> 5;
     put_task_word(room, task_word(tasks));

@@ -1,5 +1,5 @@
 // Products in the resident kernel: the order of a sum is that of products.h, the weights come by the ring (ring.cuh).
-// A warp writes the sums of its units to the device's memory, each number with the mark of this product; then it adds up, in
+// A warp writes the sums of the units whose last steps it has to the device's memory, each number with the mark of this product; then it adds up, in
 // order, those of the strips that are its own to finish, as they come. So a strip's parts may be done by any warps of the grid.
 // Every group of the grid says once that it is done with a product, whether it had a part in it or not.
 // What is called here and what calls are functions of their own: inlined, ptxas spills the ring's state inside the loop over units.
@@ -169,8 +169,7 @@ static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task
 // The parts that this group's warps need: first … end.
 FN void qn_group_parts(const qn_cuda_stream *s, int *first, int *end)
 {
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS;
-    int unit = qn_first_unit(s, warp, n_warps), last = qn_first_unit(s, warp + QN_GPU_SIMDS, n_warps) - 1;
+    int unit = qn_first_unit(s, blockIdx.x, gridDim.x), last = qn_first_unit(s, blockIdx.x + 1, gridDim.x) - 1;
     *first = qn_unit_part(s, unit);
     *end = last < unit ? *first : qn_unit_part(s, last) + 1;
 }
@@ -193,6 +192,26 @@ FN float *qn_rows_at(const qn_resident_product *p, char *work)
 {
     return qn_norms_at(p, work) + (p->end - p->first) * QN_CUDA_PART;
 }
+// A thread's next fragment of the rows: of four a step of K the j-th, of row r; all of a column's rows, then the next column of the thread.
+typedef struct {
+    int j, r;
+} qn_place_of_x;
+FN void qn_next_place(qn_place_of_x *p, int n_rows)
+{
+    if (++p->r < n_rows) return;
+    p->r = 0;
+    p->j += QN_GPU_THREADS;
+}
+// The first of its two pairs of numbers of K.
+FN int qn_place_k(const qn_place_of_x *p, int first)
+{
+    return (first + p->j / 4) * 16 + p->j % 4 * 2;
+}
+FN uint2 *qn_place_at(uint2 *xs, const qn_place_of_x *p, int n_rows)
+{
+    return xs + (p->j / 4 * n_rows + p->r) * 4 + p->j % 4;
+}
+
 // Few rows, by every group for itself: to shared memory; then their norms' inverses, a row a warp, in the order of rms_norm; then the fragments.
 template <int TYPE>
 static __device__ __noinline__ void qn_stage_normed(const float *x, int n_k, int n_rows, float eps, const float *norms, float *rows,
@@ -204,27 +223,20 @@ static __device__ __noinline__ void qn_stage_normed(const float *x, int n_k, int
         ((float4 *)rows)[i] = __ldcg((const float4 *)x + i);
     BARRIER();
     if (warp < n_rows) {
-        const float *row = rows + warp * n_k;
-        float sum = 0.0f;
-#pragma unroll 8
-        for (int i = 4 * lane; i < n_k; i += 128) {
-            float4 v = *(const float4 *)(row + i);
-            sum = qn_dot4(v, v, sum);
-        }
-        sum = SG_SUM(sum);
-        if (lane == 0) inverses[warp] = qn_inverse(sum, n_k, eps);
+        float inverse = qn_shared_row_inverse(rows + warp * n_k, n_k, eps);
+        if (lane == 0) inverses[warp] = inverse;
     }
     BARRIER();
     PROFILE_AT(TRACE_FIRST);
     int n_four = (end - first) * 4;
-    for (int i = threadIdx.x; i < n_four * n_rows; i += QN_GPU_THREADS) {
-        int r = i / n_four, j = i - r * n_four, in_part = j / 4 * 16 + (j % 4) * 2, k = first * 16 + in_part;
-        const float *row = rows + r * n_k + k, *w = norms + in_part;
-        float inverse = inverses[r];
+    for (qn_place_of_x p = {(int)threadIdx.x, 0}; p.j < n_four; qn_next_place(&p, n_rows)) {
+        int k = qn_place_k(&p, first);
+        const float *row = rows + p.r * n_k + k, *w = norms + k - first * 16;
+        float inverse = inverses[p.r];
         uint2 v;
         v.x = k < n_k ? qn_pack2<TYPE>(w[0] * (row[0] * inverse), w[1] * (row[1] * inverse)) : 0;
         v.y = k + 8 < n_k ? qn_pack2<TYPE>(w[8] * (row[8] * inverse), w[9] * (row[9] * inverse)) : 0;
-        xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
+        *qn_place_at(xs, &p, n_rows) = v;
     }
 }
 
@@ -234,23 +246,25 @@ static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n
                                                   float *inverses, uint2 *xs, int first, int end)
 {
     enum { AT_ONCE = 4 };
-    int teller = (int)(blockIdx.x * QN_TILE_ROWS / gridDim.x), n_four = (end - first) * 4, n = n_four * n_rows; // a run of groups tells of one row
+    int teller = (int)(blockIdx.x * QN_TILE_ROWS / gridDim.x), n_four = (end - first) * 4; // a run of groups tells of one row
     bool tells = teller < n_rows && (teller * gridDim.x + QN_TILE_ROWS - 1) / QN_TILE_ROWS == blockIdx.x;
     if (tells && threadIdx.x < 32) {
         float inverse = qn_row_inverse(x + (ulong)teller * (ulong)n_k, n_k, eps);
         if (threadIdx.x == 0) qn_store_marked(told + teller, inverse, mark);
     }
-#pragma unroll 1
-    for (int from = 0; from < n; from += AT_ONCE * QN_GPU_THREADS) {
+    bool is_first = true;
+    qn_place_of_x next = {(int)threadIdx.x, 0};
+    do { // all threads once, for the barrier
         float2 low[AT_ONCE], high[AT_ONCE];
+        qn_place_of_x at = next;
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            int i = from + u * QN_GPU_THREADS + (int)threadIdx.x, r = i / n_four, j = i - r * n_four, k = (first + j / 4) * 16 + (j % 4) * 2;
-            const float *row = x + (ulong)r * (ulong)n_k + (ulong)k;
-            low[u] = i < n && k < n_k ? __ldcg((const float2 *)row) : make_float2(0, 0);
-            high[u] = i < n && k + 8 < n_k ? __ldcg((const float2 *)(row + 8)) : make_float2(0, 0);
+        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&next, n_rows)) {
+            int k = qn_place_k(&next, first);
+            const float *row = x + (ulong)next.r * (ulong)n_k + (ulong)k;
+            low[u] = next.j < n_four && k < n_k ? __ldcg((const float2 *)row) : make_float2(0, 0);
+            high[u] = next.j < n_four && k + 8 < n_k ? __ldcg((const float2 *)(row + 8)) : make_float2(0, 0);
         }
-        if (from == 0) {
+        if (is_first) {
             if (threadIdx.x < n_rows) {
                 uint spins = 0;
                 ulong v;
@@ -260,19 +274,17 @@ static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n
             }
             BARRIER();
             PROFILE_AT(TRACE_FIRST);
+            is_first = false;
         }
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            int i = from + u * QN_GPU_THREADS + (int)threadIdx.x, r = i / n_four, j = i - r * n_four;
-            if (i >= n) continue;
-            const float *w = norms + j / 4 * 16 + (j % 4) * 2; // zeros beyond n_k
-            float inverse = inverses[r];
-            uint2 v;
-            v.x = qn_pack2<TYPE>(w[0] * (low[u].x * inverse), w[1] * (low[u].y * inverse));
-            v.y = qn_pack2<TYPE>(w[8] * (high[u].x * inverse), w[9] * (high[u].y * inverse));
-            xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
+        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&at, n_rows)) {
+            if (at.j >= n_four) continue;
+            const float *w = norms + qn_place_k(&at, 0); // zeros beyond n_k
+            float inverse = inverses[at.r];
+            *qn_place_at(xs, &at, n_rows) = make_uint2(qn_pack2<TYPE>(w[0] * (low[u].x * inverse), w[1] * (low[u].y * inverse)),
+                                                       qn_pack2<TYPE>(w[8] * (high[u].x * inverse), w[9] * (high[u].y * inverse)));
         }
-    }
+    } while (next.j < n_four);
 }
 
 // Four numbers of a row, d, d + 1 and d + 8, d + 9 of head `head`: the splits of its attention joined, in the order of qn_merged.
@@ -316,22 +328,24 @@ static __device__ __noinline__ void qn_stage_merged(const float *x, const qn_cud
                                                     int first, int end)
 {
     enum { AT_ONCE = 4 };
-    int n_four = (end - first) * 4, n = n_four * n_rows, dim = a.head_dim, n_heads = a.n_k / dim;
+    int n_four = (end - first) * 4, dim = a.head_dim, n_heads = a.n_k / dim;
     bool is_short = true;
     for (int r = 0; r < n_rows; r++)
         is_short = is_short && positions[r] < QN_PIECE;
+    qn_place_of_x next = {(int)threadIdx.x, 0};
 #pragma unroll 1
-    for (int from = threadIdx.x; from < n; from += AT_ONCE * QN_GPU_THREADS) {
+    while (next.j < n_four) {
         float o[AT_ONCE][4], l[AT_ONCE];
+        qn_place_of_x at = next;
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            int i = from + u * QN_GPU_THREADS, r = i / n_four, j = i - r * n_four, k = (first + j / 4) * 16 + (j % 4) * 2, head = k / dim, d = k % dim;
-            const float *row = x + (ulong)r * (ulong)n_heads * (ulong)a.n_splits * (ulong)(dim + 2);
+        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&next, n_rows)) {
+            int k = qn_place_k(&next, first), head = k / dim, d = k % dim;
             l[u] = 1.0f;
             o[u][0] = o[u][1] = o[u][2] = o[u][3] = 0.0f;
-            if (i >= n || k >= a.n_k) continue;
+            if (next.j >= n_four || k >= a.n_k) continue;
+            const float *row = x + (ulong)next.r * (ulong)n_heads * (ulong)a.n_splits * (ulong)(dim + 2);
             if (!is_short) {
-                qn_join_splits(o[u], row, head, d, dim, a.n_splits, qn_first_seen(positions[r], a.window), positions[r]);
+                qn_join_splits(o[u], row, head, d, dim, a.n_splits, qn_first_seen(positions[next.r], a.window), positions[next.r]);
                 continue;
             }
             const float *part = row + (ulong)head * (ulong)a.n_splits * (ulong)(dim + 2);
@@ -340,12 +354,9 @@ static __device__ __noinline__ void qn_stage_merged(const float *x, const qn_cud
             o[u][0] = low.x, o[u][1] = low.y, o[u][2] = high.x, o[u][3] = high.y;
         }
 #pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            int i = from + u * QN_GPU_THREADS, r = i / n_four, j = i - r * n_four;
-            if (i >= n) continue;
-            uint2 v = make_uint2(qn_pack2<TYPE>(o[u][0] / l[u], o[u][1] / l[u]), qn_pack2<TYPE>(o[u][2] / l[u], o[u][3] / l[u]));
-            xs[(j / 4 * n_rows + r) * 4 + j % 4] = v;
-        }
+        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&at, n_rows))
+            if (at.j < n_four)
+                *qn_place_at(xs, &at, n_rows) = make_uint2(qn_pack2<TYPE>(o[u][0] / l[u], o[u][1] / l[u]), qn_pack2<TYPE>(o[u][2] / l[u], o[u][3] / l[u]));
     }
 }
 FN void qn_stage_merge(const qn_resident_product *p, char *work, int first, int end)
@@ -415,6 +426,7 @@ FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t,
     const qn_cuda_product_args &a = qn_args_of(t);
     qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, 0, 0};
     qn_group_parts(&t->stream, &p.first, &p.end);
+    if ((threadIdx.x & 31) == 0) *qn_own_run() = qn_run_of(&t->stream, (int)(blockIdx.x * QN_GPU_SIMDS + (threadIdx.x >> 5)));
     if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
     // The weights that stream by have swept these out of L2.
     for (int m = 0; m < a.n_matrices; m++)
@@ -426,6 +438,7 @@ FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t,
     const void *norm = (const void *)t->buffers[4];
     float *norms = qn_norms_at(&p, work);
     int from = p.first * QN_CUDA_PART, n = (p.end - p.first) * QN_CUDA_PART;
+#pragma unroll 8
     for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS)
         norms[i] = from + i < a.n_k ? qn_load(norm, a.norm_type, (ulong)(from + i)) : 0.0f;
     return p;

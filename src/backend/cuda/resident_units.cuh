@@ -1,5 +1,5 @@
 // The units of the resident kernel's products: fragments come by the ring (ring.cuh) and meet the rows of x in shared memory; each unit's
-// sums go to the device's memory, marked.
+// sums go to the device's memory, marked, by whichever warp has its last steps.
 #ifndef QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #include "backend/cuda/ring.cuh"
@@ -22,6 +22,20 @@ FN uint qn_x_at(uint xs, uint zeros, int part, int n_rows)
 FN uint qn_x_stride(int n_rows)
 {
     return ((threadIdx.x & 31) >> 2) < n_rows ? (uint)n_rows * 32 : 0;
+}
+
+// Where a piece's sums go: those of its unit, or NULL: the next warp goes on from them.
+FN ulong *qn_sums_of(const qn_cuda_resident_task *t, const qn_pieces *p, int n_parts)
+{
+    if (p->end < qn_part_steps(&t->stream, p->part)) return NULL;
+    return (ulong *)t->buffers[12] + ((ulong)p->strip * (ulong)n_parts + (ulong)p->part) * QN_CUDA_UNIT_FLOATS;
+}
+FN void qn_piece_over(ulong *sums, int n_rows, uint mark, const float c[4])
+{
+    if (sums)
+        qn_store_sums(sums, n_rows, mark, c);
+    else
+        qn_hand_over(c);
 }
 
 // ---- 16-bit weights ----
@@ -47,16 +61,18 @@ static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *
                                                    int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
-    int unit = qn_first_unit(s, warp, n_warps), end = qn_first_unit(s, warp + 1, n_warps);
-    if (unit >= end) return place;
+    qn_pieces piece;
+    qn_pieces_begin(&piece, s, *qn_own_run());
+    if (piece.left == 0) return place;
     qn_ring ring = qn_ring_at(place);
-    int part = qn_unit_part(s, unit), strip = unit - part * s->n_strips, left = qn_part_steps(s, part);
-    uint x_at = qn_x_at(xs, zeros, part - first_part, n_rows), stride = qn_x_stride(n_rows), lane_at = (threadIdx.x & 31) * 16;
+    int left = piece.end - piece.begin;
+    uint stride = qn_x_stride(n_rows), x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
+    uint lane_at = (threadIdx.x & 31) * 16;
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
     uint at = qn_ring_slot(&ring) + lane_at;
     qn_read_half(low, at);
+    if (piece.begin) qn_take_over(&ring, c);
 #pragma unroll 1
     for (;;) {
         uint2 x[QN_SLOT_STEPS];
@@ -68,36 +84,40 @@ static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *
         qn_ring_done(&ring);
         qn_multiply_half<TYPE>(c, low, x);
         left -= QN_SLOT_STEPS;
-        bool over = left == 0 && unit + 1 == end;
+        bool over = left == 0 && piece.left == 1;
         if (!over) {
             at = qn_ring_slot(&ring) + lane_at;
             qn_read_half(low, at);
         }
         qn_multiply_half<TYPE>(c, high, x + QN_HALF_SLOT);
         if (left > 0) continue;
-        qn_store_sums((ulong *)t->buffers[12] + ((ulong)strip * (ulong)n_parts + (ulong)part) * QN_CUDA_UNIT_FLOATS, n_rows, mark, c);
+        qn_piece_over(qn_sums_of(t, &piece, n_parts), n_rows, mark, c);
         if (over) return qn_ring_place(&ring);
-        unit++;
-        if (++strip == s->n_strips) strip = 0, part++;
-        left = qn_part_steps(s, part);
-        x_at = qn_x_at(xs, zeros, part - first_part, n_rows);
+        qn_pieces_next(&piece, s, *qn_own_run());
+        left = piece.end - piece.begin;
+        x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
 #pragma unroll
         for (int i = 0; i < 4; i++)
             c[i] = 0.0f;
+        if (piece.begin) qn_take_over(&ring, c);
     }
 }
 
 // ---- weights in blocks ----
 
-// One unit: its groups become F16 fragments in registers, several groups a slot.
+// One piece: its groups become F16 fragments in registers, several groups a slot.
 template <int TYPE>
-static __device__ __noinline__ int qn_multiply_block_unit(int place, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
+static __device__ __noinline__ int qn_multiply_block_piece(int place, int n_steps, bool goes_on, uint xs, uint stride, ulong *sums, int n_rows,
+                                                           uint mark)
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
-    static_assert(slot_steps * QN_CUDA_STEP_BYTES(TYPE) <= QN_SLOT_BYTES && slot_steps % form::steps == 0, "args.h");
+    static_assert(slot_steps * QN_CUDA_STEP_BYTES(TYPE) <= QN_SLOT_BYTES && slot_steps % form::steps == 0 &&
+                      form::steps == QN_CUDA_GROUP_STEPS(TYPE), // the grain
+                  "args.h");
     qn_ring ring = qn_ring_at(place);
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    if (goes_on) qn_take_over(&ring, c);
 #pragma unroll 1
     for (int step = 0; step < n_steps; step += slot_steps) {
         uint at = qn_ring_slot(&ring);
@@ -107,41 +127,41 @@ static __device__ __noinline__ int qn_multiply_block_unit(int place, int n_steps
             qn_multiply_group<TYPE>(qn_in_shared{at}, xs, stride, c);
         qn_ring_done(&ring);
     }
-    qn_store_sums(sums, n_rows, mark, c);
+    qn_piece_over(sums, n_rows, mark, c);
     return qn_ring_place(&ring);
 }
 
-// Format of the matrix that strip `strip` of a product is of.
-FN int qn_strip_type(const qn_cuda_product_args &a, const qn_cuda_stream *s, int strip)
+FN int qn_type_of(const qn_cuda_product_args &a, int matrix)
 {
-    if (strip < s->strips[0]) return a.w_type[0];
-    return strip < s->strips[0] + s->strips[1] ? a.w_type[1] : a.w_type[2];
+    return matrix == 0 ? a.w_type[0] : matrix == 1 ? a.w_type[1] : a.w_type[2];
 }
 
 static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident_task *t, int place, uint xs, uint zeros, int first_part,
                                                           int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS, warp = (int)blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
-    int unit = qn_first_unit(s, warp, n_warps), end = qn_first_unit(s, warp + 1, n_warps);
-    int part = qn_unit_part(s, unit), strip = unit - part * s->n_strips;
-    for (; unit < end; unit++) {
-        uint x = qn_x_at(xs, zeros, part - first_part, n_rows);
-        ulong *sums = (ulong *)t->buffers[12] + ((ulong)strip * (ulong)n_parts + (ulong)part) * QN_CUDA_UNIT_FLOATS;
-        switch (qn_strip_type(*(const qn_cuda_product_args *)t->args, s, strip)) {
+    qn_pieces piece;
+    qn_pieces_begin(&piece, s, *qn_own_run());
+    if (piece.left == 0) return place;
+    uint stride = qn_x_stride(n_rows);
+    for (;;) {
+        uint x = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
+        ulong *sums = qn_sums_of(t, &piece, n_parts);
+        int strip = piece.strip, n = piece.end - piece.begin, m = qn_strip_matrix(s, &strip);
+        switch (qn_type_of(*(const qn_cuda_product_args *)t->args, m)) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        place = qn_multiply_block_unit<value>(place, qn_part_steps(s, part), x, qn_x_stride(n_rows), sums, n_rows, mark); \
+        place = qn_multiply_block_piece<value>(place, n, piece.begin > 0, x, stride, sums, n_rows, mark);              \
         break;
             QN_PACKED_FORMATS(CASE)
 #undef CASE
         }
-        if (++strip == s->n_strips) strip = 0, part++;
+        if (piece.left == 1) return place;
+        qn_pieces_next(&piece, s, *qn_own_run());
     }
-    return place;
 }
 
-// All units of this warp; the ring's place before and after.
+// All pieces of this warp; the ring's place before and after.
 FN int qn_multiply_units(const qn_cuda_resident_task *t, int place, qn_product_room room, int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;

@@ -3,8 +3,8 @@
 // products and over every wait between them.
 // Warps of their own start the copies, no more of them at a time than keep the memory busy: a load or a fence of the other
 // warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
-// The units of a product (a part of K of a strip of 16 rows, product.cuh) are ordered by part, then by strip; every warp of the grid
-// has a run of them of nearly the same number of steps.
+// The units of a product (a part of K of a strip of 16 rows, product.cuh) are ordered by part, then by strip; every group of the grid
+// has a run of them of nearly the same number of steps, and its warps share that by grains: a unit's sums go from one to the next.
 #ifndef QN_BACKEND_CUDA_RING_CUH
 #define QN_BACKEND_CUDA_RING_CUH
 #include "backend/cuda/barrier_ptx.cuh"
@@ -17,14 +17,15 @@
 #define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
 #define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
+#define QN_RING_BARRIERS ((2 * QN_SLOTS + 1) * QN_GPU_SIMDS) // a slot: has come, is read; a warp: sums are handed to it
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
 // ---- which units ----
 
-// First unit of warp `warp`: every warp's share of the steps begins at a whole unit.
-FN int qn_first_unit(const qn_cuda_stream *s, int warp, int n_warps)
+// First unit of group `group`: every group's share of the steps begins at a whole unit.
+FN int qn_first_unit(const qn_cuda_stream *s, int group, int n_groups)
 {
-    int step = warp * s->share + warp * s->share_rest / n_warps, full = s->n_full * s->n_strips * QN_STEPS_A_PART;
+    int step = group * s->share + group * s->share_rest / n_groups, full = s->n_full * s->n_strips * QN_STEPS_A_PART;
     if (step <= full) return (step + QN_STEPS_A_PART - 1) / QN_STEPS_A_PART;
     return s->n_full * s->n_strips + (step - full + s->rest_steps - 1) / s->rest_steps;
 }
@@ -40,6 +41,92 @@ FN int qn_part_steps(const qn_cuda_stream *s, int part)
     return part < s->n_full ? QN_STEPS_A_PART : s->rest_steps;
 }
 
+// The matrix that strip *strip of all is of; then it is the strip of that.
+FN int qn_strip_matrix(const qn_cuda_stream *s, int *strip)
+{
+    int m = 0;
+    if (*strip >= s->strips[0] && s->strips[1]) *strip -= s->strips[0], m = 1;
+    if (m == 1 && *strip >= s->strips[1] && s->strips[2]) *strip -= s->strips[1], m = 2;
+    return m;
+}
+FN int qn_step_bytes_of(const qn_cuda_stream *s, int matrix) // no index, which would put the description into local memory
+{
+    return matrix == 0 ? s->step_bytes[0] : matrix == 1 ? s->step_bytes[1] : s->step_bytes[2];
+}
+
+// A warp's run of its group's steps, an int4: from a step (y) of a unit (x) to a step (w) of another (z); empty where both are the same. It is
+// done in pieces: units, or some steps of one. Where it ends within a unit, that piece comes first; where it begins within one, that
+// comes last, since its sums go on from those of the warp before, which has had its piece of the unit first. This is the next piece:
+typedef struct {
+    int left; // pieces, with this one
+    int strip, part;
+    int begin, end; // steps
+} qn_pieces;
+
+// Steps of the product before a unit.
+FN int qn_steps_before(const qn_cuda_stream *s, int unit)
+{
+    int n_full = s->n_full * s->n_strips;
+    return unit < n_full ? unit * QN_STEPS_A_PART : n_full * QN_STEPS_A_PART + (unit - n_full) * s->rest_steps;
+}
+// Where share i of QN_GPU_SIMDS of a group's steps begins: a grain more or less each. Of fewer grains than warps the first have one each, so
+// who goes on with a unit is always the next warp.
+FN int2 qn_share_begin(const qn_cuda_stream *s, int first, int end, int i)
+{
+    int from = qn_steps_before(s, first), n = (qn_steps_before(s, end) - from) / s->grain;
+    int before = i * (n > QN_GPU_SIMDS ? n : QN_GPU_SIMDS) / QN_GPU_SIMDS;
+    if (before >= n) return make_int2(end, 0);
+    int step = from + before * s->grain, rest = step - s->n_full * s->n_strips * QN_STEPS_A_PART;
+    if (rest < 0) return make_int2(step / QN_STEPS_A_PART, step % QN_STEPS_A_PART);
+    return make_int2(s->n_full * s->n_strips + rest / s->rest_steps, rest % s->rest_steps);
+}
+
+// Of warp `warp` of the grid.
+FN int4 qn_run_of(const qn_cuda_stream *s, int warp)
+{
+    int group = warp / QN_GPU_SIMDS, i = warp % QN_GPU_SIMDS;
+    int first = qn_first_unit(s, group, gridDim.x), end = qn_first_unit(s, group + 1, gridDim.x);
+    if (first == end) return make_int4(0, 0, 0, 0);
+    int2 from = qn_share_begin(s, first, end, i), to = qn_share_begin(s, first, end, i + 1);
+    return make_int4(from.x, from.y, to.x, to.y);
+}
+
+FN void qn_piece_place(qn_pieces *p, const qn_cuda_stream *s, int4 run, int unit, int begin)
+{
+    p->part = qn_unit_part(s, unit);
+    p->strip = unit - p->part * s->n_strips;
+    p->begin = begin;
+    p->end = unit == run.z ? run.w : qn_part_steps(s, p->part);
+}
+// None: left = 0.
+FN void qn_pieces_begin(qn_pieces *p, const qn_cuda_stream *s, int4 run)
+{
+    bool one = run.x == run.z;
+    p->left = one ? (run.w > run.y ? 1 : 0) : run.z - run.x + (run.w > 0 ? 1 : 0);
+    if (p->left == 0) return;
+    if (!one && run.w > 0)
+        qn_piece_place(p, s, run, run.z, 0);
+    else if (p->left > 1 && run.y > 0)
+        qn_piece_place(p, s, run, run.x + 1, 0);
+    else
+        qn_piece_place(p, s, run, run.x, run.y);
+}
+// The next piece; there is one.
+FN void qn_pieces_next(qn_pieces *p, const qn_cuda_stream *s, int4 run)
+{
+    bool behind_head = p->part * s->n_strips + p->strip == run.z;
+    p->left--;
+    if (p->left == 1 && run.y > 0)
+        qn_piece_place(p, s, run, run.x, run.y);
+    else if (behind_head)
+        qn_piece_place(p, s, run, run.x + (run.y > 0), 0);
+    else {
+        if (++p->strip == s->n_strips) p->strip = 0, p->part++;
+        p->begin = 0;
+        p->end = qn_part_steps(s, p->part);
+    }
+}
+
 // ---- the walk, of one lane ----
 
 // A place in one warp's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
@@ -50,8 +137,9 @@ typedef struct {
     int index;       // of `next`
     int warp;        // whose stream it is, of the grid
     int2 rows;       // of the step, and outputs
-    int units, left; // units with this one; steps left of this one; units < 0: the stream is over
-    int strip, part, step_bytes;
+    int4 run;
+    qn_pieces pieces;
+    int left, step_bytes; // steps left of this piece; < 0: the stream is over
     ulong from;
 } qn_walker;
 
@@ -64,34 +152,29 @@ FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
     return s;
 }
 
-// To the beginning of a unit.
+// To the beginning of a piece.
 FN void qn_walker_place(qn_walker *w)
 {
-    int m = 0, strip = w->strip;
-    ulong at = w->now.w[0];
-    w->step_bytes = w->now.step_bytes[0];
-    if (strip >= w->now.strips[0] && w->now.strips[1]) strip -= w->now.strips[0], at = w->now.w[1], w->step_bytes = w->now.step_bytes[1], m = 1;
-    if (m == 1 && strip >= w->now.strips[1] && w->now.strips[2]) strip -= w->now.strips[1], at = w->now.w[2], w->step_bytes = w->now.step_bytes[2];
-    w->left = qn_part_steps(&w->now, w->part);
-    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + w->part * QN_STEPS_A_PART;
-    w->from = at + (ulong)step * (ulong)w->step_bytes;
+    const qn_pieces *p = &w->pieces;
+    int strip = p->strip, m = qn_strip_matrix(&w->now, &strip);
+    w->step_bytes = qn_step_bytes_of(&w->now, m);
+    w->left = p->end - p->begin;
+    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + p->part * QN_STEPS_A_PART + p->begin;
+    w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)w->step_bytes;
 }
 
-// To the first unit that the warp has of the products from `next` on.
+// To the first piece that the warp has of the products from `next` on.
 FN void qn_walker_enter(qn_walker *w)
 {
-    int n_warps = (int)gridDim.x * QN_GPU_SIMDS;
     for (;;) {
         w->now = w->next;
-        w->units = -1;
+        w->left = -1;
         if (w->now.end) return;
         w->next = qn_load_stream(w->streams + ++w->index);
         if ((w->now.over_outputs ? w->rows.y : w->rows.x) == 0) continue;
-        int unit = qn_first_unit(&w->now, w->warp, n_warps);
-        w->units = qn_first_unit(&w->now, w->warp + 1, n_warps) - unit;
-        if (w->units == 0) continue;
-        w->part = qn_unit_part(&w->now, unit);
-        w->strip = unit - w->part * w->now.n_strips;
+        w->run = qn_run_of(&w->now, w->warp);
+        qn_pieces_begin(&w->pieces, &w->now, w->run);
+        if (w->pieces.left == 0) continue;
         qn_walker_place(w);
         return;
     }
@@ -116,11 +199,11 @@ FN ulong qn_walker_next(qn_walker *w, uint *n_bytes)
     w->from += *n_bytes;
     w->left -= steps;
     if (w->left > 0) return from;
-    if (--w->units == 0) {
+    if (w->pieces.left == 1) {
         qn_walker_enter(w);
         return from;
     }
-    if (++w->strip == w->now.n_strips) w->strip = 0, w->part++;
+    qn_pieces_next(&w->pieces, &w->now, w->run);
     qn_walker_place(w);
     return from;
 }
@@ -131,6 +214,7 @@ FN ulong qn_walker_next(qn_walker *w, uint *n_bytes)
 typedef struct {
     uint slots, full, empty; // shared memory: slots, and an mbarrier a slot each: its weights have come; all lanes have read it
     int slot, phase;
+    int takes; // parity of the next sums that the warp before hands over
 } qn_ring;
 
 FN void qn_ring_advance(qn_ring *r)
@@ -143,7 +227,7 @@ FN void qn_ring_advance(qn_ring *r)
 FN qn_ring qn_ring_of(char *slots, ulong *barriers, int warp)
 {
     uint full = qn_shared_address(barriers) + warp * QN_SLOTS * 8;
-    qn_ring r = {qn_shared_address(slots) + warp * QN_SLOTS * QN_SLOT_BYTES, full, full + QN_SLOTS * QN_GPU_SIMDS * 8, 0, 0};
+    qn_ring r = {qn_shared_address(slots) + warp * QN_SLOTS * QN_SLOT_BYTES, full, full + QN_SLOTS * QN_GPU_SIMDS * 8, 0, 0, 0};
     return r;
 }
 extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
@@ -153,18 +237,18 @@ FN qn_ring qn_ring_at(int place)
 {
     char *slots = qn_resident_memory + QN_CUDA_RESIDENT_WORK;
     qn_ring r = qn_ring_of(slots, (ulong *)(slots + QN_CUDA_RING_BYTES), threadIdx.x >> 5);
-    r.slot = place >> 1, r.phase = place & 1;
+    r.slot = place >> 2, r.phase = place >> 1 & 1, r.takes = place & 1;
     return r;
 }
 FN int qn_ring_place(const qn_ring *r)
 {
-    return r->slot << 1 | r->phase;
+    return r->slot << 2 | r->phase << 1 | r->takes;
 }
 
 // One warp for all; a barrier of the group follows.
 FN void qn_ring_init(ulong *barriers)
 {
-    for (int i = threadIdx.x & 31; i < 2 * QN_SLOTS * QN_GPU_SIMDS; i += 32)
+    for (int i = threadIdx.x & 31; i < QN_RING_BARRIERS; i += 32)
         qn_bar_init(qn_shared_address(barriers + i), i < QN_SLOTS * QN_GPU_SIMDS ? 1 : QN_ARRIVALS_OF_WARP); // who starts a copy; a warp
     qn_bar_made_for_copies();
 }
@@ -192,6 +276,45 @@ FN void qn_ring_done(qn_ring *r)
     qn_ring_advance(r);
 }
 
+// ---- sums of a unit that two warps have ----
+
+// Shared memory behind the rings: barriers; the warps' runs of the product; for each warp the room of what the one before hands to it. A product
+// has one such at most, and barriers of the group lie between two products.
+#define QN_RUNS_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_RING_BARRIERS * 8)
+#define QN_HANDED_AT (QN_RUNS_AT + QN_GPU_SIMDS * 16)
+#define QN_TASKS_AT (QN_HANDED_AT + QN_GPU_SIMDS * 512)
+FN int4 *qn_own_run(void)
+{
+    return (int4 *)(qn_resident_memory + QN_RUNS_AT) + (threadIdx.x >> 5);
+}
+FN uint qn_handed_bar(int warp)
+{
+    return qn_shared_address(qn_resident_memory + QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES) + (2 * QN_SLOTS * QN_GPU_SIMDS + warp) * 8;
+}
+FN float4 *qn_handed_at(int warp)
+{
+    return (float4 *)(qn_resident_memory + QN_HANDED_AT) + warp * 32 + (threadIdx.x & 31);
+}
+FN void qn_hand_over(const float c[4])
+{
+    int to = (int)(threadIdx.x >> 5) + 1;
+    *qn_handed_at(to) = make_float4(c[0], c[1], c[2], c[3]);
+    __syncwarp();
+    if (qn_lane_arrives()) qn_bar_arrive(qn_handed_bar(to));
+}
+FN void qn_take_over(qn_ring *r, float c[4])
+{
+    int own = (int)(threadIdx.x >> 5);
+    PROFILE_STARVING();
+    qn_slot_wait(qn_handed_bar(own), r->takes);
+    PROFILE_STARVED();
+    r->takes ^= 1;
+    float4 v = *qn_handed_at(own);
+    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
+}
+
+// ---- filling ----
+
 // A filling warp, `filler` of QN_FILLERS: a lane a ring. How soon a copy follows one that has come decides how fast a ring fills, so the loop
 // does little else.
 static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, char *slots, ulong *barriers, int2 rows,
@@ -200,19 +323,20 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
     int lane = threadIdx.x & 31, warp = filler * QN_RINGS_EACH + lane % QN_RINGS_EACH;
     int on_way = 0, n = 0; // started: n
     uint idle = 0;
+    ulong policy = qn_copy_policy(true);                     // so that sums, rows of x and norms stay in L2
     qn_ring r = qn_ring_of(slots, barriers, warp), come = r; // come: the first that has not come yet
     qn_walker w;
     qn_walker_begin(&w, streams, (int)blockIdx.x * QN_GPU_SIMDS + warp, rows);
-    if (lane >= QN_RINGS_EACH) w.units = -1;
+    if (lane >= QN_RINGS_EACH) w.left = -1;
 #pragma unroll 1
-    while (__any_sync(~0u, w.units >= 0)) {
+    while (__any_sync(~0u, w.left >= 0)) {
         if (on_way && qn_bar_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
-        bool starts = w.units >= 0 && on_way < QN_SLOTS_ON_WAY && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
+        bool starts = w.left >= 0 && on_way < QN_SLOTS_ON_WAY && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
             qn_bar_expect(r.full + r.slot * 8, n_bytes);
-            qn_copy_in(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8);
+            qn_copy_in_as(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8, policy);
             qn_ring_advance(&r);
             on_way++;
             n++;

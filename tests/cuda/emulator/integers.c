@@ -30,6 +30,7 @@ BINARY(add_32, uint32_t, uint32_t, uint32_t, a + b)
 BINARY(sub_32, uint32_t, uint32_t, uint32_t, a - b)
 BINARY(mul_32, uint32_t, uint32_t, uint32_t, a *b)
 BINARY(mul_hi_u32, uint32_t, uint32_t, uint32_t, (uint64_t)a *b >> 32)
+BINARY(mul_hi_s32, uint32_t, int32_t, int32_t, (uint64_t)((int64_t)a *b) >> 32)
 BINARY(mul_wide_s32, int64_t, int32_t, int32_t, (int64_t)a *b)
 BINARY(mul_wide_u32, uint64_t, uint32_t, uint32_t, (uint64_t)a *b)
 TERNARY(mad_32, uint32_t, uint32_t, uint32_t, a *b + c)
@@ -51,6 +52,7 @@ BINARY(shl_32, uint32_t, uint32_t, uint32_t, b > 31 ? 0 : a << b)
 BINARY(shr_u32, uint32_t, uint32_t, uint32_t, b > 31 ? 0 : a >> b)
 BINARY(shr_s32, int32_t, int32_t, uint32_t, a >> (b > 31 ? 31 : b))
 UNARY(clz_32, uint32_t, uint32_t, a ? __builtin_clz(a) : 32)
+UNARY(popc_32, uint32_t, uint32_t, (uint32_t)__builtin_popcount(a))
 UNARY(bfind_shift_u32, uint32_t, uint32_t, a ? (uint32_t)__builtin_clz(a) : UINT32_MAX)
 
 static uint32_t reversed(uint32_t v)
@@ -74,6 +76,22 @@ static uint32_t permuted(uint32_t a, uint32_t b, uint32_t selector)
     return r;
 }
 TERNARY(prmt_32, uint32_t, uint32_t, uint32_t, permuted(a, b, c))
+
+// Of each three bits what the table says.
+static uint32_t looked_up(uint32_t a, uint32_t b, uint32_t c, uint32_t table)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < 8; i++)
+        if (table >> i & 1) v |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+    return v;
+}
+static void lop3_32(warp *w, const ptx_instruction *i, uint32_t lanes)
+{
+    uint32_t *d = OPERAND(uint32_t, 0);
+    const uint32_t *a = OPERAND(uint32_t, 1), *b = OPERAND(uint32_t, 2), *c = OPERAND(uint32_t, 3);
+    const uint32_t *table = OPERAND(uint32_t, 4);
+    EACH_LANE(d[l] = looked_up(a[l], b[l], c[l], table[l]););
+}
 
 BINARY(add_64, uint64_t, uint64_t, uint64_t, a + b)
 BINARY(sub_64, uint64_t, uint64_t, uint64_t, a - b)
@@ -239,6 +257,7 @@ const ptx_row ptx_integer_rows[] = {
     {"sub.s32", "www", sub_32, PLAIN},
     {"mul.lo.s32", "www", mul_32, PLAIN},
     {"mul.hi.u32", "www", mul_hi_u32, PLAIN},
+    {"mul.hi.s32", "www", mul_hi_s32, PLAIN},
     {"mul.wide.s32", "qww", mul_wide_s32, PLAIN},
     {"mul.wide.u32", "qww", mul_wide_u32, PLAIN},
     {"mad.lo.s32", "wwww", mad_32, PLAIN},
@@ -260,9 +279,11 @@ const ptx_row ptx_integer_rows[] = {
     {"shr.u32", "www", shr_u32, PLAIN},
     {"shr.s32", "www", shr_s32, PLAIN},
     {"clz.b32", "ww", clz_32, PLAIN},
+    {"popc.b32", "ww", popc_32, PLAIN},
     {"bfind.shiftamt.u32", "ww", bfind_shift_u32, PLAIN},
     {"brev.b32", "ww", brev_32, PLAIN},
     {"prmt.b32", "wwww", prmt_32, PLAIN},
+    {"lop3.b32", "wwwww", lop3_32, PLAIN},
     {"bfi.b32", "wwwww", bfi_32, PLAIN},
     {"bfi.b64", "qqqww", bfi_64, PLAIN},
     {"add.s64", "qqq", add_64, PLAIN},

@@ -309,8 +309,9 @@ const char *ptx_memory_kind(const char *m, int n, ptx_instruction *i)
     i->run = loads ? load : store;
     i->bytes = (uint8_t)bytes_of(m, n);
     i->is_signed = m[n - (i->bytes == 1 ? 2 : 3)] == 's';
-    i->shares = has(m, n, ".relaxed") || has(m, n, ".acquire") || has(m, n, ".release");
-    i->polls = loads && (i->shares || has(m, n, ".volatile"));
+    i->shares = has(m, n, ".relaxed") || has(m, n, ".acquire") || has(m, n, ".release") ||
+                has(m, n, ".volatile"); // as relaxed, by the PTX ISA
+    i->polls = loads && i->shares;
     i->count = has(m, n, ".v4") ? 4 : has(m, n, ".v2") ? 2 : 1;
     return loads ? (i->bytes == 8 ? "qa" : "wa") : i->bytes == 8 ? "aq" : "aw";
 }

@@ -47,8 +47,8 @@ struct ptx_instruction {
     int32_t hint;      // card.c's
     uint8_t kind, negated, n_operands;
     uint8_t space, wide_address; // memory: which; addresses of 8 bytes, not 4
-    uint8_t shares;              // others may do so at the same time: relaxed, acquire, release
-    uint8_t polls; // a load that others may have to write before: the next turn is theirs
+    uint8_t shares; // others may too at the same time: relaxed, acquire, release, volatile
+    uint8_t polls;  // a load that others may have to write before: the next turn is theirs
     uint8_t bytes, count, is_signed,
         wide; // memory: of an element, elements, how they become registers of 4 or 8 bytes
 };

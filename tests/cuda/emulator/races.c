@@ -7,7 +7,7 @@
 
 enum {
     MOST_IN_CLUSTER = MOST_OF_CLUSTER * MAX_WARPS,
-    MOST_KEPT = 64, // barriers in shared memory, of a cluster
+    MOST_KEPT = 80, // barriers in shared memory, of a cluster
     MOST_THREADS = MOST_IN_CLUSTER * RACE_PARTS + MOST_KEPT,
 };
 
@@ -317,11 +317,17 @@ void races_end(const group *g)
                       t / RACE_PARTS / r->n_warps, t / RACE_PARTS % r->n_warps);
 }
 
-// More than there is room for share the last one: then less is found.
-static kept_barrier *kept_at(races *r, const char *at)
+static kept_barrier *find_kept(races *r, const char *at)
 {
     for (int k = 0; k < r->n_kept; k++)
         if (r->kept[k].at == at) return &r->kept[k];
+    return NULL;
+}
+// races_made sees to it that there is room. A barrier that nobody made in this launch shares the last.
+static kept_barrier *kept_at(races *r, const char *at)
+{
+    kept_barrier *known = find_kept(r, at);
+    if (known) return known;
     if (r->n_kept == MOST_KEPT) return &r->kept[MOST_KEPT - 1];
     kept_barrier *new = &r->kept[r->n_kept++];
     r->n_threads++;
@@ -333,6 +339,8 @@ static kept_barrier *kept_at(races *r, const char *at)
 
 void races_made(const warp *w, const ptx_instruction *i, const group *of, const char *barrier)
 {
+    if (of->races->n_kept == MOST_KEPT && !find_kept(of->races, barrier))
+        warp_fail(w, i, "the emulator keeps no more than %d barriers", MOST_KEPT);
     kept_barrier *b = kept_at(of->races, barrier);
     touch(w, i, of, (size_t)(barrier - of->shared), 8, own_entry(w, i, false), true);
     memset(b->coming, 0, sizeof b->coming);

@@ -1,7 +1,7 @@
 // Races in shared memory, by happens-before: two accesses to a word, one of them a write, that no barrier orders are told, whatever order
 // they came in here. Warps are the threads (lanes within one count as ordered: their order is random elsewhere); what a warp has under way,
 // copies and products, are threads of their own, so that an access before the wait is found.
-// Atomic operations don't race with each other, and order nothing; volatile is plain: no kernel lets warps wait for words of shared memory.
+// Atomic operations, volatile ones too, don't race with each other, and order nothing: no kernel lets warps wait for words of shared memory.
 // See warp.h.
 #ifndef QN_TEST_RACES_H
 #define QN_TEST_RACES_H
