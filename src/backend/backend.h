@@ -73,9 +73,15 @@ typedef struct {
     int (*alloc)(qn_device *d, size_t n_bytes, void **address, quern_error *e);
     void (*free)(qn_device *d, void *address);
     // A read-only weight at host address `from`: the same address where the device can read it there (no copy), else a new device
-    // buffer, until free or close. `from` stays valid while the device is open, unless adopt_copies.
+    // buffer, until free or close. `from` stays valid as long as a program reads it, unless adopt_copies.
     int adopt_copies; // 1: adopt copies at once, whatever the address
     int (*adopt)(qn_device *d, const void *from, size_t n_bytes, void **address, quern_error *e);
+    // (optional: NULL) A whole mapping of the host that weights will be adopted from, told once and before the first of them; a
+    // backend that has this copies what was not lent. take_back: its weights are not used any more, nothing that reads them is
+    // in flight, and the device lets go of every page before this returns: it comes before the mapping ends. Does nothing
+    // for what was not lent at `begin`.
+    void (*lend)(qn_device *d, const void *begin, size_t n_bytes);
+    void (*take_back)(qn_device *d, const void *begin);
     int (*upload)(qn_device *d, void *to, const void *from, size_t n_bytes);
     int (*download)(qn_device *d, void *to, const void *from, size_t n_bytes);
     // 1 where the record's operation, types and shapes have an entry here.
@@ -84,6 +90,8 @@ typedef struct {
     // be freed afterwards.
     int (*compile)(qn_device *d, const qn_plan *plan, qn_program **out, quern_error *e);
     void (*free_program)(qn_device *d, qn_program *p);
+    // (optional: NULL) Bytes of device memory that its programs hold beside what alloc and adopt gave. Programs may share some.
+    uint64_t (*room_bytes)(qn_device *d);
     // Starts a step and returns its ticket without waiting (a backend may finish it before it returns). Up to two launches are
     // in flight; they run in order. Nonzero: nothing was started: QUERN_E_DEVICE, or QUERN_E_INTERNAL where the step block's
     // counts exceed the plan's limits.
@@ -95,7 +103,7 @@ typedef struct {
     double (*measure_read)(qn_device *d);
     // (optional: NULL) All of qn_device_limits, in a few seconds at most. QUERN_E_MEMORY, QUERN_E_DEVICE.
     int (*measure_limits)(qn_device *d, qn_device_limits *out);
-    // (optional: NULL) After QUERN_E_DEVICE: what the driver calls it; static, NULL where unknown.
+    // (optional: NULL) After QUERN_E_DEVICE or a lost ticket: what the driver calls it, until the next ticket is over; NULL where unknown.
     const char *(*failure)(qn_device *d);
     // (optional: NULL) For the self-test: programs compiled from now on take form `i` of the kernels. Its name, form 0 being the
     // one that open tries first; NULL, and nothing changed, past the last.

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,6 +121,35 @@ static void past_the_end(void)
     qn_metal_id b = buffer_of(device(), 64);
     ((char *)qn_metal_buffer_contents(b))[64] = 1;
     qn_metal_release(b);
+}
+
+static qn_metal_id residency(void)
+{
+    qn_metal_id error = NULL, descriptor = qn_metal_new(objc_getClass("MTLResidencySetDescriptor"));
+    return qn_metal_device_residency(device(), descriptor, &error);
+}
+
+static void ends_in_a_set(void)
+{
+    qn_metal_id set = residency(), b = buffer_of(device(), 64);
+    qn_metal_residency_add(set, b);
+    qn_metal_release(b);
+}
+
+static void ends_before_the_commit(void)
+{
+    qn_metal_id set = residency(), b = buffer_of(device(), 64);
+    qn_metal_residency_add(set, b);
+    qn_metal_commit(set);
+    qn_metal_residency_remove(set, b);
+    qn_metal_release(b);
+}
+
+static void unmapped_under_a_buffer(void)
+{
+    char *p = mmap(NULL, 1 << 16, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    qn_metal_device_wrap(device(), p + 16384, 16384, 0, NULL);
+    munmap(p, 1 << 16);
 }
 
 // ---- encoders ----
@@ -246,6 +276,9 @@ static const struct {
     {no_mapping, EXIT_BROKEN, "not inside one mapping"},
     {too_large, EXIT_BROKEN, "exceed maxBufferLength"},
     {past_the_end, EXIT_BROKEN, "bytes behind the end of a buffer were written"},
+    {ends_in_a_set, EXIT_BROKEN, "still in a residency set"},
+    {ends_before_the_commit, EXIT_BROKEN, "before its removal from the set was committed"},
+    {unmapped_under_a_buffer, EXIT_BROKEN, "a buffer of 16384 bytes"},
     {second_encoder, EXIT_BROKEN, "a second encoder"},
     {serial_encoder, EXIT_BROKEN, "found type 0"},
     {commit_before_end, EXIT_BROKEN, "commit before endEncoding"},

@@ -46,12 +46,23 @@ static int nothing_is_left(void **state)
     return 0;
 }
 
-static qn_device *open_device(void)
+static qn_device *open_with(const qn_device_options *options)
 {
     qn_device *d = NULL;
     quern_error e = {0};
-    if (metal->open(&(qn_device_options){0}, &d, &e)) fail_msg("%s", e.message);
+    if (metal->open(options, &d, &e)) fail_msg("%s", e.message);
     return d;
+}
+
+static qn_device *open_device(void)
+{
+    return open_with(&(qn_device_options){0});
+}
+
+// Where nothing is computed: the emulator takes its time for a self-test.
+static qn_device *open_unchecked(void)
+{
+    return open_with(&(qn_device_options){.unchecked = 1});
 }
 
 static void refused(int code, const char *says)
@@ -73,6 +84,7 @@ static void test_refusals(void **state)
     assert_false(metal->available());
     refused(QUERN_E_UNSUPPORTED, "no GPU");
     assert_true(metal->available());
+    assert_string_equal(getenv("AGX_RELAX_CDM_CTXSTORE_TIMEOUT"), "1");
     o->family = 1006;
     refused(QUERN_E_UNSUPPORTED, "older than the M1");
     o->no_unified = 1;
@@ -162,43 +174,109 @@ static char *map_some(void)
     return p;
 }
 
+static void adopt_in_place(qn_device *d, const char *from, size_t n_bytes)
+{
+    void *at;
+    quern_error e = {0};
+    assert_int_equal(metal->adopt(d, from, n_bytes, &at, &e), 0);
+    assert_ptr_equal(at, from);
+}
+
+// Whatever the order of tensors, views of a mapping overlap by no more than the tensors across their ends.
 static void test_adopt(void **state)
+{
+    (void)state;
+    enum { N = 200, LARGEST = 1 << 20 };
+    char *mapped = map_some();
+    for (int i = 0; i < 6; i++) {
+        size_t most = i < 3 ? (size_t)usual.max_buffer : 16 << 20;
+        fake_metal()->max_buffer = (long)most; // read at open
+        qn_device *d = open_unchecked();
+        int before = fake_metal_count()->n_wraps;
+        metal->lend(d, mapped, MAPPED - 100);
+        for (size_t j = 0; j < N; j++) { // ascending, descending, the middle first
+            size_t k = i % 3 == 0 ? j : i % 3 == 1 ? N - 1 - j : (j + N / 2) % N;
+            adopt_in_place(d, mapped + 1000 + k * PIECE, PIECE);
+        }
+        int n_ends = (int)(MAPPED / most);
+        assert_in_range(fake_metal_count()->n_wraps - before, i < 3 ? 1 : 5, 1 + 2 * n_ends);
+        void *other;
+        assert_int_equal(metal->alloc(d, 64, &other, NULL), 0);
+        metal->free(d, other); // commits the set
+        assert_in_range(fake_metal_count()->wrapped_bytes, MAPPED,
+                        MAPPED + (size_t)n_ends * (PIECE + 2 * 16384));
+        metal->close(d);
+        *fake_metal() = usual;
+    }
+    munmap(mapped, MAPPED);
+}
+
+static void test_adopt_copies(void **state)
 {
     (void)state;
     char *mapped = map_some();
     void *at;
     quern_error e = {0};
-    qn_device *d = open_device();
-    int before = fake_metal_count()->n_wraps;
-    for (size_t i = 0; i < 200; i++) { // one view for all
-        assert_int_equal(metal->adopt(d, mapped + 1000 + i * PIECE, PIECE, &at, &e), 0);
-        assert_ptr_equal(at, mapped + 1000 + i * PIECE);
-    }
-    assert_int_equal(fake_metal_count()->n_wraps - before, 1);
-    metal->close(d);
-
-    fake_metal()->max_buffer = 16 << 20; // several
-    d = open_device();
-    before = fake_metal_count()->n_wraps;
-    for (size_t i = 0; i < 200; i++) {
-        assert_int_equal(metal->adopt(d, mapped + i * PIECE, PIECE, &at, &e), 0);
-        assert_ptr_equal(at, mapped + i * PIECE);
-    }
-    assert_in_range(fake_metal_count()->n_wraps - before, 4, 5);
+    fake_metal()->max_buffer = 16 << 20;
+    qn_device *d = open_unchecked();
+    metal->lend(d, mapped, MAPPED);
     assert_int_equal(metal->adopt(d, mapped, 17 << 20, &at, &e), QUERN_E_MEMORY); // one tensor
     metal->close(d);
 
-    fake_metal()->no_wrap = 1; // a copy
+    *fake_metal() = usual;
+    fake_metal()->no_wrap = 1; // the system refuses
     mapped[70000] = 42;
-    d = open_device();
+    d = open_unchecked();
+    metal->lend(d, mapped, MAPPED);
     assert_int_equal(metal->adopt(d, mapped + 70000, 100, &at, &e), 0);
     assert_ptr_not_equal(at, mapped + 70000);
     assert_int_equal(*(char *)at, 42);
-    char on_stack[100] = {7}; // not of a mapping that is known
-    assert_int_equal(metal->adopt(d, on_stack, 100, &at, &e), 0);
-    assert_int_equal(*(char *)at, 7);
+    metal->close(d);
+
+    *fake_metal() = usual;
+    d = open_unchecked();
+    metal->lend(d, mapped + 16384, 16384);
+    metal->lend(d, mapped + 32768 + 64, 16384); // not at a page
+    for (int i = 0; i < 3; i++) {               // around what is lent, and across its end
+        const char *from = mapped + (size_t[]){16000, 32700, 70000}[i];
+        assert_int_equal(metal->adopt(d, from, 500, &at, &e), 0);
+        assert_ptr_not_equal(at, from);
+        assert_memory_equal(at, from, 500);
+    }
     metal->close(d);
     munmap(mapped, MAPPED);
+}
+
+// The fake ends the process where memory is unmapped that a buffer wraps.
+static void test_take_back(void **state)
+{
+    (void)state;
+    char *first = map_some(), *second = map_some();
+    qn_device *d = open_unchecked();
+    metal->lend(d, first, MAPPED);
+    metal->lend(d, second, MAPPED);
+    adopt_in_place(d, first, 100);
+    adopt_in_place(d, second, 100);
+    int before = fake_metal_count()->n_wraps;
+    metal->take_back(d, first + 16384); // nothing was lent there
+    metal->take_back(d, first);
+    munmap(first, MAPPED);
+    adopt_in_place(d, second + 1000, 100); // still there
+    assert_int_equal(fake_metal_count()->n_wraps, before);
+    assert_int_equal(fake_metal_count()->wrapped_bytes, MAPPED);
+    // Another file at the same address is seen anew.
+    char *again =
+        mmap(first, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    assert_ptr_equal(again, first);
+    void *at;
+    again[5] = 42;
+    assert_int_equal(metal->adopt(d, again, 100, &at, NULL), 0); // not lent: copied
+    assert_ptr_not_equal(at, again);
+    assert_int_equal(((char *)at)[5], 42);
+    metal->take_back(d, second);
+    munmap(second, MAPPED);
+    munmap(again, MAPPED);
+    metal->close(d);
 }
 
 // ---- launches ----
@@ -300,6 +378,7 @@ static void test_lost(void **state)
         qn_ticket t[3];
         fake_metal()->lose_at = fake_metal_count()->n_command_buffers + 1;
         fake_metal()->lose_midway = midway;
+        fake_metal()->lose_code = (const int[]){1, 2, 8}[midway]; // internal, timeout, memory
         qn_launch s0 = step(&f, 0, 3, 7), s1 = step(&f, 1, 4, 8), s2 = step(&f, 2, 5, 9);
         assert_int_equal(metal->launch(f.device, f.program, &s0, &t[0]), 0);
         assert_int_equal(metal->launch(f.device, f.program, &s1, &t[1]), 0);
@@ -328,7 +407,9 @@ static void test_dead(void **state)
     fake_metal()->lose_code = 3; // page fault
     qn_launch s = step(&f, 0, 3, 7);
     assert_int_equal(metal->launch(f.device, f.program, &s, &t), 0);
+    assert_null(metal->failure(f.device));
     assert_int_equal(wait_for(&f, t), QUERN_E_DEVICE);
+    assert_string_equal(metal->failure(f.device), "lost, as told");
     assert_int_equal(metal->launch(f.device, f.program, &s, &t), QUERN_E_DEVICE);
     tear_down(&f);
 }
@@ -473,7 +554,10 @@ static void test_wired(void **state)
     qn_metal_wired_use(&w); // idle, though no beat has seen it
     assert_int_equal(n_requests(), 5);
     qn_metal_wired_remove(&w, buffer);
+    assert_false(qn_metal_wired_beat(&w)); // not before the commit
+    qn_metal_wired_commit(&w);
     qn_metal_release(buffer);
+    assert_true(qn_metal_wired_beat(&w)); // for what is left
     qn_metal_wired_close(&w, queue);
 
     fake_metal()->old = 1; // no sets: nothing happens
@@ -520,10 +604,12 @@ static void test_heartbeat(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_refusals), TEST(test_no_memory),      TEST(test_old_system), TEST(test_memory),
-        TEST(test_adopt),    TEST(test_flights),        TEST(test_lost),       TEST(test_dead),
-        TEST(test_info),     TEST(test_foreign_memory), TEST(test_limits),     TEST(test_forms),
-        TEST(test_notes),    TEST(test_wired),          TEST(test_heartbeat),
+        TEST(test_refusals),  TEST(test_no_memory), TEST(test_old_system),
+        TEST(test_memory),    TEST(test_adopt),     TEST(test_adopt_copies),
+        TEST(test_take_back), TEST(test_flights),   TEST(test_lost),
+        TEST(test_dead),      TEST(test_info),      TEST(test_foreign_memory),
+        TEST(test_limits),    TEST(test_forms),     TEST(test_notes),
+        TEST(test_wired),     TEST(test_heartbeat),
     };
     return cmocka_run_group_tests(tests, keep_usual, NULL);
 }

@@ -30,7 +30,7 @@ for source in src/backend/metal/*.c src/backend/gpu/*.c src/backend/selftest.c s
         -Wall -Wextra -Werror -Wno-unused-command-line-argument -ffp-contract=off -fno-strict-aliasing -c -o "$work/$n.o" "$source"
 done
 "$ld" -arch arm64 -platform_version macos 14.0 14.0 -o "$out" "$work"/*.o \
-    "$here/cross/libSystem.tbd" "$here/cross/libobjc.tbd" "$here/cross/Metal.tbd" "$here/cross/Foundation.tbd"
+    "$here/cross/libSystem.tbd" "$here/cross/libobjc.tbd" "$here/cross/Metal.tbd" "$here/cross/Foundation.tbd" "$here/cross/CoreGraphics.tbd"
 case $(od -An -tx4 -N8 "$out") in
 *feedfacf*0100000c*) echo "cross_macho.sh: $n sources, a Mach-O executable for arm64" ;;
 *) echo "cross_macho.sh: the linker made no Mach-O file for arm64" >&2; exit 1 ;;

@@ -1,14 +1,14 @@
-// See buffers.h. A view of wrapped memory runs from the wanted bytes' first page to the end of their mapping, or as far as one
-// buffer may reach: so a file of weights is one view, or a few.
+// See buffers.h. What is lent lies in views of as much as one buffer may have, one behind the other from its beginning: so a file of
+// weights is one view, or a few, in whatever order its tensors are asked for. A tensor across the end of one has a view of its
+// own; only such bytes are in two views, and count twice in what is wired.
 #include "backend/metal/buffers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/metal/calls.h"
-#include "backend/metal/region.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, PAGE = 16384 }; // pages of all Macs with Apple Silicon
 
 // The first view behind `address`.
 static int place_of(const qn_metal_buffers *b, const char *address)
@@ -45,12 +45,17 @@ static int add(qn_metal_buffers *b, const void *from, size_t n_bytes, qn_metal_i
     return 1;
 }
 
-static void take_out(qn_metal_buffers *b, int at)
+// n views from the one at `at` on. The set lets go of them before they end.
+static void take_out(qn_metal_buffers *b, int at, int n)
 {
-    qn_metal_wired_remove(&b->wired, b->views[at].buffer);
-    qn_metal_release(b->views[at].buffer);
-    b->n_views--;
-    memmove(&b->views[at], &b->views[at + 1], (size_t)(b->n_views - at) * sizeof *b->views);
+    if (!n) return;
+    for (int i = at; i < at + n; i++)
+        qn_metal_wired_remove(&b->wired, b->views[i].buffer);
+    qn_metal_wired_commit(&b->wired);
+    for (int i = at; i < at + n; i++)
+        qn_metal_release(b->views[i].buffer);
+    b->n_views -= n;
+    memmove(&b->views[at], &b->views[at + n], (size_t)(b->n_views - at) * sizeof *b->views);
 }
 
 int qn_metal_buffers_alloc(qn_metal_buffers *b, size_t n_bytes, void **address, quern_error *e)
@@ -78,23 +83,63 @@ void qn_metal_buffers_free(qn_metal_buffers *b, const void *address)
 {
     if (!address) return;
     int at = place_of(b, address) - 1;
-    if (at >= 0 && b->views[at].from == (const char *)address) take_out(b, at);
+    if (at >= 0 && b->views[at].from == (const char *)address) take_out(b, at, 1);
+}
+
+static size_t whole_pages(size_t n_bytes)
+{
+    return (n_bytes + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
+void qn_metal_buffers_lend(qn_metal_buffers *b, const void *begin, size_t n_bytes)
+{
+    if ((uintptr_t)begin % PAGE) return;
+    qn_metal_lent *more = realloc(b->lent, (size_t)(b->n_lent + 1) * sizeof *more);
+    if (!more) return;
+    b->lent = more;
+    b->lent[b->n_lent++] = (qn_metal_lent){begin, whole_pages(n_bytes)};
+}
+
+// What holds these bytes, or NULL.
+static const qn_metal_lent *lent_of(const qn_metal_buffers *b, const char *from, size_t n_bytes)
+{
+    for (int i = 0; i < b->n_lent; i++) {
+        const qn_metal_lent *l = &b->lent[i];
+        if (from >= l->from && from <= l->from + l->n_bytes &&
+            n_bytes <= (size_t)(l->from + l->n_bytes - from))
+            return l;
+    }
+    return NULL;
 }
 
 int qn_metal_buffers_wrap(qn_metal_buffers *b, const void *from, size_t n_bytes)
 {
-    const char *begin, *end;
-    size_t page = qn_metal_region_page_bytes();
     if (qn_metal_buffers_find(b, from, n_bytes).buffer) return 1;
-    if (!qn_metal_region_of(from, &begin, &end)) return 0;
-    const char *first = (const char *)((uintptr_t)from & ~(uintptr_t)(page - 1));
-    size_t most = b->max_bytes & ~(page - 1), length = (size_t)(end - first);
-    if (first < begin || end < (const char *)from + n_bytes) return 0;
-    if (length > most) length = most;
-    if (length % page || (size_t)((const char *)from - first) + n_bytes > length) return 0;
-    qn_metal_id buffer = qn_metal_device_wrap(b->device, (void *)(uintptr_t)first, length,
-                                              QN_METAL_STORAGE_SHARED, NULL);
-    return buffer && add(b, first, length, buffer);
+    const qn_metal_lent *l = lent_of(b, from, n_bytes);
+    size_t most = b->max_bytes & ~(size_t)(PAGE - 1);
+    if (!l || !most) return 0;
+    size_t at = (size_t)((const char *)from - l->from), first = at / most * most;
+    size_t length = l->n_bytes - first < most ? l->n_bytes - first : most;
+    if (at + n_bytes > first + length) {
+        first = at & ~(size_t)(PAGE - 1);
+        length = whole_pages(at + n_bytes) - first;
+    }
+    if (length > most) return 0;
+    qn_metal_id buffer = qn_metal_device_wrap(b->device, (void *)(uintptr_t)(l->from + first),
+                                              length, QN_METAL_STORAGE_SHARED, NULL);
+    return buffer && add(b, l->from + first, length, buffer);
+}
+
+void qn_metal_buffers_take_back(qn_metal_buffers *b, const void *begin)
+{
+    int i = 0;
+    while (i < b->n_lent && b->lent[i].from != (const char *)begin)
+        i++;
+    if (i == b->n_lent) return;
+    const qn_metal_lent l = b->lent[i];
+    b->lent[i] = b->lent[--b->n_lent];
+    int first = place_of(b, l.from - 1);
+    take_out(b, first, place_of(b, l.from + l.n_bytes - 1) - first);
 }
 
 qn_metal_place qn_metal_buffers_find(const qn_metal_buffers *b, const void *from, size_t n_bytes)
@@ -111,9 +156,10 @@ qn_metal_place qn_metal_buffers_find(const qn_metal_buffers *b, const void *from
 
 void qn_metal_buffers_free_all(qn_metal_buffers *b)
 {
-    while (b->n_views)
-        take_out(b, b->n_views - 1);
+    take_out(b, 0, b->n_views);
     free(b->views);
+    free(b->lent);
     b->views = NULL;
-    b->capacity = 0;
+    b->lent = NULL;
+    b->capacity = b->n_lent = 0;
 }

@@ -11,10 +11,20 @@
 #include "backend/selftest.h"
 #include "base/clock.h"
 
+// The first GPU. Where a display is on, the system ends command buffers that hold it up; it looks at the variable when the process's first
+// device is made (llama.cpp and MLX set it too). A process that does not use CoreGraphics has no default device: the linker leaves a library
+// out that nothing refers to.
+static qn_metal_id first_device(void)
+{
+    static unsigned (*const volatile display)(void) = CGMainDisplayID;
+    setenv("AGX_RELAX_CDM_CTXSTORE_TIMEOUT", "1", 0);
+    return display ? MTLCreateSystemDefaultDevice() : NULL;
+}
+
 static int available(void)
 {
     void *pool = objc_autoreleasePoolPush();
-    qn_metal_id device = MTLCreateSystemDefaultDevice();
+    qn_metal_id device = first_device();
     if (device) qn_metal_release(device);
     objc_autoreleasePoolPop(pool);
     return device != NULL;
@@ -51,6 +61,19 @@ static int adopt(qn_device *d, const void *from, size_t n_bytes, void **address,
     }
     objc_autoreleasePoolPop(pool);
     return rc;
+}
+
+static void lend(qn_device *d, const void *begin, size_t n_bytes)
+{
+    qn_metal_buffers_lend(&d->buffers, begin, n_bytes);
+}
+
+static void take_back(qn_device *d, const void *begin)
+{
+    void *pool = objc_autoreleasePoolPush();
+    qn_metal_launch_drain(d);
+    qn_metal_buffers_take_back(&d->buffers, begin);
+    objc_autoreleasePoolPop(pool);
 }
 
 static int transfer(qn_device *d, void *to, const void *from, size_t n_bytes)
@@ -103,7 +126,7 @@ static void device_close(qn_device *d)
 static int open_parts(qn_device *d, quern_error *e)
 {
     void *done;
-    d->device = MTLCreateSystemDefaultDevice();
+    d->device = first_device();
     if (!d->device) return qn_error_set(e, QUERN_E_UNSUPPORTED, "metal: no GPU here");
     if (!qn_metal_device_supports_family(d->device, QN_METAL_FAMILY_APPLE7) ||
         !qn_metal_device_unified(d->device))
@@ -200,11 +223,21 @@ static int compile(qn_device *d, const qn_plan *plan, qn_program **out, quern_er
     return rc;
 }
 
+static uint64_t room_bytes(qn_device *d)
+{
+    return d->scratch_bytes;
+}
+
 static void free_program(qn_device *d, qn_program *p)
 {
     void *pool = objc_autoreleasePoolPush();
     qn_metal_program_free(d, p);
     objc_autoreleasePoolPop(pool);
+}
+
+static const char *failure(qn_device *d)
+{
+    return *d->why ? d->why : NULL;
 }
 
 const qn_backend qn_metal_backend = {
@@ -215,17 +248,21 @@ const qn_backend qn_metal_backend = {
     .info = info,
     .alloc = device_alloc,
     .free = device_free,
+    .lend = lend,
+    .take_back = take_back,
     .adopt = adopt,
     .upload = transfer,
     .download = transfer,
     .supports = supports,
     .compile = compile,
     .free_program = free_program,
+    .room_bytes = room_bytes,
     .launch = qn_metal_launch,
     .poll = qn_metal_launch_poll,
     .wait = qn_metal_launch_wait,
     .measure_read = qn_metal_measure_read,
     .measure_limits = qn_metal_measure_limits,
+    .failure = failure,
     .use_form = use_form,
     .notes = notes,
 };

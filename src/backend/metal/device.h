@@ -25,11 +25,13 @@ struct qn_device {
     qn_metal_buffers buffers;
     qn_metal_flight flights[QN_METAL_N_FLIGHTS];
     size_t step_bytes, results_bytes; // room in each
+    uint64_t scratch_bytes;           // of all programs
     int32_t *done;                    // launches that ended, counted on the GPU (kernels/gate.h)
     int32_t n_begun;                  // what `done` must be when the next one starts
     qn_ticket last;                   // launched
     qn_ticket lost_through;           // up to here what is not over yet is lost
     int dead;
+    char why[200]; // what Metal said of the last launch that failed
 };
 
 // Room for step blocks and results of these sizes in every flight.

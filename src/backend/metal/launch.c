@@ -1,6 +1,7 @@
 // Launching: a program as one command buffer with one encoder, and what became of it. Encoding needs nothing of the launch
 // before, so it goes on while the GPU runs that one. The command buffers do not retain what they use: memory and pipelines end
 // after a drain only.
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -64,18 +65,23 @@ static int encode(qn_device *d, const qn_program *p, qn_metal_flight *f)
 
 // ---- the end of a launch ----
 
-// Failures that another try can mend: internal, timeout, a neighbour's fault, not in front, out of memory.
+// Failures that another try can mend (MTLCommandBufferErrorCode): internal, which is also what a neighbour's fault and the windows' being
+// held up come as; timeout; not in front; out of memory.
 static int can_go_on(long code)
 {
-    return code == 1 || code == 2 || code == 5 || code == 7 || code == 8;
+    return code == 1 || code == 2 || code == 7 || code == 8;
 }
 
-static int outcome(const qn_metal_flight *f, unsigned long status)
+static int outcome(qn_device *d, const qn_metal_flight *f, unsigned long status)
 {
+    d->why[0] = 0;
     if (status == QN_METAL_STATUS_COMPLETED)
         return f->step->reserved < 0 ? QN_TICKET_LOST : QN_TICKET_DONE; // emptied by the gate
     qn_metal_id error = qn_metal_command_error(f->command);
-    return error && can_go_on(qn_metal_error_code(error)) ? QN_TICKET_LOST : QUERN_E_DEVICE;
+    if (!error) return QUERN_E_DEVICE;
+    const char *text = qn_metal_string_text(qn_metal_error_description(error));
+    snprintf(d->why, sizeof d->why, "%s", text ? text : "");
+    return can_go_on(qn_metal_error_code(error)) ? QN_TICKET_LOST : QUERN_E_DEVICE;
 }
 
 // A loss takes along what was launched behind it, though not what comes later: from here on, the gate lets the next one in.
@@ -87,7 +93,7 @@ static void lose(qn_device *d)
 
 static void finish(qn_device *d, qn_metal_flight *f, unsigned long status)
 {
-    f->state = outcome(f, status);
+    f->state = outcome(d, f, status);
     if (f->state == QN_TICKET_LOST && f->ticket > d->lost_through) lose(d);
     if (f->state == QN_TICKET_DONE && f->ticket <= d->lost_through) f->state = QN_TICKET_LOST;
     if (f->state == QUERN_E_DEVICE) d->dead = 1;

@@ -20,6 +20,7 @@ extern qn_metal_id objc_getClass(const char *name);
 extern void *objc_autoreleasePoolPush(void);
 extern void objc_autoreleasePoolPop(void *pool);
 extern qn_metal_id MTLCreateSystemDefaultDevice(void); // retained
+extern unsigned CGMainDisplayID(void);
 
 typedef void (*qn_metal_function)(void);
 #ifdef __APPLE__

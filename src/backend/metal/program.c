@@ -88,10 +88,10 @@ static int add_all(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_e
 }
 
 // The plan as tasks, with scratch memory of the device for them.
-static int lower(qn_device *d, const qn_plan *plan, void **scratch, qn_gpu_list *list,
-                 quern_error *e)
+static int lower(qn_device *d, const qn_plan *plan, void **scratch, size_t scratch_bytes,
+                 qn_gpu_list *list, quern_error *e)
 {
-    qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = qn_gpu_scratch_bytes(plan)};
+    qn_gpu_options o = {.fuse_rows = 1, .scratch_bytes = scratch_bytes};
     if (o.scratch_bytes) {
         int rc = qn_metal_buffers_alloc(&d->buffers, o.scratch_bytes, scratch, e);
         if (rc) return rc;
@@ -129,13 +129,17 @@ int qn_metal_program_make(qn_device *d, const qn_plan *plan, qn_program **out, q
 {
     qn_gpu_list list = {0};
     void *scratch = NULL;
+    size_t scratch_bytes = qn_gpu_scratch_bytes(plan);
     *out = NULL;
-    int rc = lower(d, plan, &scratch, &list, e);
+    int rc = lower(d, plan, &scratch, scratch_bytes, &list, e);
     if (!rc) rc = make(d, &plan->batch.limits, plan->max_rows, list.n_tasks, out, e);
-    if (*out)
+    if (*out) {
         (*out)->scratch = scratch;
-    else
+        (*out)->scratch_bytes = scratch ? scratch_bytes : 0;
+        d->scratch_bytes += (*out)->scratch_bytes;
+    } else {
         qn_metal_buffers_free(&d->buffers, scratch);
+    }
     if (!rc) rc = add_all(d, *out, &list, e);
     qn_gpu_list_free(&list);
     return finish(d, rc, out);
@@ -161,6 +165,7 @@ void qn_metal_program_free(qn_device *d, qn_program *p)
     if (!p) return;
     qn_metal_launch_drain(d);
     qn_metal_buffers_free(&d->buffers, p->scratch);
+    d->scratch_bytes -= p->scratch_bytes;
     free(p->dispatches);
     free(p);
 }

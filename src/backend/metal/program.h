@@ -21,6 +21,7 @@ struct qn_program {
     qn_step_limits limits;
     int max_rows;
     void *scratch;
+    size_t scratch_bytes;
     qn_metal_dispatch *dispatches;
     int n_dispatches;
 };

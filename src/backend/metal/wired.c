@@ -10,7 +10,7 @@ int qn_metal_wired_beat(qn_metal_wired *w)
     void *pool = objc_autoreleasePoolPush();
     pthread_mutex_lock(&w->lock);
     w->idle = w->now_ms() - w->last_used > QN_METAL_KEEP_MS;
-    int asks = !w->idle && !w->changed; // one that changed waits for its commit
+    int asks = !w->idle && !w->uncommitted; // one that changed waits for its commit
     if (asks) qn_metal_residency_request(w->set);
     pthread_mutex_unlock(&w->lock);
     objc_autoreleasePoolPop(pool);
@@ -33,6 +33,12 @@ static void *beat(void *context)
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+static void commit(qn_metal_wired *w)
+{
+    if (w->uncommitted) qn_metal_commit(w->set);
+    w->uncommitted = 0;
 }
 
 void qn_metal_wired_open(qn_metal_wired *w, qn_metal_id device, qn_metal_id queue,
@@ -65,7 +71,7 @@ void qn_metal_wired_close(qn_metal_wired *w, qn_metal_id queue)
         pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
     }
-    if (w->changed) qn_metal_commit(w->set);
+    commit(w);
     qn_metal_queue_remove_residency(queue, w->set);
     qn_metal_residency_end(w->set);
     qn_metal_release(w->set);
@@ -79,7 +85,7 @@ void qn_metal_wired_add(qn_metal_wired *w, qn_metal_id buffer)
     if (!w->set) return;
     pthread_mutex_lock(&w->lock);
     qn_metal_residency_add(w->set, buffer);
-    w->changed = 1;
+    w->uncommitted = w->unasked = 1;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -88,7 +94,15 @@ void qn_metal_wired_remove(qn_metal_wired *w, qn_metal_id buffer)
     if (!w->set) return;
     pthread_mutex_lock(&w->lock);
     qn_metal_residency_remove(w->set, buffer);
-    w->changed = 1;
+    w->uncommitted = 1;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void qn_metal_wired_commit(qn_metal_wired *w)
+{
+    if (!w->set) return;
+    pthread_mutex_lock(&w->lock);
+    commit(w);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -98,9 +112,9 @@ void qn_metal_wired_use(qn_metal_wired *w)
     pthread_mutex_lock(&w->lock);
     double now = w->now_ms();
     int was_idle = w->idle || now - w->last_used > QN_METAL_KEEP_MS;
-    if (w->changed) qn_metal_commit(w->set);
-    if (w->changed || was_idle) qn_metal_residency_request(w->set);
-    w->changed = w->idle = 0;
+    commit(w);
+    if (w->unasked || was_idle) qn_metal_residency_request(w->set);
+    w->unasked = w->idle = 0;
     w->last_used = now;
     if (was_idle) pthread_cond_signal(&w->used);
     pthread_mutex_unlock(&w->lock);

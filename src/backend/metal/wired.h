@@ -18,7 +18,8 @@ typedef struct {
     pthread_cond_t used;
     pthread_t thread;
     int has_thread, stop;
-    int changed;      // since the last commit
+    int uncommitted;  // changed since the last commit
+    int unasked;      // grown since it was asked for
     int idle;         // it is not asked for any more
     double last_used; // by now_ms
 } qn_metal_wired;
@@ -29,7 +30,9 @@ void qn_metal_wired_open(qn_metal_wired *w, qn_metal_id device, qn_metal_id queu
 // After the buffers are gone.
 void qn_metal_wired_close(qn_metal_wired *w, qn_metal_id queue);
 void qn_metal_wired_add(qn_metal_wired *w, qn_metal_id buffer);
+// Takes effect by the next commit: before that, the buffer may not end.
 void qn_metal_wired_remove(qn_metal_wired *w, qn_metal_id buffer);
+void qn_metal_wired_commit(qn_metal_wired *w);
 // Before the buffers are used: commits what changed, and asks for the set where it changed or was let go.
 void qn_metal_wired_use(qn_metal_wired *w);
 // What the thread does twice a second. 1: it asked for the set; 0: it was not used for too long. Any thread.

@@ -9,6 +9,12 @@
 enum { FILL = 0xcb };
 
 id MTLCreateSystemDefaultDevice(void);
+unsigned CGMainDisplayID(void);
+
+unsigned CGMainDisplayID(void)
+{
+    return 1;
+}
 
 id MTLCreateSystemDefaultDevice(void)
 {
@@ -245,6 +251,7 @@ static id wrap(id o, SEL s, void *from, unsigned long n, unsigned long options, 
     fake_object *b = fake_new(FAKE_BUFFER);
     b->memory = from;
     b->n_bytes = n;
+    fake_wrap_begins(from, n);
     return (id)b;
 }
 
@@ -252,11 +259,15 @@ void fake_destroy_buffer(fake_object *o)
 {
     if (o->n_uses)
         fake_fail("a buffer of %zu bytes ended while a command buffer uses it", o->n_bytes);
-    if (o->code) fake_fail("a buffer ended that is still in a residency set");
+    if (o->in_set) fake_fail("a buffer ended that is still in a residency set");
+    if (o->committed) fake_fail("a buffer ended before its removal from the set was committed");
     for (size_t i = o->n_bytes; o->n_mapped && i < pages(o->n_bytes); i++)
         if ((unsigned char)o->memory[i] != FILL)
             fake_fail("bytes behind the end of a buffer were written");
-    if (o->n_mapped) munmap(o->memory, o->n_mapped);
+    if (o->n_mapped)
+        munmap(o->memory, o->n_mapped);
+    else
+        fake_wrap_ends(o->memory, o->n_bytes);
 }
 
 static void *contents(id o, SEL s)
@@ -280,25 +291,48 @@ static id new_residency(id o, SEL s, id descriptor, id *error)
 static void residency_add(id o, SEL s, id buffer)
 {
     (void)s;
-    fake_check(o, FAKE_RESIDENCY, "addAllocation:")->n_polls = 1; // not committed
+    fake_object *set = fake_check(o, FAKE_RESIDENCY, "addAllocation:");
     fake_object *b = fake_check(buffer, FAKE_BUFFER, "addAllocation:");
-    if (b->code++) fake_fail("addAllocation: of one that is there");
+    if (b->in_set) fake_fail("addAllocation: of one that is there");
+    b->in_set = true;
+    set->n_polls = 1; // not committed
+    if (b->committed) return;
+    b->next_member = set->next_member;
+    set->next_member = b;
 }
 
 static void residency_remove(id o, SEL s, id buffer)
 {
     (void)s;
-    fake_check(o, FAKE_RESIDENCY, "removeAllocation:")->n_polls = 1;
     fake_object *b = fake_check(buffer, FAKE_BUFFER, "removeAllocation:");
-    if (!b->code) fake_fail("removeAllocation: of one that is not there");
-    b->code = 0;
+    if (!b->in_set) fake_fail("removeAllocation: of one that is not there");
+    b->in_set = false;
+    fake_object *set = fake_check(o, FAKE_RESIDENCY, "removeAllocation:"), **link;
+    set->n_polls = 1;
+    for (link = &set->next_member; !b->committed && *link; link = &(*link)->next_member)
+        if (*link == b) {
+            *link = b->next_member;
+            break;
+        }
 }
 
 static void residency_commit(id o, SEL s)
 {
     (void)s;
-    fake_check(o, FAKE_RESIDENCY, "commit")->n_polls = 0;
-    fake_metal_count()->n_residency_commits++;
+    fake_metal_stats *count = fake_metal_count();
+    fake_object *set = fake_check(o, FAKE_RESIDENCY, "commit"), **link = &set->next_member;
+    set->n_polls = 0;
+    count->n_residency_commits++;
+    count->wrapped_bytes = 0;
+    while (*link) {
+        fake_object *b = *link;
+        b->committed = b->in_set;
+        if (b->committed && !b->n_mapped) count->wrapped_bytes += b->n_bytes;
+        if (b->committed)
+            link = &b->next_member;
+        else
+            *link = b->next_member;
+    }
 }
 
 static void residency_request(id o, SEL s)

@@ -38,6 +38,7 @@ typedef struct {
     int n_set_buffer, n_set_offset, n_set_bytes;
     int n_buffers, n_wraps; // made
     int n_residency_commits;
+    size_t wrapped_bytes;     // of what the residency set holds since its last commit
     int n_residency_requests; // of a thread of the backend's too
     int math_safe;            // the last library was compiled with maths by the letter
 } fake_metal_stats;

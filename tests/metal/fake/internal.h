@@ -68,6 +68,8 @@ struct fake_object {
     fake_argument bound[FAKE_MAX_INDEX];
     fake_object *pipeline;
     bool barrier;
+    bool in_set, committed;   // buffer: added to the residency set; there since its last commit
+    fake_object *next_member; // of the set: a buffer that is either
 };
 
 typedef struct {
@@ -96,6 +98,9 @@ void fake_destroy_encoder(fake_object *o);
 
 // memory.c
 bool fake_is_mapped(const void *from, size_t n_bytes); // inside one mapping
+// Between the two, the memory may not be unmapped.
+void fake_wrap_begins(const void *from, size_t n_bytes);
+void fake_wrap_ends(const void *from, size_t n_bytes);
 // encoder.c: runs what a command buffer holds; 0, or fails
 void fake_run(fake_object *command, int n_dispatches);
 

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "backend/metal/region.h"
 #include "fake/internal.h"
 
 enum { MAX_REGIONS = 4096 };
@@ -13,6 +12,11 @@ static struct {
     size_t n_bytes; // rounded up
 } regions[MAX_REGIONS];
 static int n_regions;
+static struct {
+    const char *from;
+    size_t n_bytes;
+} wrapped[MAX_REGIONS]; // by buffers that are alive
+static int n_wrapped;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void *__real_mmap64(void *address, size_t n, int protection, int flags, int fd, off_t offset);
@@ -52,10 +56,19 @@ void *__wrap_mmap64(void *address, size_t n, int protection, int flags, int fd, 
     return at;
 }
 
+static const char *end_of_wrapped(int i)
+{
+    return wrapped[i].from + wrapped[i].n_bytes;
+}
+
 int __wrap_munmap(void *address, size_t n)
 {
     bool ours = false;
     pthread_mutex_lock(&lock);
+    for (int i = 0; i < n_wrapped; i++)
+        if (wrapped[i].from < (char *)address + n && (char *)address < end_of_wrapped(i))
+            fake_fail("munmap of %p, %zu bytes: a buffer of %zu bytes at %p wraps it", address, n,
+                      wrapped[i].n_bytes, (const void *)wrapped[i].from);
     for (int i = 0; i < n_regions && !ours; i++)
         if (regions[i].from == address && regions[i].n_bytes == rounded(n)) {
             regions[i] = regions[--n_regions];
@@ -65,28 +78,34 @@ int __wrap_munmap(void *address, size_t n)
     return __real_munmap(address, ours ? rounded(n) : n);
 }
 
-size_t qn_metal_region_page_bytes(void)
+bool fake_is_mapped(const void *from, size_t n_bytes)
 {
-    return FAKE_PAGE;
-}
-
-int qn_metal_region_of(const void *address, const char **begin, const char **end)
-{
-    const char *at = address;
-    int found = 0;
+    const char *at = from;
+    bool found = false;
     pthread_mutex_lock(&lock);
-    for (int i = 0; i < n_regions && !found; i++)
-        if (at >= regions[i].from && at < regions[i].from + regions[i].n_bytes) {
-            *begin = regions[i].from;
-            *end = regions[i].from + regions[i].n_bytes;
-            found = 1;
-        }
+    for (int i = 0; i < n_regions && !found; i++) {
+        const char *end = regions[i].from + regions[i].n_bytes;
+        found = at >= regions[i].from && at < end && (size_t)(end - at) >= n_bytes;
+    }
     pthread_mutex_unlock(&lock);
     return found;
 }
 
-bool fake_is_mapped(const void *from, size_t n_bytes)
+void fake_wrap_begins(const void *from, size_t n_bytes)
 {
-    const char *begin, *end;
-    return qn_metal_region_of(from, &begin, &end) && (size_t)(end - (const char *)from) >= n_bytes;
+    pthread_mutex_lock(&lock);
+    if (n_wrapped == MAX_REGIONS) fake_fail("over %d wrapped buffers", MAX_REGIONS);
+    wrapped[n_wrapped].from = from;
+    wrapped[n_wrapped++].n_bytes = n_bytes;
+    pthread_mutex_unlock(&lock);
+}
+
+void fake_wrap_ends(const void *from, size_t n_bytes)
+{
+    int i = 0;
+    pthread_mutex_lock(&lock);
+    while (i < n_wrapped - 1 && (wrapped[i].from != from || wrapped[i].n_bytes != n_bytes))
+        i++;
+    wrapped[i] = wrapped[--n_wrapped];
+    pthread_mutex_unlock(&lock);
 }

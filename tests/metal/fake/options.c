@@ -61,16 +61,17 @@ static void print_stats(void)
     const char *path = getenv("QUERN_FAKE_METAL_STATS");
     FILE *to = path ? fopen(path, "w") : NULL;
     if (!to) return;
-    fprintf(to,
-            "{\"command_buffers\": %d, \"encoders\": %d, \"dispatches\": %d, \"barriers\": %d, "
-            "\"sets\": %d, "
-            "\"most_at_once\": %d,\n \"set_buffer\": %d, \"set_offset\": %d, \"set_bytes\": %d, "
-            "\"buffers\": %d, "
-            "\"wraps\": %d, \"residency_commits\": %d, \"math_safe\": %d}\n",
-            stats.n_command_buffers, stats.n_encoders, stats.n_dispatches, stats.n_barriers,
-            stats.n_sets, stats.most_at_once, stats.n_set_buffer, stats.n_set_offset,
-            stats.n_set_bytes, stats.n_buffers, stats.n_wraps, stats.n_residency_commits,
-            stats.math_safe);
+    fprintf(
+        to,
+        "{\"command_buffers\": %d, \"encoders\": %d, \"dispatches\": %d, \"barriers\": %d, "
+        "\"sets\": %d, "
+        "\"most_at_once\": %d,\n \"set_buffer\": %d, \"set_offset\": %d, \"set_bytes\": %d, "
+        "\"buffers\": %d, "
+        "\"wraps\": %d, \"wrapped_bytes\": %zu, \"residency_commits\": %d, \"math_safe\": %d}\n",
+        stats.n_command_buffers, stats.n_encoders, stats.n_dispatches, stats.n_barriers,
+        stats.n_sets, stats.most_at_once, stats.n_set_buffer, stats.n_set_offset, stats.n_set_bytes,
+        stats.n_buffers, stats.n_wraps, stats.wrapped_bytes, stats.n_residency_commits,
+        stats.math_safe);
     fclose(to);
 }
 

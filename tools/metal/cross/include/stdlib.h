@@ -5,3 +5,4 @@ void *calloc(size_t, size_t);
 void *malloc(size_t);
 void *realloc(void *, size_t);
 void free(void *);
+int setenv(const char *, const char *, int);
