@@ -64,4 +64,9 @@ typedef struct {
 int qn_app_generate(quern_model *m, const quern_params *params, const qn_app_listener *listener,
                     quern_error *e);
 
+// From here on the first SIGINT sets qn_app_interrupted and ends a wait for input; the second ends the process, since what the
+// first asked for may have to wait for a reader that does not read or a device that hangs.
+extern volatile int qn_app_interrupted;
+void qn_app_catch_interrupt(void);
+
 #endif

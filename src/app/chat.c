@@ -20,14 +20,6 @@ typedef struct {
     size_t capacity;
 } input;
 
-static volatile int interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
 static char *show_prompt(EditLine *editor)
 {
     (void)editor;
@@ -115,9 +107,10 @@ static int answer(quern_model *m, json_t *messages, quern_params *params, quern_
     int rc = chat ? 0 : qn_error_set(e, QUERN_E_MEMORY, "no memory");
     params->chat_json = chat;
     params->n_chat_bytes = chat ? strlen(chat) : 0;
-    interrupted = 0;
-    qn_app_listener listener = {print_token, print_end, &text, (volatile int *)&interrupted};
+    qn_app_listener listener = {print_token, print_end, &text, &qn_app_interrupted};
+    qn_app_catch_interrupt();
     if (!rc) rc = qn_app_generate(m, params, &listener, e);
+    signal(SIGINT, SIG_IGN);
     if (!rc)
         json_array_append_new(messages,
                               json_pack("{s:s,s:o}", "role", "assistant", "content",
@@ -199,7 +192,7 @@ int qn_app_chat(int argc, char **argv)
     quern_error e = {0};
     qn_app_session s;
     if (qn_app_open(words.text[0], &engine, &s, &e)) return qn_app_fail(&e);
-    signal(SIGINT, on_interrupt);
+    signal(SIGINT, SIG_IGN); // but for answers
     rc = converse(s.model, system, &params);
     qn_app_close(&s);
     return rc;

@@ -39,12 +39,9 @@ typedef struct {
     quern_error *e;
 } evaluation;
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number)
+static int check_interrupted(const evaluation *v)
 {
-    (void)signal_number;
-    interrupted = 1;
+    return qn_app_interrupted ? qn_error_set(v->e, QUERN_E_CANCELLED, "cancelled") : 0;
 }
 
 /* ---- the models and the text ---- */
@@ -122,7 +119,10 @@ static int read_text(evaluation *v)
 {
     char *text = NULL;
     size_t n = 0;
-    int rc = qn_app_read_input(v->text_path, &text, &n, v->e);
+    int rc = check_interrupted(v);
+    if (rc) return rc;
+    rc = qn_app_read_input(v->text_path, &text, &n, v->e);
+    if (qn_app_interrupted) rc = check_interrupted(v);
     if (!rc) rc = quern_tokenize(v->session.model, text, n, false, &v->ids, &v->n_ids, v->e);
     if (!rc && v->reference) rc = check_reference(v, text, n);
     free(text);
@@ -192,7 +192,7 @@ static int run_windows(evaluation *v)
     for (size_t i = 0; i < v->n_windows && !rc; i++) {
         rc = run_window(v, v->ids + i * v->window);
         qn_progress_count(&progress, i + 1, v->n_windows, "windows");
-        if (!rc && interrupted) rc = qn_error_set(v->e, QUERN_E_CANCELLED, "cancelled");
+        if (!rc) rc = check_interrupted(v);
     }
     qn_progress_end(&progress);
     if (!rc) qn_eval_finish(&v->score, &v->figures);
@@ -313,7 +313,7 @@ int qn_app_eval(int argc, char **argv)
     int rc = qn_options_parse(&line, argc, argv);
     if (rc != QN_OPTIONS_GO) return rc;
     quern_error e = {0};
-    signal(SIGINT, on_interrupt);
+    qn_app_catch_interrupt();
     signal(SIGXFSZ, SIG_IGN);
     return evaluate(&o, words.text[0], words.text[1], &e) ? qn_app_fail(&e) : QN_EXIT_DONE;
 }

@@ -81,7 +81,7 @@ int qn_app_read_input(const char *path, char **out, size_t *n, quern_error *e)
     qn_buffer b = QN_BUFFER_INIT;
     char piece[65536];
     for (size_t got; (got = fread(piece, 1, sizeof piece, stdin)) > 0;)
-        if (b.length > MAX_INPUT_BYTES || !qn_buffer_append(&b, piece, got)) break;
+        if (b.length > MAX_INPUT_BYTES || !qn_buffer_append(&b, piece, got) || ferror(stdin)) break;
     if (b.length > MAX_INPUT_BYTES || ferror(stdin)) {
         bool large = b.length > MAX_INPUT_BYTES;
         qn_buffer_free(&b);

@@ -1,7 +1,6 @@
 // quern run: one prompt, the answer on stdout as it comes, or the whole result as JSON.
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +15,6 @@ typedef struct {
     bool json, chat;
     qn_text_list stop;
 } run_options;
-
-static volatile int interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
 
 int qn_app_parse_ids(const char *text, int32_t **out, size_t *n_out, quern_error *e)
 {
@@ -118,11 +109,11 @@ static int generate(const run_options *o, const char *model, const char *prompt,
     params->n_stop = (size_t)o->stop.n;
     if (!rc) rc = qn_app_open(model, &o->engine, &session, e);
     json_t *logprobs = json_array();
-    qn_app_listener listener = {print_token, print_end, NULL, &interrupted};
+    qn_app_listener listener = {print_token, print_end, NULL, &qn_app_interrupted};
     if (o->json)
         listener = (qn_app_listener){wants_logprobs(params) ? keep_logprob : NULL, print_json,
-                                     logprobs, &interrupted};
-    signal(SIGINT, on_interrupt);
+                                     logprobs, &qn_app_interrupted};
+    qn_app_catch_interrupt();
     if (!rc) rc = qn_app_generate(session.model, params, &listener, e);
     qn_app_close(&session);
     json_decref(logprobs);

@@ -102,7 +102,8 @@ static int load(const qn_app_config *c, qn_restart *again, qn_fleet **out, quern
 static int run(qn_server *server, quern_error *e)
 {
     int rc = qn_server_run(server);
-    if (rc == QUERN_E_CANCELLED) _exit(QN_EXIT_FAILED); // the second signal: requests may still run
+    if (rc == QUERN_E_CANCELLED)
+        _exit(QN_EXIT_FAILED); // a second signal, or a device that hangs: requests may still run
     if (rc) qn_error_set(e, rc, "the server stopped: %s", quern_code_name(rc));
     return rc;
 }

@@ -70,12 +70,19 @@ int qn_file_read(const char *path, size_t max_bytes, char **out, size_t *n_bytes
     return 0;
 }
 
+// Shared: of a private mapping macOS makes copies where the pages are wired for the GPU. But some file systems (FUSE) have only private ones.
+static void *map_file(int fd, size_t n)
+{
+    void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
+    return p == MAP_FAILED ? mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0) : p;
+}
+
 // The first n bytes of an open file.
 static int map_bytes(int fd, const char *path, size_t n, bool copy, qn_mapping *out, quern_error *e)
 {
     if (n == 0) return qn_error_set(e, QUERN_E_FORMAT, "%s: the file is empty", path);
     void *p = copy ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                   : mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+                   : map_file(fd, n);
     if (p == MAP_FAILED)
         return qn_error_set(e, QUERN_E_MEMORY, "%s: cannot map %zu bytes: %s", path, n,
                             strerror(errno));

@@ -5,6 +5,8 @@
 
 #include "engine/runtime.h"
 
+enum { CHUNKS_TO_TRUST = 200 };
+
 static void mark(quern_model *m, qn_sequence *s)
 {
     qn_executor_mark(&m->runtime->executor, s);
@@ -167,10 +169,24 @@ static void count_step(quern_model *m, const qn_flight *f, int n_tokens, double 
     qn_stats_step_done(&m->stats, &step, now_ms);
 }
 
+// A step that takes a device too long may be lost, and would be again: then there are fewer rows of prompts in one, and twice as many
+// again when many of so many have gone well. Of a step with few rows of them, for its size, they are not the reason.
+static void fit_chunk(quern_model *m, int n_rows, bool lost)
+{
+    int half = n_rows / 2 > QN_LEAST_CHUNK ? n_rows / 2 : QN_LEAST_CHUNK;
+    if (lost) m->n_chunks = 0;
+    if (lost && n_rows > m->chunk_most / 2 && half < m->chunk_most) m->chunk_most = half;
+    if (lost || n_rows < m->chunk_most || m->chunk_most == m->prefill_chunk) return;
+    if (++m->n_chunks < CHUNKS_TO_TRUST) return;
+    m->chunk_most = 2 * m->chunk_most < m->prefill_chunk ? 2 * m->chunk_most : m->prefill_chunk;
+    m->n_chunks = 0;
+}
+
 void qn_commit_flight(qn_flight *f, bool lost, double now_ms)
 {
     quern_model *m = f->model;
     f->in_flight = false;
+    fit_chunk(m, f->n_prefill_rows, lost);
     // Nothing of this model was launched behind a step with logits: once it is over, all may go on.
     if (m->exclusive && !m->flights[0].in_flight && !m->flights[1].in_flight) m->exclusive = false;
     int n_tokens = lost ? 0 : commit_outputs(m, f, now_ms);

@@ -52,6 +52,7 @@ struct quern_model {
     // the device's memory and programs: owner
     void *state, *slots_memory, *step_memory, *results_memory, *scratch;
     uint64_t ledger_bytes[3];
+    bool has_rooms; // its programs' rooms are entered beside these
     qn_program *programs[QN_MAX_PROGRAMS];
     int program_rows[QN_MAX_PROGRAMS], n_programs;
     qn_tensor logits;
@@ -66,6 +67,8 @@ struct quern_model {
     uint64_t n_arrived;
     qn_flight flights[2];
     bool exclusive;     // a step whose logits the host will fetch is in flight
+    int chunk_most;     // rows of prompts a step: prefill_chunk, or fewer after one was lost
+    int n_chunks;       // steps of so many since
     bool tried;         // in this round of the executor: it had nothing to launch
     double served_ms;   // device time given to it, for fair shares
     double step_ms;     // of recent steps

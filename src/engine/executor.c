@@ -69,9 +69,12 @@ static void ring_doorbell(qn_executor *x)
     x->dirty_first = x->dirty_last = NULL;
 }
 
-static void take_mail(qn_executor *x)
+// Takes what has arrived. False: the executor shall stop. Both are read under one lock, with `awake`: a stop in between, its bell
+// silenced by the next round, would be slept over.
+static bool take_mail(qn_executor *x)
 {
     pthread_mutex_lock(&x->mutex);
+    bool quit = x->quit;
     quern_request *mail = x->mail_first;
     x->mail_first = x->mail_last = NULL;
     qn_command *commands = x->commands;
@@ -90,6 +93,7 @@ static void take_mail(qn_executor *x)
         pthread_cond_broadcast(&x->command_done);
         pthread_mutex_unlock(&x->mutex);
     }
+    return !quit;
 }
 
 static void die(qn_executor *x)
@@ -168,9 +172,12 @@ static bool launch_one(qn_executor *x)
     }
 }
 
-static void pause_after_loss(qn_executor *x)
+static void pause_after_loss(qn_executor *x, const qn_flight *f)
 {
-    qn_log_write(&x->runtime->log, QUERN_LOG_WARN, "a step was lost; its sequences start again");
+    const char *why = x->backend->failure ? x->backend->failure(x->device) : NULL;
+    qn_log_write(&x->runtime->log, QUERN_LOG_WARN,
+                 "a step of %d rows of %s was lost%s%s; its sequences start again",
+                 f->step.counts->n_rows, f->model->name, why ? ": " : "", why ? why : "");
     struct timespec t = {0, PAUSE_MS * 1000000L};
     if (x->n_lost > LOST_TOGETHER) nanosleep(&t, NULL);
 }
@@ -193,7 +200,7 @@ static bool commit_one(qn_executor *x)
     double now_ms = qn_clock_ms();
     qn_commit_flight(f, lost, now_ms);
     x->committed_ms = now_ms;
-    if (lost) pause_after_loss(x);
+    if (lost) pause_after_loss(x, f);
     return true;
 }
 
@@ -210,19 +217,10 @@ static void rest(qn_executor *x)
     pthread_mutex_unlock(&x->mutex);
 }
 
-static bool should_quit(qn_executor *x)
-{
-    pthread_mutex_lock(&x->mutex);
-    bool quit = x->quit;
-    pthread_mutex_unlock(&x->mutex);
-    return quit;
-}
-
 static void *own_device(void *argument)
 {
     qn_executor *x = argument;
-    while (!should_quit(x)) {
-        take_mail(x);
+    while (take_mail(x)) {
         double now_ms = qn_clock_ms();
         for (quern_model *m = x->models; m; m = m->next)
             qn_engine_tend(m, now_ms);

@@ -1,6 +1,6 @@
 // A model's part of the device: weights, state arena, slot table, step buffers, and a program for each class of step. Everything
-// is sized and entered in the ledger before a weight is read, but for the rooms that a GPU's programs take beside (docs/gpu.md).
-// Owner thread, between two steps.
+// is sized and entered in the ledger before a weight is read, but for the rooms of a GPU's programs (docs/gpu.md): these when they are
+// made. Owner thread, between two steps.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,8 +160,27 @@ static int compile(quern_model *m, const qn_batch *batch, int n_rows, quern_erro
     return rc;
 }
 
+static uint64_t room_bytes(const quern_model *m)
+{
+    const qn_executor *x = &m->runtime->executor;
+    return x->backend->room_bytes ? x->backend->room_bytes(x->device) : 0;
+}
+
+// What the programs took beside. Not entered where it is refused; so it is not given back either.
+static int take_rooms(quern_model *m, uint64_t n_bytes, quern_error *e)
+{
+    int rc =
+        qn_ledger_take(&m->runtime->ledger, QN_LEDGER_SCRATCH, n_bytes,
+                       "room for its programs, beside what was told before (less with a smaller "
+                       "--prefill-chunk, or leave it more by --context or --kv-blocks)",
+                       e);
+    m->has_rooms = !rc;
+    if (rc) qn_error_prefix(e, "%.80s", m->name);
+    return rc;
+}
+
 // Classes of 1, 2, 4 … rows up to the largest step.
-static int compile_all(quern_model *m, quern_error *e)
+static int compile_classes(quern_model *m, quern_error *e)
 {
     qn_batch batch = {m->limits, qn_step_at(&m->limits, m->step_memory),
                       qn_slot_table_at(&m->limits, m->slots_memory), m->results_memory};
@@ -169,6 +188,13 @@ static int compile_all(quern_model *m, quern_error *e)
     for (int n = 1; !rc && n < most; n *= 2)
         rc = compile(m, &batch, n, e);
     return rc ? rc : compile(m, &batch, most, e);
+}
+
+static int compile_all(quern_model *m, quern_error *e)
+{
+    uint64_t before = room_bytes(m);
+    int rc = compile_classes(m, e);
+    return rc ? rc : take_rooms(m, room_bytes(m) - before, e);
 }
 
 static int make_flight(quern_model *m, qn_flight *f)
@@ -237,11 +263,14 @@ void qn_engine_free_device(quern_model *m)
     const qn_executor *x = &m->runtime->executor;
     void *const memory[] = {m->state, m->slots_memory, m->step_memory, m->results_memory,
                             m->scratch};
+    uint64_t rooms = room_bytes(m);
     for (int i = 0; i < m->n_programs; i++)
         x->backend->free_program(x->device, m->programs[i]);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         x->backend->free(x->device, memory[i]);
     qn_model_free(m->weights);
+    // What is shared with other models stays, and goes with the last of them.
+    if (m->has_rooms) qn_ledger_give(&m->runtime->ledger, QN_LEDGER_SCRATCH, rooms - room_bytes(m));
     qn_block_pool_free(&m->pool);
     free_flight(&m->flights[0]);
     free_flight(&m->flights[1]);

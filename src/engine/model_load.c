@@ -85,7 +85,7 @@ static int model_new(quern_runtime *rt, const char *name, const char *path,
     m->runtime = rt;
     m->name = strdup(name);
     m->path = strdup(path);
-    m->prefill_chunk = o->prefill_chunk;
+    m->prefill_chunk = m->chunk_most = o->prefill_chunk;
     m->max_batch = o->max_batch ? o->max_batch : QN_DEFAULT_BATCH;
     m->max_queue = o->max_queue ? o->max_queue : QN_DEFAULT_QUEUE;
     if (!m->name || !m->path) {

@@ -156,11 +156,11 @@ static bool others_wait(const quern_model *m, const qn_flight *f)
 // Rows of prompts for this step.
 static int chunk_for(const quern_model *m, const qn_flight *f)
 {
-    if (!others_wait(m, f) || !(m->prefill_ms > 0)) return m->prefill_chunk;
+    if (!others_wait(m, f) || !(m->prefill_ms > 0)) return m->chunk_most;
     double ms = STEP_DECODES * m->decode_ms > STEP_MS ? STEP_DECODES * m->decode_ms : STEP_MS;
     double n = ms / m->prefill_ms;
     if (n < QN_LEAST_CHUNK) n = QN_LEAST_CHUNK;
-    return n < m->prefill_chunk ? (int)n : m->prefill_chunk;
+    return n < m->chunk_most ? (int)n : m->chunk_most;
 }
 
 // Rows of a prompt that this step still takes, of n_budget: each that has an output needs room for it.

@@ -32,16 +32,22 @@ static void tend_one(quern_model *m, qn_sequence *s, double now_ms)
         qn_sequence_end(m, s, QN_END_ERROR, QUERN_E_DEADLINE, "deadline_ms has passed");
 }
 
+static uint64_t n_tokens_left(const qn_sequence *s)
+{
+    const quern_request *r = s->request;
+    int n_prompt_left = (int)r->prompt.n - s->n_launched;
+    return (uint64_t)(r->max_tokens - s->n_out) + (uint64_t)(n_prompt_left > 0 ? n_prompt_left : 0);
+}
+
+// The tokens that they still may take. Who ends in this round takes none: the owner may rest behind it, and count no more.
 static uint64_t tend_list(quern_model *m, qn_sequence_list *list, double now_ms)
 {
     uint64_t n_queued = 0;
     for (qn_sequence *s = list->first, *next; s; s = next) {
         next = s->next;
-        const quern_request *r = s->request;
-        int n_prompt_left = (int)r->prompt.n - s->n_launched;
-        if (n_prompt_left > 0) n_queued += (uint64_t)n_prompt_left;
-        n_queued += (uint64_t)(r->max_tokens - s->n_out);
         tend_one(m, s, now_ms);
+        if (s->state != QN_SEQUENCE_ENDING && s->state != QN_SEQUENCE_GONE)
+            n_queued += n_tokens_left(s);
     }
     return n_queued;
 }

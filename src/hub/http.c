@@ -259,6 +259,8 @@ int qn_hub_http_get(qn_hub_http *h, const qn_hub_get *get, qn_hub_answer *answer
     h->error = e;
     h->began = false;
     h->rc = 0;
+    *h->why = 0;
+    forget(answer); // a caller looks at it, whatever fails
     CURLcode rc = CURLE_OUT_OF_MEMORY;
     for (int hop = 0; url; hop++) {
         char *origin = origin_of(url);

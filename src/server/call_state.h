@@ -10,7 +10,9 @@ typedef struct qn_watch qn_watch;
 
 struct qn_call {
     qn_server *server;
-    struct MHD_Connection *connection; // until the request is completed
+    // Until the request is completed. A worker, which a server that closes does not wait for, may only look at it under the lock,
+    // and while the call is not gone.
+    struct MHD_Connection *connection;
     const qn_route_row *row;
     qn_call *prev, *next; // server->calls
     atomic_int refs;
@@ -22,9 +24,9 @@ struct qn_call {
     bool dispatched; // the handler was called, or the call refused
     uv_work_t work;
     qn_task work_task;
-    qn_watch *watch;
     pthread_mutex_t lock; // all below
-    bool answered;        // what the answer is has been decided
+    qn_watch *watch;
+    bool answered; // what the answer is has been decided
     bool suspended, gone, streaming, ended;
     int status;
     char content_type[48];

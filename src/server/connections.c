@@ -87,3 +87,11 @@ void qn_connections_sweep(qn_server *s, uint64_t now_ns)
         }
     pthread_mutex_unlock(&s->lock);
 }
+
+void qn_connections_cut(qn_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (const qn_connection *c = s->connections; c; c = c->next)
+        shutdown(c->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&s->lock);
+}

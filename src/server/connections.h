@@ -16,6 +16,8 @@ typedef enum {
 void qn_connections_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
                            enum MHD_ConnectionNotificationCode code);
 void qn_connections_expect(qn_server *s, struct MHD_Connection *connection, qn_wait what);
+// Cuts all: libmicrohttpd then closes them, soon.
+void qn_connections_cut(qn_server *s);
 // Cuts those whose deadline has passed.
 void qn_connections_sweep(qn_server *s, uint64_t now_ns);
 

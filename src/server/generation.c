@@ -166,16 +166,23 @@ int qn_generation_submit(qn_generation *g, const qn_request_input *input, quern_
     return 0;
 }
 
+void qn_generation_refuse(qn_generation *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->ended = true;
+    pthread_mutex_unlock(&g->lock);
+}
+
 bool qn_generation_cancel(qn_generation *g, int reason)
 {
     pthread_mutex_lock(&g->lock);
-    bool runs = !g->ended;
+    bool runs = !g->ended, first = !g->cancel_asked;
     g->cancel_asked = true;
     if (!g->reason) g->reason = reason;
     quern_request *request = runs ? g->request : NULL;
     pthread_mutex_unlock(&g->lock);
     if (request) quern_request_cancel(request); // valid: the caller holds g
-    return runs;
+    return runs && first;
 }
 
 void qn_generation_cancel_all(qn_server *s, int reason)

@@ -32,7 +32,9 @@ struct qn_generation {
 qn_generation *qn_generation_new(qn_server *s, const char *prefix, qn_sink sink, void *user);
 // Routes and submits; the params are copied. On 0 events follow (or have come already), else none does.
 int qn_generation_submit(qn_generation *g, const qn_request_input *input, quern_error *e);
-// False where it has ended already. QUERN_E_CANCELLED: its client wants it; _CLOSING, _LIMIT: the server does.
+// It was not submitted, and will not be: there is nothing to cancel.
+void qn_generation_refuse(qn_generation *g);
+// False where it has ended already, or was cancelled before. QUERN_E_CANCELLED: its client wants it; _CLOSING, _LIMIT: the server does.
 bool qn_generation_cancel(qn_generation *g, int reason);
 // Seconds after which a refused client may try again, from the queue of the chosen model.
 int qn_generation_retry_seconds(const qn_generation *g);

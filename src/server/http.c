@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 
 #include "server/call_state.h"
 #include "server/connections.h"
@@ -323,9 +326,9 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
     qn_connections_expect(cls, connection, QN_WAIT_NEXT);
     if (!call->dispatched) forget_body(call);
-    qn_watch_stop(call->watch);
-    call->watch = NULL;
-    finish(call);
+    qn_call_complete(call);
+    qn_watch_stop(call->watch); // once the call is gone: no worker may start one any more
+    qn_call_release(call);
 }
 
 /* ---- the daemon ---- */
@@ -361,17 +364,36 @@ int qn_http_start(qn_server *s, int listen_fd, quern_error *e)
         keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, qn_connections_notify, s, MHD_OPTION_END);
     if (s->daemon) return 0;
-    close(listen_fd);
-    return qn_error_set(e, QUERN_E_IO, "the HTTP server cannot start: %s", strerror(errno));
+    int why = errno;
+    close(listen_fd); // unless libmicrohttpd did
+    return qn_error_set(e, QUERN_E_IO, "the HTTP server cannot start: %s", strerror(why));
+}
+
+// MHD_quiesce_daemon takes the socket out of the daemon's set; where the daemon's thread does so too, at that moment, libmicrohttpd
+// 0.9.75 aborts the process. A socket that stays there and reports nothing is accepted from as little.
+static bool silence(const qn_server *s)
+{
+#ifdef __linux__
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    struct epoll_event nothing = {.data.ptr = s->daemon};
+    return info && info->epoll_fd >= 0 &&
+           !epoll_ctl(info->epoll_fd, EPOLL_CTL_MOD, s->listen_fd, &nothing);
+#else
+    (void)s;
+    return false;
+#endif
 }
 
 void qn_http_quiesce(qn_server *s)
 {
-    if (s->daemon) MHD_quiesce_daemon(s->daemon);
+    if (!s->daemon || silence(s)) return;
+    s->quiesced = MHD_quiesce_daemon(s->daemon) != MHD_INVALID_SOCKET;
 }
 
 void qn_http_stop(qn_server *s)
 {
-    if (s->daemon) MHD_stop_daemon(s->daemon);
+    if (!s->daemon) return;
+    MHD_stop_daemon(s->daemon); // closes the listening socket, unless quiesced
     s->daemon = NULL;
+    if (s->quiesced) close(s->listen_fd);
 }

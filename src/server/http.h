@@ -5,7 +5,7 @@
 
 // Starts libmicrohttpd on a listening socket, which it takes over.
 int qn_http_start(qn_server *s, int listen_fd, quern_error *e);
-// Accepts no more connections, but leaves the listening socket open: it is the caller's then. Any thread, once.
+// Accepts no more connections, but leaves the listening socket open, until qn_http_stop. Any thread, once.
 void qn_http_quiesce(qn_server *s);
 // Ends all connections; no call may be left waiting.
 void qn_http_stop(qn_server *s);

@@ -114,7 +114,10 @@ int qn_listen_raise_limit(void)
     if (l.rlim_cur < want) {
         rlim_t had = l.rlim_cur;
         l.rlim_cur = want;
-        if (setrlimit(RLIMIT_NOFILE, &l)) l.rlim_cur = had;
+        // macOS names no highest limit, and refuses what is above its own.
+        while (l.rlim_cur > had && setrlimit(RLIMIT_NOFILE, &l))
+            l.rlim_cur /= 2;
+        if (l.rlim_cur < had) l.rlim_cur = had;
     }
     return l.rlim_cur < MAX_DESCRIPTORS ? (int)l.rlim_cur : MAX_DESCRIPTORS;
 }

@@ -23,6 +23,7 @@ enum {
     DRAIN_SWEEP_MS = 20,
     FAIL_MS = 3000,     // for the errors of requests on a device that has failed
     FAREWELL_MS = 2000, // for answers on their way, after the last request was ended
+    CUT_MS = 500,       // for libmicrohttpd to let go of connections that are cut
     RESERVED_DESCRIPTORS = 64
 };
 
@@ -40,6 +41,7 @@ static void fill_defaults(qn_server_options *o, int n_descriptors)
                      : RESERVED_DESCRIPTORS / 2;
     if (!o->host) o->host = "127.0.0.1";
     o->drain_ms = or_default(o->drain_ms, 30000);
+    o->cancel_ms = or_default(o->cancel_ms, 120000); // a step of a large model on few cores is long
     l->header_ms = or_default(l->header_ms, 10000);
     l->body_ms = or_default(l->body_ms, 60000);
     l->idle_ms = or_default(l->idle_ms, 30000);
@@ -80,11 +82,23 @@ static void begin_shutdown(qn_server *s)
     begin_drain(s, s->options.drain_ms);
 }
 
+// What was cancelled does not end: a step that never does, on a device that hangs. Neither would closing.
+static void give_up(qn_server *s)
+{
+    qn_log_write(
+        s->options.log, QUERN_LOG_ERROR,
+        "%d requests do not end though they are cancelled: the device hangs; stopping without it",
+        atomic_load(&s->n_generations));
+    s->result = QUERN_E_CANCELLED;
+    uv_stop(&s->loop.uv);
+}
+
 static void go_on_draining(qn_server *s, uint64_t now_ns)
 {
     bool idle = !atomic_load(&s->n_generations) && !atomic_load(&s->n_workers);
     bool answered = !atomic_load(&s->n_answering) && !atomic_load(&s->n_sockets);
     uint64_t farewell_ns = (uint64_t)FAREWELL_MS * 1000000u;
+    uint64_t cancel_ns = (uint64_t)s->options.cancel_ms * 1000000u;
     if (!idle && now_ns > s->drain_until_ns && !s->rest_cancelled) {
         qn_log_write(s->options.log, QUERN_LOG_WARN, "%d requests did not finish in time",
                      atomic_load(&s->n_generations));
@@ -92,6 +106,7 @@ static void go_on_draining(qn_server *s, uint64_t now_ns)
         qn_generation_cancel_all(s, QUERN_E_CLOSING);
     }
     if (idle && (answered || now_ns > s->drain_until_ns + farewell_ns)) uv_stop(&s->loop.uv);
+    if (atomic_load(&s->n_generations) && now_ns > s->drain_until_ns + cancel_ns) give_up(s);
 }
 
 static void on_wake(void *user)
@@ -146,6 +161,11 @@ static void on_sweep(uv_timer_t *timer)
 
 /* ---- open, run, close ---- */
 
+static void do_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
 static int open_loop(qn_server *s, quern_error *e)
 {
     int rc = qn_loop_open(&s->loop, on_wake, s);
@@ -154,6 +174,8 @@ static int open_loop(qn_server *s, quern_error *e)
     uv_signal_init(&s->loop.uv, &s->on_interrupt);
     uv_signal_init(&s->loop.uv, &s->on_terminate);
     s->sweep.data = s->on_interrupt.data = s->on_terminate.data = s;
+    // libuv starts its workers with the first work, and aborts where it cannot: now, not when a long body comes and others run.
+    uv_queue_work(&s->loop.uv, &s->first_work, do_nothing, NULL);
     return 0;
 }
 
@@ -188,6 +210,7 @@ int qn_server_open(const qn_server_options *options, qn_server **out, quern_erro
     s->opened_ns = qn_clock_ns();
     s->opened_at = (int64_t)time(NULL);
     s->loaded = options->fleet != NULL;
+    s->listen_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->fail_lock, NULL);
     int rc = open_loop(s, e);
@@ -199,10 +222,10 @@ int qn_server_open(const qn_server_options *options, qn_server **out, quern_erro
                                 : qn_listen_open(s->options.host, s->options.port, &listener, e);
     if (!rc) {
         s->port = listener.port;
-        s->listen_fd = listener.fd;
         s->loopback = listener.loopback;
         rc = qn_http_start(s, listener.fd, e);
     }
+    if (!rc) s->listen_fd = listener.fd;
     if (rc)
         qn_server_close(s);
     else
@@ -210,8 +233,15 @@ int qn_server_open(const qn_server_options *options, qn_server **out, quern_erro
     return rc;
 }
 
+static void watch_signals(qn_server *s)
+{
+    uv_signal_start(&s->on_interrupt, on_signal, SIGINT);
+    uv_signal_start(&s->on_terminate, on_signal, SIGTERM);
+}
+
 void qn_server_set_fleet(qn_server *s, qn_fleet *fleet)
 {
+    watch_signals(s); // first: no request may be taken that a signal does not drain
     s->options.fleet = fleet;
     atomic_store(&s->loaded, true);
 }
@@ -252,8 +282,7 @@ void qn_server_shutdown(qn_server *s, bool force)
 int qn_server_run(qn_server *s)
 {
     uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-    uv_signal_start(&s->on_interrupt, on_signal, SIGINT);
-    uv_signal_start(&s->on_terminate, on_signal, SIGTERM);
+    watch_signals(s);
     uv_run(&s->loop.uv, UV_RUN_DEFAULT);
     uv_timer_stop(&s->sweep);
     uv_signal_stop(&s->on_interrupt);
@@ -282,6 +311,17 @@ static int let_some_go(qn_server *s)
     return n;
 }
 
+// libmicrohttpd 0.9.75 crashes where a head that it refuses by itself (too long, say) comes while it stops: nothing may be left to read.
+static void stop_http(qn_server *s)
+{
+    if (!atomic_load(&s->failed)) qn_http_quiesce(s);
+    for (int ms = 0; atomic_load(&s->n_connections) && ms < CUT_MS; ms++) {
+        qn_connections_cut(s);
+        uv_sleep(1);
+    }
+    qn_http_stop(s);
+}
+
 void qn_server_close(qn_server *s)
 {
     if (!s) return;
@@ -295,8 +335,7 @@ void qn_server_close(qn_server *s)
         qn_loop_turn(&s->loop);
         uv_sleep(1);
     }
-    qn_http_stop(s);
-    if (atomic_load(&s->failed) && s->listen_fd >= 0) close(s->listen_fd);
+    stop_http(s);
     close_loop(s);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->fail_lock);

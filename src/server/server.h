@@ -29,6 +29,7 @@ typedef struct {
     bool monitoring;         // false: /performance and /metrics are 404
     bool horizontal;         // answers carry the instance id
     int drain_ms;            // 0: 30,000
+    int cancel_ms; // 0: 120,000: for a request cancelled at the drain's end; past it the device hangs
     qn_server_limits limits;
     const qn_route_row *routes; // borrowed until close
     size_t n_routes;
@@ -41,7 +42,7 @@ typedef struct qn_server qn_server;
 // Binds, listens and answers at once; without a fleet what needs models waits for it, and /ready says "loading". QUERN_E_IO names
 // an address in use. Sets SIGPIPE to ignored.
 int qn_server_open(const qn_server_options *options, qn_server **out, quern_error *e);
-// The models are loaded: what waits for them goes on once qn_server_run runs. Once, before it.
+// The models are loaded: what waits for them goes on once qn_server_run runs, and signals are watched. Once, before it.
 void qn_server_set_fleet(qn_server *s, qn_fleet *fleet);
 // The device has failed for good: no connection is accepted any more, but the socket goes on listening, so that clients wait for
 // the process that takes it over. The server notices a failed fleet by itself; this is for one that cannot be loaded. Any thread.
@@ -52,9 +53,9 @@ int qn_server_take_listener(qn_server *s);
 int qn_server_port(const qn_server *s);
 // True where only this machine can connect (the app warns otherwise).
 bool qn_server_is_loopback(const qn_server *s);
-// Runs the loop, watching SIGINT and SIGTERM (first: drain; second: stop at once), until drained: 0. Stopped at once:
-// QUERN_E_CANCELLED; requests may still run then, and the caller should _exit without closing anything. The device has failed
-// and all requests have had their errors (or seconds have passed): QUERN_E_DEVICE; a fleet may then not be closable.
+// Runs the loop, watching SIGINT and SIGTERM (first: drain; second: stop at once), until drained: 0. Stopped at once, or a request
+// does not end though it is cancelled: QUERN_E_CANCELLED; requests may still run then, and the caller should _exit without closing anything. The device has failed
+// and all requests have had their errors (or cancel_ms have passed): QUERN_E_DEVICE; a fleet may then not be closable.
 int qn_server_run(qn_server *s);
 // What the signals do; from any thread or a signal handler. First call: new requests get 503, running ones finish
 // within drain_ms, then qn_server_run returns 0. `force`, or a second call: qn_server_run returns at once.

@@ -102,7 +102,8 @@ void qn_socket_count(qn_socket *s, int change)
 static void hand_back(qn_socket *s)
 {
     qn_server *server = s->server;
-    MHD_upgrade_action(s->handle, MHD_UPGRADE_ACTION_CLOSE);
+    // A daemon that has stopped meanwhile has closed it, and the handle is gone.
+    if (server->daemon) MHD_upgrade_action(s->handle, MHD_UPGRADE_ACTION_CLOSE);
     qn_socket_release(s);
     atomic_fetch_sub(&server->n_sockets, 1);
 }
@@ -133,16 +134,19 @@ static void destroy(qn_socket *s)
 
 static void flush_task(qn_task *task);
 
-bool qn_socket_send(qn_socket *s, const char *text, size_t n, bool last)
+int qn_socket_send(qn_socket *s, const char *text, size_t n, bool last)
 {
-    bool sent = false, post = false;
+    bool post = false;
+    int rc = QUERN_E_LIMIT;
     size_t most = s->server->options.limits.stream_bytes;
     pthread_mutex_lock(&s->lock);
-    if (!s->shut && (last || atomic_load(&s->n_unsent) + n <= most)) {
+    if (s->shut) {
+        rc = QUERN_E_CANCELLED;
+    } else if (last || atomic_load(&s->n_unsent) + n <= most) {
         size_t before = s->out.length;
         qn_ws_frame_write(&s->out, QN_WS_TEXT, text, n);
         atomic_fetch_add(&s->n_unsent, s->out.length - before);
-        sent = s->out.length > before;
+        if (s->out.length > before) rc = 0;
         post = !s->posted;
         s->posted = true;
     }
@@ -151,7 +155,7 @@ bool qn_socket_send(qn_socket *s, const char *text, size_t n, bool last)
         qn_socket_hold(s);
         qn_loop_post(&s->server->loop, &s->flush_task);
     }
-    return sent;
+    return rc;
 }
 
 // Frames of the protocol itself; the loop's thread, which flushes next.

@@ -20,8 +20,9 @@ void qn_socket_open(qn_server *server, const qn_socket_handler *handler, int fd,
                     struct MHD_UpgradeResponseHandle *handle, const char *early, size_t n_early);
 
 qn_server *qn_socket_server(const qn_socket *s);
-// Sends a text message. False where the client is gone, or reads too slowly for any but `last` messages.
-bool qn_socket_send(qn_socket *s, const char *text, size_t n, bool last);
+// Sends a text message. QUERN_E_CANCELLED where the client has gone or closed, QUERN_E_LIMIT where it reads too slowly for any but
+// `last` messages.
+int qn_socket_send(qn_socket *s, const char *text, size_t n, bool last);
 // How many requests run on it: while any does, a drain waits. Any thread.
 void qn_socket_count(qn_socket *s, int change);
 

@@ -32,6 +32,7 @@ struct qn_server {
     qn_loop loop;
     uv_timer_t sweep;
     uv_signal_t on_interrupt, on_terminate;
+    uv_work_t first_work;
     pthread_mutex_t lock; // the lists of connections, calls and generations
     qn_connection *connections;
     qn_call *calls;
@@ -43,6 +44,7 @@ struct qn_server {
     atomic_bool loaded;             // options.fleet is there
     pthread_mutex_t fail_lock;      // held while listening ends
     atomic_bool failed; // the device has: a new process will take the listening socket over
+    bool quiesced;      // libmicrohttpd has given the listening socket back
     int result;         // of qn_server_run
     uint64_t drain_until_ns, opened_ns;
     int64_t opened_at; // seconds since 1970

@@ -3,7 +3,15 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+// kqueue tells of an end only to those that wait for something to read.
+#ifdef __linux__
+enum { WATCHED = UV_DISCONNECT };
+#else
+enum { WATCHED = UV_DISCONNECT | UV_READABLE };
+#endif
 
 struct qn_watch {
     uv_poll_t poll;
@@ -21,13 +29,15 @@ static void on_closed(uv_handle_t *handle)
     free(w);
 }
 
-// Whatever comes means that the client is gone: FIN shows as UV_DISCONNECT, a reset as an error.
+// The client is gone: FIN shows as UV_DISCONNECT, a reset as an error. Bytes alone are its next request, which nobody reads before this
+// one is answered: from then on its end is not heard of, where the system tells of both together.
 static void on_gone(uv_poll_t *poll, int status, int events)
 {
-    (void)status;
-    (void)events;
+    char byte;
     qn_watch *w = poll->data;
     uv_poll_stop(poll);
+    if (!status && !(events & UV_DISCONNECT) && recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        return;
     qn_call_gone(w->call);
 }
 
@@ -40,7 +50,7 @@ static void start(qn_task *task)
     }
     w->poll.data = w;
     w->polling = true;
-    if (uv_poll_start(&w->poll, UV_DISCONNECT, on_gone)) qn_call_gone(w->call);
+    if (uv_poll_start(&w->poll, WATCHED, on_gone)) qn_call_gone(w->call);
 }
 
 static void stop(qn_task *task)
@@ -55,23 +65,33 @@ static void stop(qn_task *task)
     free(w);
 }
 
-int qn_watch_start(qn_call *call)
+// Under the call's lock.
+static int duplicate(const qn_call *call)
 {
+    if (call->gone) return -1;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    qn_watch *w = info ? calloc(1, sizeof *w) : NULL;
+    return info ? fcntl(info->connect_fd, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+int qn_watch_start(qn_call *call)
+{
+    qn_watch *w = calloc(1, sizeof *w);
     if (!w) return QUERN_E_MEMORY;
-    w->fd = fcntl(info->connect_fd, F_DUPFD_CLOEXEC, 0);
-    if (w->fd < 0) {
-        free(w);
-        return QUERN_E_MEMORY;
-    }
     w->call = qn_call_hold(call);
     w->start.run = start;
     w->stop.run = stop;
-    call->watch = w;
-    qn_loop_post(&call->server->loop, &w->start);
-    return 0;
+    pthread_mutex_lock(&call->lock);
+    bool watches = (w->fd = duplicate(call)) >= 0;
+    if (watches) {
+        call->watch = w;
+        qn_loop_post(&call->server->loop, &w->start); // before anybody can stop it
+    }
+    pthread_mutex_unlock(&call->lock);
+    if (watches) return 0;
+    qn_call_release(call);
+    free(w);
+    return QUERN_E_MEMORY;
 }
 
 void qn_watch_stop(qn_watch *w)

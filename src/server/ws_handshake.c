@@ -26,9 +26,9 @@ static bool lists(const char *list, const char *word)
 }
 
 typedef struct {
-    const char *key, *version, *upgrade;
+    char key[KEY_CHARS + 2], version[4]; // a longer one is cut, and so none
     int n_keys;
-    bool connection_upgrade;
+    bool upgrade, connection_upgrade;
 } handshake;
 
 static enum MHD_Result look(void *user, enum MHD_ValueKind kind, const char *name,
@@ -38,12 +38,12 @@ static enum MHD_Result look(void *user, enum MHD_ValueKind kind, const char *nam
     handshake *h = user;
     if (!value) return MHD_YES;
     if (!strcasecmp(name, "Sec-WebSocket-Key")) {
-        h->key = value;
+        snprintf(h->key, sizeof h->key, "%s", value);
         h->n_keys++;
     } else if (!strcasecmp(name, "Sec-WebSocket-Version")) {
-        h->version = value;
+        snprintf(h->version, sizeof h->version, "%s", value);
     } else if (!strcasecmp(name, "Upgrade")) {
-        h->upgrade = value;
+        h->upgrade = lists(value, "websocket");
     } else if (!strcasecmp(name, "Connection") && lists(value, "upgrade")) {
         h->connection_upgrade = true;
     }
@@ -52,7 +52,7 @@ static enum MHD_Result look(void *user, enum MHD_ValueKind kind, const char *nam
 
 static bool is_key(const char *key)
 {
-    return key && strlen(key) == KEY_CHARS && strspn(key, BASE64) == KEY_CHARS - 2 &&
+    return strlen(key) == KEY_CHARS && strspn(key, BASE64) == KEY_CHARS - 2 &&
            !strcmp(key + KEY_CHARS - 2, "==");
 }
 
@@ -60,11 +60,13 @@ void qn_ws_handshake(qn_call *call, const qn_socket_handler *handler)
 {
     handshake h = {0};
     char accept[QN_WS_ACCEPT_BYTES];
-    MHD_get_connection_values(call->connection, MHD_HEADER_KIND, look, &h);
-    if (call->is_old || !lists(h.upgrade, "websocket") || !h.connection_upgrade) {
+    pthread_mutex_lock(&call->lock);
+    if (!call->gone) MHD_get_connection_values(call->connection, MHD_HEADER_KIND, look, &h);
+    pthread_mutex_unlock(&call->lock);
+    if (call->is_old || !h.upgrade || !h.connection_upgrade) {
         qn_call_header(call, "Upgrade", "websocket");
         qn_call_refuse(call, 426, "upgrade", NULL, "this endpoint speaks WebSocket");
-    } else if (!h.version || strcmp(h.version, "13")) {
+    } else if (strcmp(h.version, "13") != 0) {
         qn_call_header(call, "Sec-WebSocket-Version", "13");
         qn_call_refuse(call, 426, "upgrade", NULL, "Sec-WebSocket-Version must be 13");
     } else if (h.n_keys != 1 || !is_key(h.key)) {

@@ -1,5 +1,6 @@
 """More safetensors files and sets of shards that must be refused, by the classes S01 to S27 (see damage_classes.py)."""
 
+import contextlib
 import json
 import os
 import socket
@@ -306,10 +307,8 @@ add("S26-link-to-another", link_shard(SHARDS[0]), "safetensors", "model.", base=
 
 
 def listen(path):
-    with socket.socket(socket.AF_UNIX) as s:
-        here = os.open(path.parent, os.O_RDONLY)
-        s.bind(f"/proc/self/fd/{here}/{path.name}")  # a path of at most 107 bytes
-        os.close(here)
+    with socket.socket(socket.AF_UNIX) as s, contextlib.chdir(path.parent):
+        s.bind(path.name)  # a path of at most 103 bytes
 
 
 KINDS = (("folder", lambda path: path.mkdir()), ("fifo", os.mkfifo), ("device", lambda path: path.symlink_to("/dev/zero")), ("null", lambda path: path.symlink_to("/dev/null")),

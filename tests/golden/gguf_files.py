@@ -34,25 +34,25 @@ def read_tensors(folder):
     return tensors
 
 
-def write_tensors(folder, tensors):
-    """model.safetensors with float32 tensors."""
+def write_tensors(folder, tensors, dtype="F32"):
+    """model.safetensors with float32 or F16 tensors."""
     header, blob = {}, b""
     for name, values in tensors.items():
-        data = values.astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(blob), len(blob) + len(data)]}
+        data = values.astype({"F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [len(blob), len(blob) + len(data)]}
         blob += data
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + blob)
 
 
-def make_directory(folder, family, seed=1):
+def make_directory(folder, family, seed=1, hidden=256, inner=512):
     """A tiny model whose rows are of whole blocks of every format, with seeded weights; no tokenizer."""
     rng = numpy.random.default_rng(seed)
-    config = {"model_type": family, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
-              "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 320,
+    config = {"model_type": family, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": 2,
+              "num_attention_heads": hidden // 64, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 320,
               "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 1e4, "tie_word_embeddings": False,
               "torch_dtype": "float32", "eos_token_id": 319}
-    hidden, inner, kv = 256, 512, 128
+    kv = 128
     shapes = {"model.embed_tokens.weight": (320, hidden), "model.norm.weight": (hidden,), "lm_head.weight": (320, hidden)}
     for i in range(2):
         at = f"model.layers.{i}."

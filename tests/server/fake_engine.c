@@ -2,7 +2,7 @@
 // does is written in its prompt as !key=value words:
 //   !tokens=N (8)  !delay=MS a token (1)  !size=BYTES of a token's text  !hold=MS before START
 //   !fail=CODE before START  !failat=N a device error after N tokens  !echo the prompt comes back as the first token
-//   !params the fields that were given come back as the first token
+//   !stuck it does not end, whatever is asked of it  !params the fields that were given come back as the first token
 #include <ctype.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ struct quern_request {
     qn_buffer given, text;
     bool cancelled, started, running, logprobs, beam;
     int n_tokens, max_tokens, fail, fail_at, delay_ms, size, n_top, n_best;
-    bool echo, show;
+    bool echo, show, stuck;
     int n_made;
     uint64_t seed;
     double submitted_ms, due_ms, deadline_ms;
@@ -201,6 +201,7 @@ static quern_request *new_request(quern_model *m, const quern_params *p)
     r->fail_at = word(r->prompt, "!failat=", -1);
     r->echo = strstr(r->prompt, "!echo") != NULL;
     r->show = strstr(r->prompt, "!params") != NULL;
+    r->stuck = strstr(r->prompt, "!stuck") != NULL;
     r->logprobs = qn_params_has(p, QN_FIELD_LOGPROBS);
     r->n_top = p->logprobs;
     r->beam = qn_params_has(p, QN_FIELD_STRATEGY) && p->strategy == QUERN_BEAM;
@@ -323,6 +324,7 @@ static void start(quern_request *r)
 static bool advance(quern_request *r, bool cancelled, bool closing)
 {
     double now = qn_clock_ms();
+    if (r->stuck) return false;
     if (cancelled) {
         send_done(r, QUERN_FINISH_CANCELLED, r->n_made);
         return true;

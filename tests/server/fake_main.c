@@ -20,14 +20,23 @@ static void read_options(int argc, char **argv, settings *s)
     const struct {
         const char *name;
         int *value;
-    } numbers[] = {{"port", &s->server.port},          {"drain-ms", &s->server.drain_ms},
-                   {"header-ms", &l->header_ms},       {"body-ms", &l->body_ms},
-                   {"idle-ms", &l->idle_ms},           {"ping-ms", &l->ping_ms},
-                   {"pong-ms", &l->pong_ms},           {"per-socket", &l->n_requests_per_socket},
-                   {"connections", &connections},      {"body-bytes", &body},
-                   {"stream-bytes", &stream},          {"max-batch", &s->model.max_batch},
-                   {"max-queue", &s->model.max_queue}, {"models", &s->n_models},
-                   {"monitoring", &monitoring},        {"horizontal", &horizontal}};
+    } numbers[] = {{"port", &s->server.port},
+                   {"drain-ms", &s->server.drain_ms},
+                   {"cancel-ms", &s->server.cancel_ms},
+                   {"header-ms", &l->header_ms},
+                   {"body-ms", &l->body_ms},
+                   {"idle-ms", &l->idle_ms},
+                   {"ping-ms", &l->ping_ms},
+                   {"pong-ms", &l->pong_ms},
+                   {"per-socket", &l->n_requests_per_socket},
+                   {"connections", &connections},
+                   {"body-bytes", &body},
+                   {"stream-bytes", &stream},
+                   {"max-batch", &s->model.max_batch},
+                   {"max-queue", &s->model.max_queue},
+                   {"models", &s->n_models},
+                   {"monitoring", &monitoring},
+                   {"horizontal", &horizontal}};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--host")) s->server.host = argv[i + 1];
         if (!strcmp(argv[i], "--instance")) s->server.instance_id = argv[i + 1];

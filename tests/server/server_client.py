@@ -27,11 +27,6 @@ def built(path, variable):
     return os.environ.get(variable) or str(build / path)
 
 
-def while_it_runs(n_tokens):
-    """Tokens of a request during which something else is tried: fewer where each of them takes long."""
-    return n_tokens // 4 if SANITIZED else n_tokens
-
-
 class Reply:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -134,6 +129,16 @@ class Server:
         assert r.status == 200, r
         return r.json()
 
+    def tokens_that_last(self, seconds, at_most=1900, **fields):
+        """How many a request needs so that something else can be tried meanwhile, on any machine and in any build: by its speed here,
+        the best of three short ones. at_most: what the tiny models' context holds."""
+        n, best = 32, 60.0
+        for _ in range(3):
+            start = time.monotonic()
+            self.generate(**{**fields, "max_tokens": n})
+            best = min(best, time.monotonic() - start)
+        return max(n, min(at_most, int(n * seconds / best)))
+
     def is_well(self):
         return self.get("/health").status == 200
 
@@ -149,9 +154,9 @@ class Server:
             time.sleep(0.002)
         return time.monotonic() - start
 
-    def is_idle(self):
-        p = self.performance()
-        return p["server"]["running"] == 0 and all(m["running"] + m["waiting"] == 0 for m in p["models"])
+    def wait_until_all_is_free(self):
+        """An answer may be there before the engine's round that counts what it had as free."""
+        self.wait_for(lambda p: all(m["running"] + m["waiting"] == 0 and m["blocks_free"] == m["blocks_total"] for m in p["models"]))
 
     # ---- streams ----
 

@@ -70,6 +70,19 @@ def test_what_does_not_finish_in_time_gets_its_error(make_fake):
     assert server.wait() == 0
 
 
+def test_a_device_that_hangs_does_not_hold_the_end_up(make_fake):
+    server = make_fake("--drain-ms", "300", "--cancel-ms", "500")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(server.post, "/generate", {"prompt": "!stuck"})
+        server.wait_for(lambda p: p["server"]["running"] == 1)
+        server.signal()
+        assert server.wait() == 1
+        with pytest.raises(OSError):  # its connection has ended
+            stuck.result()
+    time.sleep(0.2 * SCALE)  # what it said is read by a thread
+    assert "1 requests do not end though they are cancelled" in server.stderr
+
+
 def test_an_idle_server_stops_at_once(make_fake):
     server = make_fake()
     kept = server.connect()

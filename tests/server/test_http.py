@@ -423,3 +423,13 @@ def test_the_page_is_one_file_under_a_strict_policy(fake):
 def test_ready(fake):
     assert fake.get("/ready").json() == {"status": "ready"}
     assert json.loads(fake.get("/health").body) == {"status": "ok"}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are counted in /proc")
+def test_a_long_body_starts_no_thread(make_fake):
+    """Where none can be started (libuv aborts then), a server ends before it serves, not with requests that run."""
+    server = make_fake()
+    tasks = f"/proc/{server.process.pid}/task"
+    before = len(os.listdir(tasks))
+    assert server.post("/generate", {"prompt": "x" * 400000}).status == 400
+    assert len(os.listdir(tasks)) == before

@@ -309,6 +309,20 @@ def test_a_client_that_leaves_ends_all_its_requests(make_fake, how):
     assert server.performance()["server"]["cancelled_total"] == 10
 
 
+def test_a_socket_that_closes_in_the_middle_of_tokens_is_no_slow_reader(make_fake):
+    """Its requests are cancelled, each once: those of a client that has left."""
+    server = make_fake()
+    with RawSocket(server) as ws:
+        for i in range(10):
+            generate(ws, i, prompt="!tokens=100000 !delay=5", max_tokens=100000)
+        server.wait_for(lambda p: p["server"]["running"] == 10)
+        ws.send(frame(8, struct.pack(">H", 1000)))
+        server.wait_for(lambda p: p["server"]["running"] == 0)
+        assert ws.read_close() == 1000
+    p = server.performance()["server"]
+    assert (p["cancelled_total"], p["clients_gone_total"], p["failed_total"], p["slow_clients_total"]) == (10, 10, 0, 0)
+
+
 def test_silent_clients_are_pinged_and_closed(make_fake):
     server = make_fake("--ping-ms", "300", "--pong-ms", "1500")
     with RawSocket(server) as silent, RawSocket(server) as polite:

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_BLOCKS = 4096, MAX_HISTORY = 4096 };
+enum { MAX_BLOCKS = 4096, MAX_HISTORY = 4096, MAX_LENT = 16 };
 
 struct qn_device {
     qn_device *inner;
@@ -33,7 +33,9 @@ static fake_log fake;
 static const qn_backend *inner;
 static qn_device device;
 static pending queue[2];
-static int n_queued, dead;
+static int n_queued, n_programs, dead;
+static const void *lent[MAX_LENT];
+static int n_lent;
 static qn_ticket next_ticket;
 static int status_of[8];
 static uint64_t keys[MAX_BLOCKS * QN_BLOCK_TOKENS]; // token + 1 of each position of each block
@@ -268,8 +270,9 @@ static int fake_wait(qn_device *d, qn_ticket t, int timeout_ms)
     return fake_poll(d, t);
 }
 
-static int fate_of_launch(void)
+static int fate_of_launch(int n_rows)
 {
+    if (options.rows_in_time && n_rows > options.rows_in_time) return QN_TICKET_LOST;
     if (options.die_at == fake.n_launches) return QUERN_E_DEVICE;
     if (options.lose_every && roll() % (unsigned)options.lose_every == 0) return QN_TICKET_LOST;
     return QN_TICKET_DONE;
@@ -295,7 +298,7 @@ static int fake_launch(qn_device *d, qn_program *p, const qn_launch *step, qn_ti
     *q = (pending){.ticket = next_ticket++, .program = p, .launch = *step};
     q->checksum = checksum_of(q);
     q->polls_left = options.late ? (int)(roll() % (unsigned)options.late) : 0;
-    q->fate = fate_of_launch();
+    q->fate = fate_of_launch(counts->n_rows);
     status_of[q->ticket % 8] = QN_TICKET_RUNNING;
     if (n_queued > fake.most_in_flight) fake.most_in_flight = n_queued;
     *out = q->ticket;
@@ -313,7 +316,7 @@ static int fake_available(void)
 static int fake_open(const qn_device_options *o, qn_device **out, quern_error *e)
 {
     *out = &device;
-    n_queued = dead = has_owner = 0;
+    n_queued = n_lent = dead = has_owner = 0;
     fake = (fake_log){0};
     dice = 42;
     inner = qn_backend_by_name("cpu");
@@ -322,6 +325,7 @@ static int fake_open(const qn_device_options *o, qn_device **out, quern_error *e
 
 static void fake_close(qn_device *d)
 {
+    if (n_lent) violate("a mapping lent and not taken back");
     inner->close(d->inner);
 }
 static void fake_info(qn_device *d, qn_device_info *out)
@@ -345,6 +349,24 @@ static int fake_adopt(qn_device *d, const void *from, size_t n, void **address, 
 {
     check_thread();
     return inner->adopt(d->inner, from, n, address, e);
+}
+
+static void fake_lend(qn_device *d, const void *begin, size_t n)
+{
+    check_thread();
+    (void)d;
+    if (n_lent == MAX_LENT || !n) violate("mappings lent beyond the fake's table, or of no bytes");
+    for (int i = 0; i < n_lent; i++)
+        if (lent[i] == begin) violate("a mapping lent twice");
+    if (n_lent < MAX_LENT) lent[n_lent++] = begin;
+}
+
+static void fake_take_back(qn_device *d, const void *begin)
+{
+    check_thread();
+    (void)d;
+    for (int i = 0; i < n_lent; i++)
+        if (lent[i] == begin) lent[i] = lent[--n_lent];
 }
 
 static int fake_upload(qn_device *d, void *to, const void *from, size_t n)
@@ -376,6 +398,7 @@ static int fake_compile(qn_device *d, const qn_plan *plan, qn_program **out, que
         free(p);
     else
         *out = p;
+    n_programs += !rc;
     return rc;
 }
 
@@ -384,6 +407,15 @@ static void fake_free_program(qn_device *d, qn_program *p)
     check_thread();
     inner->free_program(d->inner, p->inner);
     free(p);
+    n_programs--;
+}
+
+static uint64_t fake_room_bytes(qn_device *d)
+{
+    check_thread();
+    (void)d;
+    return (uint64_t)n_programs * (uint64_t)options.room_bytes +
+           (n_programs ? (uint64_t)options.shared_bytes : 0);
 }
 
 static double fake_measure(qn_device *d)
@@ -403,11 +435,14 @@ const qn_backend *fake_backend(const fake_options *o)
                                      .alloc = fake_alloc,
                                      .free = fake_free,
                                      .adopt = fake_adopt,
+                                     .lend = fake_lend,
+                                     .take_back = fake_take_back,
                                      .upload = fake_upload,
                                      .download = fake_download,
                                      .supports = fake_supports,
                                      .compile = fake_compile,
                                      .free_program = fake_free_program,
+                                     .room_bytes = fake_room_bytes,
                                      .launch = fake_launch,
                                      .poll = fake_poll,
                                      .wait = fake_wait,

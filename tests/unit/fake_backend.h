@@ -11,12 +11,15 @@ typedef struct {
     bool on_cpu;      // the CPU backend behind it, else scripted
     int late;         // up to so many polls before a ticket is due (0: done within launch)
     int lose_every;   // about every n-th launch is lost; 0: none
+    int rows_in_time; // launches of more rows are lost; 0: none
     int die_at;       // the n-th launch ends with a dead device; 0: never
     int refuse_at;    // the n-th launch is refused
     int n_vocab, eos; // scripted: tokens are 0 … n_vocab − 1
     int eos_every;    // … and about every n-th is eos
     int us_a_step;    // a launch takes so long …
     int us_a_row;     // … and so much longer for each row
+    int room_bytes;   // that a program holds beside,
+    int shared_bytes; // … and all together, while there is one
 } fake_options;
 
 typedef struct {

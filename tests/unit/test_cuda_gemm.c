@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 
@@ -144,7 +145,7 @@ static void mlp(state *s, place joined)
     product(s, X, joined, WIDTH, INNER, 1);
 }
 
-// Norm, gate, up, what joins them and down: x's rows once, two products; in place or not.
+// Norm, gate, up, what joins them and down: x's rows once, two products; in place or not. The next norm adds up what down has left.
 static void test_mlp(void **unused)
 {
     static const place joins[] = {GATE, PART};
@@ -155,16 +156,20 @@ static void test_mlp(void **unused)
         mlp(&s, joins[i]);
         mlp(&s, joins[i]); // the next layer writes the same places
         rewrite(&s);
-        const int layer[] = {own(QN_CUDA_gemm_rows), own(QN_CUDA_gemm_f16_256),
-                             own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_fold)};
-        int both[8];
-        memcpy(both, layer, sizeof layer);
-        memcpy(both + 4, layer, sizeof layer);
-        expect(&s, both, 8);
-        const qn_cuda_gemm_rows_args *rows =
-            (const qn_cuda_gemm_rows_args *)(const void *)s.out.tasks[0].args;
-        assert_int_equal(rows->norm, 1);
-        assert_ptr_equal(s.out.tasks[0].buffers[1].from, at(X, 0).from);
+        expect(&s,
+               (const int[]){own(QN_CUDA_gemm_norm), own(QN_CUDA_gemm_f16_256),
+                             own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_norm),
+                             own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_f16_256),
+                             own(QN_CUDA_gemm_fold)},
+               7);
+        for (int j = 0; j < 2; j++) {
+            const qn_gpu_task *t = &s.out.tasks[3 * j];
+            const qn_cuda_gemm_norm_args *a = (const qn_cuda_gemm_norm_args *)(const void *)t->args;
+            assert_int_equal(a->folds, j);
+            assert_int_equal(a->product.n_n[0], WIDTH);
+            assert_ptr_equal(t->buffers[1].from, at(X, 0).from);
+            assert_int_equal(t->buffers[1].write, 2 * j);
+        }
         assert_int_equal(args_of(&s, 1)->gated, 1);
         assert_int_equal(args_of(&s, 1)->early, 1);
         assert_ptr_equal(s.out.tasks[1].buffers[0].from, s.out.tasks[2].buffers[3].from);
@@ -193,10 +198,50 @@ static void test_attention(void **unused)
         int first = read; // rms_norm itself
         assert_int_equal(s.out.n_tasks, 2 + 2 * read);
         if (read) assert_int_equal(s.out.tasks[0].kernel, QN_GPU_rms_norm);
-        assert_int_equal(s.out.tasks[first].kernel, own(QN_CUDA_gemm_rows));
+        assert_int_equal(s.out.tasks[first].kernel,
+                         own(read ? QN_CUDA_gemm_rows : QN_CUDA_gemm_norm));
         assert_int_equal(args_of(&s, first + 1)->n_matrices, 3);
         assert_int_equal(args_of(&s, first + 1)->n_n[2], HEADS);
         assert_ptr_equal(s.out.tasks[first + 1].buffers[2].from, at(V, 0).from);
+        end(&s);
+    }
+}
+
+static void rotation(state *s, place p, int n)
+{
+    qn_gpu_rope_args a = {n / 128, 128, 1.0f};
+    qn_gpu_task *t = add(s, QN_GPU_rope, &a, sizeof a);
+    buffer(t, p, 2);
+    for (int i = 0; i < 3; i++) // angles, counts, rows
+        buffer(t, COUNTS, 0);
+}
+
+// Rotations and the append become one kernel, where nobody else wants keys and values and the step is not large.
+static void test_entering(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        state s;
+        begin(&s);
+        if (i == 2) s.plan.max_rows = QN_CUDA_EARLY_ROWS + 1;
+        norm(&s, H, X);
+        product(&s, Q, H, WIDTH, WIDTH, 0);
+        product(&s, K, H, HEADS, WIDTH, 0);
+        product(&s, V, H, HEADS, WIDTH, 0);
+        rotation(&s, Q, WIDTH);
+        rotation(&s, K, HEADS);
+        qn_gpu_kv_append_args a = {HEADS / 128, 128, QN_DTYPE_F16, 4};
+        qn_gpu_task *t = add(&s, QN_GPU_kv_append, &a, sizeof a);
+        buffer(t, K, 0);
+        buffer(t, V, 0);
+        buffer(t, GATE, 2); // the caches
+        buffer(t, UP, 2);
+        for (int j = 0; j < 3; j++)
+            buffer(t, COUNTS, 0);
+        if (i == 1) reader(&s, V);
+        rewrite(&s);
+        assert_int_equal(s.out.tasks[2].kernel, i ? (int)QN_GPU_rope : own(QN_CUDA_gemm_enter));
+        assert_int_equal(s.out.n_tasks, i == 0 ? 3 : i == 1 ? 6 : 5);
         end(&s);
     }
 }
@@ -222,7 +267,90 @@ static void test_left(void **unused)
     end(&s);
 }
 
-// Weights in blocks become F16 in one room right before their product, side by side; 16-bit ones are read where they are.
+// Of up to 128 rows blocks are multiplied as they lie, each format as it is: no room for them.
+static void test_packed(void **unused)
+{
+    static const struct {
+        int rows, kernel,
+            next; // next: of the product whose x is gate · up, in tiles as gate and up leave them
+        qn_dtype down;
+    } all[] = {{16, QN_CUDA_gemm_packed_16, QN_CUDA_gemm_packed_16, QN_DTYPE_Q6_K},
+               {32, QN_CUDA_gemm_packed_32, QN_CUDA_gemm_f16_32, QN_DTYPE_F16},
+               {128, QN_CUDA_gemm_packed_64, QN_CUDA_gemm_packed_64, QN_DTYPE_Q6_K},
+               {128, QN_CUDA_gemm_packed_64, QN_CUDA_gemm_f16_64, QN_DTYPE_F16}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        state s;
+        begin(&s);
+        s.plan.max_rows = all[i].rows;
+        norm(&s, H, X);
+        product_of(&s, QN_DTYPE_Q4_K, GATE, H, INNER, WIDTH, 0);
+        product_of(&s, QN_DTYPE_Q5_K, UP, H, INNER, WIDTH, 0);
+        swiglu(&s, GATE);
+        product_of(&s, all[i].down, X, GATE, WIDTH, INNER, 1);
+        rewrite(&s);
+        expect(&s,
+               (const int[]){own(QN_CUDA_gemm_norm), own(all[i].kernel), own(all[i].next),
+                             own(QN_CUDA_gemm_fold)},
+               4);
+        assert_int_equal(s.room.weight_bytes, 0);
+        assert_int_equal(args_of(&s, 1)->gated, 1);
+        assert_int_equal(args_of(&s, 1)->early, 1);
+        assert_int_equal(args_of(&s, 1)->w_type[0], QN_DTYPE_Q4_K);
+        assert_int_equal(args_of(&s, 1)->w_type[1], QN_DTYPE_Q5_K);
+        assert_int_equal(args_of(&s, 2)->tile_rows, args_of(&s, 1)->tile_rows);
+        assert_ptr_equal(s.out.tasks[1].buffers[4].from, at(W, 0).from);
+        end(&s);
+    }
+}
+
+// Formats side by side where each has whole warpgroups; else, or beside 16-bit weights, the room.
+static void test_packed_formats(void **unused)
+{
+    static const struct {
+        qn_dtype second, third;
+        int n, packed; // n: rows of w of the first
+    } all[] = {{QN_DTYPE_Q6_K, QN_DTYPE_Q4_K, WIDTH, 1},
+               {QN_DTYPE_Q6_K, QN_DTYPE_Q4_K, WIDTH - 8,
+                1}, // whole warpgroups of strips, the last not full
+               {QN_DTYPE_Q4_K, QN_DTYPE_Q4_K, WIDTH - 16, 1},
+               {QN_DTYPE_Q6_K, QN_DTYPE_Q6_K, WIDTH - 16, 0},
+               {QN_DTYPE_Q4_K, QN_DTYPE_Q6_K, WIDTH - 16, 0},
+               {QN_DTYPE_Q4_K, QN_DTYPE_F16, WIDTH, 0}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        state s;
+        begin(&s);
+        s.plan.max_rows = 64;
+        product_of(&s, QN_DTYPE_Q4_K, Q, H, all[i].n, WIDTH, 0);
+        product_of(&s, all[i].second, K, H, HEADS, WIDTH, 0);
+        product_of(&s, all[i].third, V, H, HEADS, WIDTH, 0);
+        rewrite(&s);
+        int last = s.out.n_tasks - 1;
+        assert_int_equal(s.out.tasks[last].kernel,
+                         own(all[i].packed ? QN_CUDA_gemm_packed_64 : QN_CUDA_gemm_f16_64));
+        assert_int_equal(s.room.weight_bytes != 0, !all[i].packed);
+        assert_int_equal(args_of(&s, last)->early, all[i].packed);
+        end(&s);
+    }
+}
+
+// The head of a few outputs has no room either, though its step has many rows.
+static void test_packed_outputs(void **unused)
+{
+    state s;
+    (void)unused;
+    begin(&s);
+    s.plan.batch.limits.max_outputs = 16;
+    product_of(&s, QN_DTYPE_Q8_0, Q, H, INNER, WIDTH, 0);
+    ((qn_cuda_product_args *)(void *)s.in.tasks[0].args)->over_outputs = 1;
+    rewrite(&s);
+    assert_int_equal(s.out.tasks[1].kernel, own(QN_CUDA_gemm_packed_16));
+    assert_int_equal(s.room.weight_bytes, 0);
+    end(&s);
+}
+
+// In larger steps weights in blocks become F16 in one room right before their product, side by side; 16-bit ones are read where they are.
 static void test_blocks(void **unused)
 {
     state s;
@@ -235,9 +363,9 @@ static void test_blocks(void **unused)
     rewrite(&s);
     expect(&s,
            (const int[]){own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
-                         own(QN_CUDA_unpack_blocks), own(QN_CUDA_gemm_f16_256),
+                         own(QN_CUDA_unpack_blocks), own(QN_CUDA_gemm_f16_128),
                          own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
-                         own(QN_CUDA_gemm_f16_256)},
+                         own(QN_CUDA_gemm_f16_128)},
            7);
     const qn_gpu_task *t = s.out.tasks;
     const char *room = s.room.weights;
@@ -260,17 +388,16 @@ static void test_blocks(void **unused)
 static void test_rooms(void **unused)
 {
     static const struct {
-        int k, kinds, units;
-    } all[] = {{1024, 1, 0}, {3584, 1, 4}, {5120, 3, 3}, {18944, 3, 4}};
+        int k, kinds, units, tile; // few tiles of 256 rows whose parts nobody shares become more
+    } all[] = {{1024, 1, 0, 128}, {3584, 1, 4, 256}, {5120, 3, 3, 256}, {18944, 3, 4, 256}};
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         state s;
         begin(&s);
         product(&s, Q, H, HEADS, all[i].k, 0);
         rewrite(&s);
-        assert_int_equal(s.room.handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + (size_t)all[i].kinds * 132 *
-                                                                            256 * 128 *
-                                                                            sizeof(float));
+        size_t sums = (size_t)all[i].kinds * 132 * (size_t)all[i].tile * 128;
+        assert_int_equal(s.room.handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + sums * sizeof(float));
         assert_int_equal(s.room.partial_bytes, (size_t)all[i].units * ROWS * HEADS * sizeof(float));
         end(&s);
     }
@@ -279,9 +406,15 @@ static void test_rooms(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mlp),   cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_left),  cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_mlp),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_left),
+        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_rooms),
+        cmocka_unit_test(test_entering),
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_packed_formats),
+        cmocka_unit_test(test_packed_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 // clang-format off
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
@@ -381,6 +382,75 @@ static uint64_t state_bytes_with(quern_runtime *rt, const char *directory, const
     return need.state_bytes;
 }
 
+static void the_room_of_programs_is_in_the_budget(void **state)
+{
+    (void)state;
+    tiny_model files;
+    quern_runtime *rt;
+    quern_model *m;
+    quern_error e = {0};
+    quern_memory_need need = {0};
+    quern_runtime_info held, after;
+    const quern_model_options o = {.n_kv_blocks = 40, .on_memory = keep_need, .user = &need};
+    const fake_options roomy = {.on_cpu = true, .room_bytes = 5000};
+    quern_runtime_options budget = {.log_fd = -1, .memory_bytes = 100 << 20, .n_threads = 1};
+    tiny_model_write(&files, "{}");
+    for (int i = 0; i < 3; i++) { // any, just enough, one byte less
+        assert_int_equal(qn_runtime_open_with(fake_backend(&roomy), &budget, &rt, &e), QUERN_OK);
+        int rc = quern_model_load(rt, "x", files.directory, &o, &m, &e);
+        assert_int_equal(rc, i < 2 ? QUERN_OK : QUERN_E_MEMORY);
+        if (rc) {
+            assert_non_null(strstr(e.message, "x: memory: room for its programs"));
+        } else {
+            quern_runtime_get_info(rt, &held);
+            uint64_t rooms = held.memory_scratch_bytes - need.scratch_bytes;
+            assert_true(rooms > 0 && rooms % 5000 == 0);
+            budget.memory_bytes = held.memory_weights_bytes + held.memory_state_bytes +
+                                  held.memory_scratch_bytes - (uint64_t)i;
+            quern_model_close(m);
+        }
+        quern_runtime_get_info(rt, &after);
+        assert_int_equal(after.memory_weights_bytes + after.memory_scratch_bytes, 0);
+        quern_runtime_close(rt);
+    }
+    tiny_model_remove(&files);
+}
+
+static uint64_t scratch_held(quern_runtime *rt)
+{
+    quern_runtime_info info;
+    quern_runtime_get_info(rt, &info);
+    return info.memory_scratch_bytes;
+}
+
+static void a_room_that_models_share_goes_with_the_last(void **state)
+{
+    (void)state;
+    tiny_model files;
+    quern_runtime *rt;
+    quern_model *first, *second, *none;
+    quern_error e = {0};
+    const quern_model_options o = {.n_kv_blocks = 40};
+    const fake_options roomy = {.on_cpu = true, .room_bytes = 5000, .shared_bytes = 1 << 20};
+    quern_runtime_options budget = {.log_fd = -1, .memory_bytes = 100 << 20, .n_threads = 1};
+    tiny_model_write(&files, "{}");
+    assert_int_equal(qn_runtime_open_with(fake_backend(&roomy), &budget, &rt, &e), QUERN_OK);
+    assert_int_equal(quern_model_load(rt, "a", files.directory, &o, &first, &e), QUERN_OK);
+    uint64_t of_first = scratch_held(rt);
+    assert_int_equal(quern_model_load(rt, "b", files.directory, &o, &second, &e), QUERN_OK);
+    uint64_t of_both = scratch_held(rt);
+    assert_int_equal(of_both, 2 * of_first - (1 << 20));
+    const quern_model_options huge = {.n_kv_blocks = 10000000};
+    assert_int_equal(quern_model_load(rt, "c", files.directory, &huge, &none, &e), QUERN_E_MEMORY);
+    assert_int_equal(scratch_held(rt), of_both);
+    quern_model_close(first);
+    assert_int_equal(scratch_held(rt), of_first);
+    quern_model_close(second);
+    assert_int_equal(scratch_held(rt), 0);
+    quern_runtime_close(rt);
+    tiny_model_remove(&files);
+}
+
 static void a_quantised_cache_takes_half_the_memory(void **state)
 {
     (void)state;
@@ -494,6 +564,48 @@ static void figures_follow(void **state)
     engine_close(&g);
 }
 
+// The round that hears of a stop string may be the last before the owner sleeps: what the request might still have taken would
+// be told as queued until the next one comes.
+static void an_idle_model_has_nothing_queued(void **state)
+{
+    (void)state;
+    static collected whole, c;
+    const fake_options slow = {.on_cpu = true, .us_a_step = 2000};
+    engine g = engine_open(&slow, NULL);
+    quern_params p = text_params("once upon", 20);
+    collect(&g, &whole, &p);
+    char stop[2] = "";
+    for (size_t i = 0; i < whole.n_text && !stop[0]; i++)
+        if (whole.text[i] > 0) stop[0] = whole.text[i];
+    const char *stops[] = {stop};
+    p = text_params("once upon", 250);
+    p.stop = stops;
+    p.n_stop = 1;
+    collect(&g, &c, &p);
+    assert_int_equal(c.finish, QUERN_FINISH_STOP);
+    engine_settle(&g);
+    assert_int_equal(engine_stats(&g).queued_tokens, 0);
+    engine_close(&g);
+}
+
+// A stop between two looks of the owner at what it is told, its bell silenced by the next round, would leave it asleep for good.
+static void an_executor_stops_whatever_it_does(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 20000, MOST_SPINS = 1 << 15 };
+    uint32_t random = 1;
+    for (int i = 0; i < ROUNDS; i++) {
+        qn_executor x = {0};
+        quern_error e = {0};
+        assert_int_equal(qn_executor_start(&x, &e), QUERN_OK);
+        random = random * 1664525 + 1013904223;
+        for (volatile uint32_t k = random % MOST_SPINS; k;)
+            k--;
+        qn_executor_wake(&x);
+        qn_executor_stop(&x);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,10 +619,14 @@ int main(void)
         cmocka_unit_test(searches_return_n_best_with_text),
         cmocka_unit_test(text_goes_to_ids_and_back),
         cmocka_unit_test(memory_is_budgeted_and_given_back),
+        cmocka_unit_test(the_room_of_programs_is_in_the_budget),
+        cmocka_unit_test(a_room_that_models_share_goes_with_the_last),
         cmocka_unit_test(a_quantised_cache_takes_half_the_memory),
         cmocka_unit_test(two_models_share_a_device),
         cmocka_unit_test(a_busy_model_does_not_starve_another),
         cmocka_unit_test(figures_follow),
+        cmocka_unit_test(an_idle_model_has_nothing_queued),
+        cmocka_unit_test(an_executor_stops_whatever_it_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 // clang-format off
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on

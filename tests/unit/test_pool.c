@@ -3,11 +3,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -107,14 +107,27 @@ static void meet(void *context, int phase, int worker)
         nanosleep(&(struct timespec){0, 100000}, NULL);
 }
 
-static sem_t held, go;
+// Pipes: macOS has no unnamed semaphores.
+static int held[2], go[2];
+
+static void tell(const int *pipe_ends)
+{
+    while (write(pipe_ends[1], "", 1) != 1) {
+    }
+}
+
+static void await(const int *pipe_ends)
+{
+    char byte;
+    while (read(pipe_ends[0], &byte, 1) != 1) {
+    }
+}
 
 static void hold(int number)
 {
     (void)number;
-    sem_post(&held);
-    while (sem_wait(&go) != 0) {
-    }
+    tell(held);
+    await(go);
 }
 
 static void pause_ms(long ms)
@@ -129,22 +142,21 @@ static void test_a_worker_that_does_not_run(void **state)
     qn_pool *pool;
     quern_error e;
     atomic_int met = 0, calls = 0;
-    sem_init(&held, 0, 0);
-    sem_init(&go, 0, 0);
+    assert_int_equal(pipe(held), 0);
+    assert_int_equal(pipe(go), 0);
     signal(SIGUSR1, hold);
     assert_int_equal(qn_pool_open(HELD_POOL, &pool, &e), 0);
     qn_pool_run(pool, 1, meet, &met);
     assert_int_equal(met, HELD_POOL);
     pause_ms(30); // they sleep
     pthread_kill(threads[1], SIGUSR1);
-    while (sem_wait(&held) != 0) {
-    }
+    await(held);
     for (int i = 1; i <= 10; i++) {
         qn_pool_run(pool, 50, count, &calls);
         assert_in_range(calls, 50 * i, 100 * i);
         pause_ms(5);
     }
-    sem_post(&go);
+    tell(go);
     met = 0;
     qn_pool_run(pool, 1, meet, &met); // it is back
     assert_int_equal(met, HELD_POOL);

@@ -3,6 +3,7 @@
 // clang-format off
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
@@ -116,6 +117,21 @@ static void lost_tickets_change_nothing(void **state)
         engine g = engine_open(&lossy, &(quern_model_options){.prefill_chunk = 32});
         run_crowd(&g);
         assert_true(fake_backend_log()->n_lost > 0);
+        engine_close(&g);
+    }
+}
+
+// A device that ends a step which takes it too long: chunks of prompts become smaller until they pass.
+static void steps_that_take_too_long_become_shorter(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 4; late += 3) {
+        fake_options slow = with(late, 0);
+        slow.rows_in_time = 64; // of a full batch 32 decode
+        engine g = engine_open(&slow, &(quern_model_options){.prefill_chunk = 256});
+        run_crowd(&g);
+        assert_true(fake_backend_log()->n_lost > 0);
+        assert_true(fake_backend_log()->n_lost < 12);
         engine_close(&g);
     }
 }
@@ -455,6 +471,7 @@ int main(void)
         cmocka_unit_test(a_crowd_gets_what_each_would_get_alone),
         cmocka_unit_test(late_tickets_change_nothing_and_two_are_in_flight),
         cmocka_unit_test(lost_tickets_change_nothing),
+        cmocka_unit_test(steps_that_take_too_long_become_shorter),
         cmocka_unit_test(few_blocks_preempt_and_change_nothing),
         cmocka_unit_test(requests_join_a_batch_in_flight),
         cmocka_unit_test(a_long_prompt_does_not_hold_up_others),

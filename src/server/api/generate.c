@@ -43,7 +43,10 @@ void qn_generate_start(qn_call *call, qn_request_input *input, const char *prefi
             qn_error_set(&e, QUERN_E_MEMORY, "too many connections");
         else
             qn_generation_submit(g, input, &e);
-        if (e.code) sink(g, call, &failure); // there will be no event
+        if (e.code) {
+            qn_generation_refuse(g);
+            sink(g, call, &failure); // there will be no event
+        }
     }
     qn_generation_release(g);
     qn_request_input_free(input);

@@ -73,6 +73,14 @@ static void drop(entry *en)
     qn_socket_release(socket);
 }
 
+// Nobody reads what it makes.
+static void give_up(qn_generation *g, int why)
+{
+    qn_counters *c = &g->server->counters;
+    if (qn_generation_cancel(g, why))
+        atomic_fetch_add(why == QUERN_E_LIMIT ? &c->slow_clients : &c->clients_gone, 1);
+}
+
 static void on_event(qn_generation *g, void *user, const quern_event *event)
 {
     entry *en = user;
@@ -81,9 +89,8 @@ static void on_event(qn_generation *g, void *user, const quern_event *event)
     // The id is free again before the client can know.
     if (last) unlink_entry(en);
     qn_answer_event(&to, g, en->id, event);
-    if (to.length && !to.failed && !qn_socket_send(en->on->socket, to.data, to.length, last) &&
-        !last && qn_generation_cancel(g, QUERN_E_LIMIT))
-        atomic_fetch_add(&g->server->counters.slow_clients, 1);
+    int rc = to.length && !to.failed ? qn_socket_send(en->on->socket, to.data, to.length, last) : 0;
+    if (rc && !last) give_up(g, rc);
     qn_buffer_free(&to);
     if (last) drop(en);
 }
@@ -267,8 +274,7 @@ static void on_closed(void *user)
     st->closed = true;
     pthread_mutex_unlock(&st->lock);
     while ((g = next_to_cancel(st))) {
-        if (qn_generation_cancel(g, QUERN_E_CANCELLED))
-            atomic_fetch_add(&g->server->counters.clients_gone, 1);
+        give_up(g, QUERN_E_CANCELLED);
         qn_generation_release(g);
     }
 }
