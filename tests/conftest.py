@@ -42,7 +42,7 @@ class Quern:
         self.command = command
 
     def run(self, *args, input=None, timeout=60, memory=None, stack=None, env=None, cwd=None):
-        """The finished process, stdout and stderr as bytes. memory and stack are limits in bytes."""
+        """The finished process, stdout and stderr as bytes. memory and stack are limits in bytes; macOS takes neither."""
         def limit():
             if memory is not None and not SANITIZED:
                 resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -53,7 +53,7 @@ class Quern:
             words += ["--backend", BACKEND]
         try:
             done = subprocess.run(words, input=input, capture_output=True, timeout=timeout * TIMEOUT_SCALE, cwd=cwd,
-                                  preexec_fn=limit if memory or stack else None,
+                                  preexec_fn=limit if (memory or stack) and sys.platform != "darwin" else None,
                                   env=None if env is None else {**os.environ, **env})
         except subprocess.TimeoutExpired:
             pytest.fail(f"{shlex.join(words)}: still running after {timeout * TIMEOUT_SCALE:g} s")
@@ -76,7 +76,8 @@ class Quern:
         code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
         words = [sys.executable, "-S", "-c", code, *self.command, *map(str, args)]
-        return int(subprocess.run(words, capture_output=True, check=True).stdout)
+        peak = int(subprocess.run(words, capture_output=True, check=True).stdout)
+        return peak // 1024 if sys.platform == "darwin" else peak  # macOS counts bytes
 
     def refused(self, *args, **options):
         """The one line on stderr of a run that must fail with exit code 1."""

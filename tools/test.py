@@ -175,8 +175,10 @@ def cuda(build, count):
     if count.result(ninja(build, "tests/cuda/quern_cuda", "tests/cuda/libcuda.so.1"), "build of the command with the kernels' PTX, and of the card"):
         program = build / "tests/cuda/quern_cuda"
         pytest("tests/cuda", count, build / "quern", "cuda", {"QUERN_CUDA_BIN": str(program), "QUERN_TIMEOUT_SCALE": "5"})
-        first, *more = [f"tests/golden/test_packed.py::test_{case}" for case in
-                        ("mlx[4-64]", "mlx[8-64]", "mlx[4-32]", "gptq[8-qwen2]", "awq[qwen2-128]", "fp8[qwen3-BF16]")]
+        first, *more = [f"tests/golden/test_{case}" for case in (
+            *(f"packed.py::test_{case}" for case in ("mlx[4-64]", "mlx[8-64]", "mlx[4-32]", "mlx[3-32]", "mlx[5-128]", "mlx[6-64]", "gptq[8-qwen2]",
+                                                     "awq[qwen2-128]", "fp8[qwen3-BF16]")),
+            *(f"gguf.py::test_logits[qwen3-{kind}]" for kind in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS")))]
         pytest(first, count, program, "cuda-packed", {
             "QUERN_TEST_BACKEND": "cuda", "QUERN_TIMEOUT_SCALE": "5", "LD_LIBRARY_PATH": str(program.parent)}, more)
 
@@ -252,6 +254,16 @@ def arm64(build, count):
     pytest("tests/golden", count, f"qemu-aarch64 -L {root} {to}/quern", "golden-arm64", env)
 
 
+def macos(build, count):
+    """What a Mac builds compiles for it, and calls nothing that it lacks."""
+    done = sh([sys.executable, ROOT / "tools/macos.py", build])
+    if done.returncode == 77:
+        print(f"SKIP {done.stdout.splitlines()[-1]}", flush=True)
+        return count.add(skipped=1)
+    if not count.result(done.returncode == 0, "compiles for macOS"):
+        print(done.stdout[-6000:])
+
+
 def fuzz(build, count):
     """Each fuzz target for a while from its seeds, with address and undefined."""
     seconds = int(os.environ.get("QUERN_FUZZ_SECONDS", "20"))
@@ -279,7 +291,7 @@ def fuzz(build, count):
                 print(done.stdout[-4000:])
 
 
-CHECKS = {"compilers": compilers, "sanitizers": sanitizers, "threads": threads, "arm64": arm64, "fuzz": fuzz}
+CHECKS = {"compilers": compilers, "sanitizers": sanitizers, "threads": threads, "arm64": arm64, "macos": macos, "fuzz": fuzz}
 
 
 def main():

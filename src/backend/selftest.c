@@ -19,7 +19,8 @@
 
 enum {
     MEMORY_BYTES = 12 << 20,
-    MAX_ROWS = 72,
+    MAX_ROWS = 136, // of a plan
+    MANY_ROWS = 72, // of a step, at most
     SOME_ROWS = 12, // of all kinds but one
     FEW_ROWS = 8,
     MAX_SLOTS = 4,
@@ -276,12 +277,12 @@ static void gather(layout *l)
 }
 
 // What a model's layer records. Of one row, a GPU makes few kernels of it, which no single operation would need.
-static void layer(layout *l)
+static void layer_of(layout *l, int dim, int n_kv, int group, int eights)
 {
-    int dim = pick(l, 0, 1) ? 64 : 128, n_kv = pick(l, 1, 2), n_heads = n_kv * pick(l, 1, 3);
+    int n_heads = n_kv * group;
     while (n_heads * dim != whole_blocks(l, n_heads * dim))
         n_heads += n_kv;
-    int width = whole_blocks(l, 8 * pick(l, 8, 40)), n_q = n_heads * dim, n_k = n_kv * dim;
+    int width = whole_blocks(l, 8 * eights), n_q = n_heads * dim, n_k = n_kv * dim;
     int inner = whole_blocks(l, 8 * pick(l, 8, 60));
     qn_dtype plain = plain_type(l);
     int with_bias = pick(l, 0, 1);
@@ -331,6 +332,22 @@ static void layer(layout *l)
     l->tolerance = plain == QN_DTYPE_F32 ? 2e-5 : plain == QN_DTYPE_F16 ? 1e-4 : 1e-3;
     if (l->rounds) l->tolerance = 3 * rounded_tolerance(l->dtype, l->tolerance);
     if (type == QN_DTYPE_Q8_0 && l->tolerance < q8_0_step) l->tolerance = q8_0_step;
+}
+
+static void layer(layout *l)
+{
+    int dim = pick(l, 0, 1) ? 64 : 128, n_kv = pick(l, 1, 2), group = pick(l, 1, 3);
+    layer_of(l, dim, n_kv, group, pick(l, 8, 40));
+}
+
+// With rows of more than one of the parts in which GPUs sum products (backend/cuda/products.h).
+static void long_layer(layout *l)
+{
+    int wide = pick(l, 0, 1);
+    if (l->dtype == QN_DTYPE_F32)
+        layer(l); // such weights are summed in one
+    else
+        layer_of(l, wide ? 128 : 64, wide ? 2 : 3, wide ? 5 : 6, pick(l, 130, 132));
 }
 
 // Edits of every kind, over tokens, table and parameters: compared as numbers.
@@ -398,14 +415,16 @@ static const kind kinds[] = {
     {"gather", 1, gather, SOME, 0, 0},
     {"layer", TO_Q6_K, layer, SOME, 1, 0},
     {"layer, one row", TO_Q6_K, layer, ONE, 1, 0},
+    {"layer, long rows", PLAIN, long_layer, SOME, 1, 0},
     {"step_begin", 1, step_begin, SOME, 0, 0},
     {"copy_blocks", PLAIN, copy_blocks, SOME, 0, 0},
     {"sample", 1, sample, SOME, 0, 0},
     {"row alone, matmul", QN_DTYPE_COUNT, product, MANY, 1, 1},
-    {"row alone, long matmul", PLAIN, long_product, MANY, 1, 1},
+    {"row alone, long matmul", QN_DTYPE_COUNT, long_product, MANY, 1, 1},
     {"row alone, layer", TO_Q6_K, layer, SOME, 1, 1},
+    {"row alone, long layer", PLAIN, long_layer, SOME, 1, 1},
 };
-enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 5, TO_BLOCKS = 3 };
+enum { N_KINDS = sizeof kinds / sizeof *kinds, OF_ALL_TYPES = 6, TO_BLOCKS = 3 };
 _Static_assert(OF_ALL_TYPES *QN_DTYPE_COUNT + TO_BLOCKS * TO_Q6_K +
                        (N_KINDS - OF_ALL_TYPES - TO_BLOCKS) * (PLAIN + 1) <=
                    QN_SELFTEST_MAX_ROWS,
@@ -425,7 +444,7 @@ static void fill_step(layout *l)
         s->table[i] = (i * 7) % (MAX_SLOTS * s->max_blocks);
     l->n_rows = pick(l, 0, 1) ? SOME_ROWS : pick(l, MAX_SLOTS, SOME_ROWS);
     if (l->plan->max_rows == 1) l->n_rows = 1;
-    if (l->plan->max_rows == MAX_ROWS) l->n_rows = pick(l, SOME_ROWS + 1, MAX_ROWS);
+    if (l->plan->max_rows == MAX_ROWS) l->n_rows = pick(l, SOME_ROWS + 1, MANY_ROWS);
     int first = pick(l, 0, MAX_CONTEXT - 1);
     for (int i = 0; i < l->n_rows; i++)
         l->block.rows[i] = (qn_row){i % MAX_SLOTS, (first + i * 23) % MAX_CONTEXT, -1};
@@ -621,13 +640,21 @@ static int run_rows(run *r, const kind *k, const layout *from, int max_rows, lay
     return rc;
 }
 
+// Products of many rows in kernels for several numbers of rows, of blocks in long rows too: those in the matrix units' form on a card
+// that tells no other form.
+static int has_sizes(const qn_backend *b)
+{
+    return b->rounds_activations && !b->use_form;
+}
+
 // 0 where the first row has the same bits in every class, and of a product at every place; INFINITY where not.
 static double run_alone(run *r, const kind *k, layout *l, quern_error *e)
 {
-    static const int classes[] = {MAX_ROWS, FEW_ROWS, 1};
+    static const int classes[] = {MANY_ROWS, FEW_ROWS, 1, MAX_ROWS, 32, 16};
+    int n_classes = has_sizes(r->device.backend) ? 6 : 3;
     layout done;
     l->tolerance = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < n_classes; i++) {
         if (run_rows(r, k, l, classes[i], &done, e)) return INFINITY;
         const char *found = (char *)r->found + ((char *)done.out.data - done.base);
         size_t n_bytes = (size_t)done.out.dim[1] * sizeof(float);
@@ -669,6 +696,7 @@ static int is_wanted(const run *r, const kind *k, qn_dtype type, scope what)
     if (quick && k->make == layer && type > QN_DTYPE_Q8_0) return 0;
     // Rows alone: where they may meet more than one kernel, which takes its time.
     if (k->alone && !b->use_form && (quick || !b->rounds_activations)) return 0;
+    if (k->make == long_product && type > QN_DTYPE_BF16 && !has_sizes(b)) return 0;
     // Affine blocks with as many bits have kernels in common, or code that differs by a number, whatever their groups.
     int group = type >= QN_DTYPE_AFFINE3_32 && type <= QN_DTYPE_AFFINE8_128
                     ? qn_format_of(type)->block_elements

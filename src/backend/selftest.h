@@ -5,7 +5,7 @@
 #define QN_BACKEND_SELFTEST_H
 #include "backend/backend.h"
 
-enum { QN_SELFTEST_MAX_ROWS = 256 };
+enum { QN_SELFTEST_MAX_ROWS = 320 };
 
 // One operation and type, over all its cases.
 typedef struct {

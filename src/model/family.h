@@ -188,6 +188,9 @@ int qn_loader_place(qn_model *m, const qn_weight_spec *spec, const qn_tensor *wh
 int qn_random_fill(qn_model *m, quern_error *e);
 // Device memory that ends with the model, holding n bytes copied from `from`.
 int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);
+// Mappings that are adopted from: lent before, taken back before they end (what was not lent may be, too).
+void qn_memory_lend(qn_model *m, const qn_mapping *mapping);
+void qn_memory_take_back(qn_model *m, const qn_mapping *mapping);
 // The device's address for read-only host memory that outlives the model.
 int qn_memory_adopt(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e);
 void qn_memory_free(qn_model *m);

@@ -259,6 +259,8 @@ int qn_loader_place_all(qn_model *m, quern_error *e)
     bool let_go = m->options.no_mmap && m->facts.repack.n_matrices;
     loader l = {.model = m, .lasting = !let_go, .e = e};
     int rc = qn_tensor_set_map(m->files, m->options.no_mmap && !let_go, e);
+    for (int i = 0; !rc && l.lasting && i < m->files->n_files; i++)
+        qn_memory_lend(m, &m->files->files[i].mapping);
     if (!rc) rc = check_biases(&l);
     if (!rc) rc = qn_weights_each(&m->config, m->family, place_one, &l);
     if (!rc && let_go) qn_tensor_set_close(m->files);

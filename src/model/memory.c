@@ -52,6 +52,18 @@ int qn_memory_upload(qn_model *m, const void *from, size_t n_bytes, void **addre
     return 0;
 }
 
+void qn_memory_lend(qn_model *m, const qn_mapping *mapping)
+{
+    const qn_backend *b = m->options.backend;
+    if (b && b->lend) b->lend(m->options.device, mapping->data, mapping->n_bytes);
+}
+
+void qn_memory_take_back(qn_model *m, const qn_mapping *mapping)
+{
+    const qn_backend *b = m->options.backend;
+    if (b && b->take_back && mapping->data) b->take_back(m->options.device, mapping->data);
+}
+
 int qn_memory_adopt(qn_model *m, const void *from, size_t n_bytes, void **address, quern_error *e)
 {
     *address = (void *)(uintptr_t)from;

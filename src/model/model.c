@@ -117,6 +117,9 @@ void qn_model_free(qn_model *m)
 {
     if (!m) return;
     qn_memory_free(m);
+    for (int i = 0; m->files && i < m->files->n_files; i++)
+        qn_memory_take_back(m, &m->files->files[i].mapping);
+    qn_memory_take_back(m, &m->random);
     qn_gguf_close(&m->gguf);
     qn_tensor_set_close(&m->folder);
     qn_hf_quantization_close(&m->quantization);

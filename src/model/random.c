@@ -137,6 +137,7 @@ static int reserve(filler *f)
     madvise(p, (size_t)f->total, MADV_HUGEPAGE); // a hint: faster to fill
 #endif
     f->model->random = (qn_mapping){p, (size_t)f->total, true};
+    qn_memory_lend(f->model, &f->model->random);
     f->at = p;
     return 0;
 }

@@ -88,6 +88,9 @@ typedef struct {
     int wide_k, wide_v; // the caches' rows may be read in whole vectors
     int q_norm_type, k_norm_type; // −1: no norm
     float eps, rope_scale;
+    int tile_rows,
+        tile_type; // CUDA's own: what is written are a product's tiles (cuda/gemm_tiled.cuh); 0 rows: it is not
+    int cache_type;
 } qn_gpu_attention_args;
 
 typedef struct {

@@ -230,10 +230,16 @@ static heads heads_at(const qn_plan *p, int i)
     return h;
 }
 
+// Of a cache in Q8_0 a simdgroup's numbers of a rotated head, 32 neighbours of each half, have to be a block.
+static int can_append(const qn_gpu_lowering *l, const qn_attention_args *o)
+{
+    if (qn_dtype_is_plain(o->k_cache.dtype)) return 1;
+    return l->options->fuse_blocks && (o->head_dim == 64 || o->head_dim == 128);
+}
+
 static int can_attend(const qn_plan *p, const heads *q, const heads *k, const qn_kv_append_args *kv,
                       const qn_attention_args *o)
 {
-    if (!qn_dtype_is_plain(o->k_cache.dtype)) return 0; // attend writes numbers one by one
     if (q->rope->x.data != o->q.data || k->rope->x.data != kv->k.data) return 0;
     if (kv->k_cache.data != o->k_cache.data || kv->v_cache.data != o->v_cache.data) return 0;
     if (q->rope->n_heads != o->n_heads || k->rope->n_heads != o->n_kv_heads) return 0;
@@ -255,6 +261,8 @@ static void lower_attend(qn_gpu_lowering *l, const heads *q, const heads *k,
         [QN_DTYPE_F32] = {QN_GPU_attend_f32_64, QN_GPU_attend_f32_128, QN_GPU_attend_f32_256},
         [QN_DTYPE_F16] = {QN_GPU_attend_f16_64, QN_GPU_attend_f16_128, QN_GPU_attend_f16_256},
         [QN_DTYPE_BF16] = {QN_GPU_attend_bf16_64, QN_GPU_attend_bf16_128, QN_GPU_attend_bf16_256},
+        // The host replaces it.
+        [QN_DTYPE_Q8_0] = {QN_GPU_attend_f16_64, QN_GPU_attend_f16_128, QN_GPU_attend_f16_256},
     };
     const qn_plan *p = l->plan;
     uint32_t n_groups[3];
@@ -337,7 +345,7 @@ static int fuse_attend(qn_gpu_lowering *l, int i)
     int at = i + q.n_records + k.n_records;
     const qn_kv_append_args *kv = record_at(p, at, QN_OP_KV_APPEND);
     const qn_attention_args *o = record_at(p, at + 1, QN_OP_ATTENTION);
-    if (!kv || !o || !can_attend(p, &q, &k, kv, o)) return 0;
+    if (!kv || !o || !can_append(l, o) || !can_attend(p, &q, &k, kv, o)) return 0;
     at += 2;
     qn_gpu_attention_args shape = qn_gpu_attention_shape(l, o);
     if (shape.n_parts != 1) return 0; // a group of the grid is a key head

@@ -71,6 +71,7 @@ qn_gpu_attention_args qn_gpu_attention_shape(const qn_gpu_lowering *l, const qn_
         .wide_v = blocks || (o->head_dim % mine == 0 && (uintptr_t)o->v_cache.data % 16 == 0),
         .q_norm_type = -1,
         .k_norm_type = -1,
+        .cache_type = (int)o->k_cache.dtype,
     };
 }
 

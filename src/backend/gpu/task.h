@@ -41,8 +41,8 @@ typedef struct {
     size_t scratch_bytes; // its size
     int fuse_rows; // plans of up to so many rows become few dispatches (norms, rotations and merges inside the products); the
                    // dialect's own kernels for these take one row
-    int fuse_blocks; // 1: products with weights in blocks too, of which q, k and v may differ in format; the host has all of these in its
-                     // own form and replaces the tasks, whose kernels are then those of F16
+    int fuse_blocks; // 1: products with weights in blocks too, of which q, k and v may differ in format, and attend over caches in Q8_0; the
+        // host has all of these in its own form and replaces the tasks, whose kernels are then those of F16
     // Takes over a record (a product in the platform's own form): 1 when it appended its own tasks, 0 to have the dialect's. May be NULL.
     int (*claim)(void *context, const qn_record *r, const qn_plan *plan, qn_gpu_list *out);
     void *context;
