@@ -16,7 +16,7 @@ enum {
     QN_CUDA_RING_BYTES = 8 * 4 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
-    QN_CUDA_RESIDENT_SIDE = 1344 + 8 * (16 + 512) + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RESIDENT_SIDE = 1856 + 8 * (16 + 512) + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
@@ -58,8 +58,13 @@ enum {
                                     : 512)
 #define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
 #define QN_CUDA_GROUP_STEPS(type) (((type) >= 8 && (type) <= 12) || (type) == 14 ? 16 : 8)
+#ifdef SMALL_SLOTS
+#define QN_16_STEPS 4
+#else
+#define QN_16_STEPS 8
+#endif
 #define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
-    ((step_bytes) == 512                                                 ? 8                       \
+    ((step_bytes) == 512                                                 ? QN_16_STEPS                       \
      : (step_bytes) <= 144                                               ? 32                      \
      : (step_bytes) == 160 || (step_bytes) == 168 || (step_bytes) == 192 ? 24                      \
                                                                          : 16)

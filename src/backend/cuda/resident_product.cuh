@@ -42,6 +42,9 @@ template <int N> FN bool qn_load_sums(ulong2 v[N], const ulong *from, int n, uin
 #pragma unroll
     for (int i = 0; i < N; i++)
         come = come && (uint)(v[i].x >> 32) == mark && (uint)(v[i].y >> 32) == mark;
+#ifdef NOFOLD
+    come = true;
+#endif
     return come;
 }
 // A sum of two neighbours' parts, as qn_sections.
@@ -449,7 +452,9 @@ FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *w
 {
     if (p->n_rows == 0) return;
     // A group without a unit may have to tell a row's norm.
+#ifndef NOSTAGE
     qn_stage(p, work);
+#endif
     if (p->first < p->end) *ring = qn_multiply_units(p->t, *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
     PROFILE_AT(TRACE_UNITS);
     qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);

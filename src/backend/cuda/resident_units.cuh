@@ -3,6 +3,10 @@
 #ifndef QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #include "backend/cuda/ring.cuh"
+#ifdef ONLY16
+#undef QN_PACKED_FORMATS
+#define QN_PACKED_FORMATS(X)
+#endif
 
 // A unit's sums, [row of x][16]: lanes with two neighbouring columns of four rows each. at: the unit's.
 FN void qn_store_sums(ulong *at, int n_rows, uint mark, const float c[4])

@@ -10,13 +10,23 @@
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS_ON_WAY 2 // of a ring, at most
+#ifdef SMALL_SLOTS
+#define QN_SLOT_STEPS 4
+#define QN_SLOTS 8     // of a warp's ring
+#define QN_SLOT_BYTES 2304 // at most; of 16-bit weights 4096
+#else
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
+#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
+#endif
+#ifdef ON_WAY
+#define QN_SLOTS_ON_WAY ON_WAY
+#else
+#define QN_SLOTS_ON_WAY 2 // of a ring, at most
+#endif
 #define QN_FILLERS 4   // warps that fill
 #define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
-#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_RING_BARRIERS ((2 * QN_SLOTS + 1) * QN_GPU_SIMDS) // a slot: has come, is read; a warp: sums are handed to it
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
@@ -159,7 +169,12 @@ FN void qn_walker_place(qn_walker *w)
     int strip = p->strip, m = qn_strip_matrix(&w->now, &strip);
     w->step_bytes = qn_step_bytes_of(&w->now, m);
     w->left = p->end - p->begin;
+#ifdef PART_MAJOR
+    int n_strips = m == 0 ? w->now.strips[0] : m == 1 ? w->now.strips[1] : w->now.strips[2];
+    int step = p->part * n_strips * QN_STEPS_A_PART + strip * qn_part_steps(&w->now, p->part) + p->begin;
+#else
     int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + p->part * QN_STEPS_A_PART + p->begin;
+#endif
     w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)w->step_bytes;
 }
 
