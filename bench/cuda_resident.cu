@@ -49,7 +49,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
         to += 8 * n_n[i];
     }
     long long steps = (long long)s.n_strips * (n_k / 16);
-    s.share = (int)(steps / l->n_groups), s.share_rest = (int)(steps % l->n_groups), s.grain = QN_CUDA_GROUP_STEPS(w_type);
+    s.share = (int)(steps / l->n_groups), s.share_rest = (int)(steps % l->n_groups), s.grain = getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;
@@ -115,8 +115,8 @@ int main(int argc, char **argv)
     qn_step_counts *counts, host = {};
     host.n_rows = host.n_outputs = 1;
     if (cudaMalloc(&weights, most)) return printf("no memory\n"), 1;
-    cudaMalloc(&x, 24 * MAX_K * 4), cudaMalloc(&progress, 1 << 20), cudaMalloc(&sums, 64 << 20), cudaMalloc(&norm, MAX_K * 2), cudaMalloc(&counts, sizeof host);
-    cudaMemset(weights, 0, most), cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 64 << 20);
+    cudaMalloc(&x, 24 * MAX_K * 4), cudaMalloc(&progress, 1 << 20), cudaMalloc(&sums, 256 << 20), cudaMalloc(&norm, MAX_K * 2), cudaMalloc(&counts, sizeof host);
+    cudaMemset(weights, 0, most), cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 256 << 20);
     cudaMemcpy(counts, &host, sizeof host, cudaMemcpyHostToDevice);
     cudaEvent_t a, b;
     cudaEventCreate(&a), cudaEventCreate(&b);
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
         float *hidden = x, *qkv = x + 8 * MAX_K, *mid = x + 16 * MAX_K;
         for (int i = 0; i < m.n_layers; i++) {
             int n_qkv[3] = {m.width, m.kv, m.kv}, n_mid[2] = {m.mid, m.mid};
-            size_t half = 16 << 20;
+            size_t half = 64 << 20;
             add(&l, m.width, 3, n_qkv, QN_CUDA_NORM, false, false, hidden, qkv, norm, sums);
             add(&l, m.width, 1, n_qkv, QN_CUDA_PLAIN, false, true, qkv, hidden, norm, (char *)sums + half);
             add(&l, m.width, 2, n_mid, QN_CUDA_NORM, true, false, hidden, mid, norm, (char *)sums + 2 * half);

@@ -10,6 +10,7 @@
 enum {
     TRACE_TASKS = 6,
     TRACE_TASK = 0, // the task before is over
+    TRACE_BEGUN,    // all is done that needs no other group
     TRACE_START,    // the epoch has begun
     TRACE_FIRST,    // a product: the norms' inverses; attention: entered
     TRACE_STAGED,   // the rows of x
@@ -67,7 +68,7 @@ FN long long trace_now(void)
         for (int i = 0; i < TRACE_TASKS; i++)                                                                          \
             for (int w = 0; w < 8; w++) {                                                                              \
                 unsigned *t = trace_times[blockIdx.x][i][w];                                                           \
-                printf("%d %d %d %d %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FROM + i].kernel, w, t[0], t[1], t[2], t[3], \
-                       t[4], t[5], t[6], t[7]);                                                                       \
+                printf("%d %d %d %d %u %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FROM + i].kernel, w, t[0], t[1], t[2], t[3], \
+                       t[4], t[5], t[6], t[7], t[8]);                                                                       \
             }                                                                                                          \
     }

@@ -6,7 +6,7 @@ usage: resident_trace.py < LOG
 Times are thousand cycles since the first group began the first task of the trace: the earliest, the mean and the last."""
 import sys
 
-PLACES = "task start first staged units folded end".split()
+PLACES = "task begun start first staged units folded end".split()
 
 
 def table(lines):
@@ -15,11 +15,11 @@ def table(lines):
         word = line.split()
         if line.startswith("trace "):
             base[int(word[1])] = int(word[2])
-        elif len(word) == 12 and all(w.isdigit() for w in word):
+        elif len(word) == 13 and all(w.isdigit() for w in word):
             rows.append([int(w) for w in word])
     # The card's timer is too coarse to set the groups' clocks against each other. But all leave a wait for an epoch at about the same time.
     # A group of which the card's buffer of prints has lost something is left out.
-    starts = {g: [r[5] for r in rows if r[0] == g and r[1] in (1, 2, 3) and r[3] == 0] for g in base}
+    starts = {g: [r[6] for r in rows if r[0] == g and r[1] in (1, 2, 3) and r[3] == 0] for g in base}
     starts = {g: t for g, t in starts.items() if len(t) == 3}
     rows = [r for r in rows if r[0] in starts]
     if not rows:
@@ -33,7 +33,7 @@ def table(lines):
             at = sorted(r[4 + i] + late[r[0]] - start for r in of if r[4 + i] and r[4 + i] + late[r[0]] >= start)
             if at:
                 print(f"  {place:9} {at[0]/1e3:8.1f} {sum(at)/len(at)/1e3:8.1f} {at[-1]/1e3:8.1f}   ({len(at)} warps)")
-        starved = sorted(r[11] for r in of)
+        starved = sorted(r[12] for r in of)
         print(f"  starved   {starved[0]/1e3:8.1f} {sum(starved)/len(starved)/1e3:8.1f} {starved[-1]/1e3:8.1f}")
 
 

@@ -3,7 +3,10 @@
 #define QN_BACKEND_CUDA_ARGS_H
 
 enum {
-    QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain
+#ifndef PART_OF
+#define PART_OF 1024
+#endif
+    QN_CUDA_PART = PART_OF,   // numbers of K that are summed in one chain
     QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
     QN_CUDA_K_PAD = 128,   // and K of this: eight steps
     QN_CUDA_MAX_PARTS = 3, // matrices side by side in one product
@@ -36,7 +39,9 @@ enum {
 
 // Sums of parts are added in order within sections, the sections' sums in order: at most four, so that groups that share a row of w have
 // few to hand over.
+#ifndef QN_CUDA_SECTIONS
 #define QN_CUDA_SECTIONS 4
+#endif
 #define QN_CUDA_SECTION(n_parts)                                                                   \
     (((n_parts) + QN_CUDA_SECTIONS - 1) / QN_CUDA_SECTIONS) // parts of a section
 

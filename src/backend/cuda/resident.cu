@@ -182,6 +182,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
             begin_attend(t, shared, rows->x);
             BARRIER();
         }
+        PROFILE_AT(TRACE_BEGUN);
 #ifdef NOWAIT
         BARRIER();
 #else

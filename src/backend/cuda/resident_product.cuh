@@ -7,7 +7,9 @@
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #include "backend/cuda/resident_units.cuh"
 
+#ifndef QN_FOLD_AT_ONCE
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
+#endif
 
 // A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
 // inverses of the rows' norms.

@@ -350,7 +350,12 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
+#ifdef NOCOPY
+            qn_bar_arrive(r.full + r.slot * 8);
+            if (0)
+#else
             qn_bar_expect(r.full + r.slot * 8, n_bytes);
+#endif
             qn_copy_in_as(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8, policy);
             qn_ring_advance(&r);
             on_way++;
