@@ -10,6 +10,7 @@
 #undef QN_GPU_KERNELS
 #define QN_GPU_KERNELS(X)
 #include "backend/cuda/resident.cu"
+#include "backend/cuda/runs.c"
 
 struct shape {
     const char *name;
@@ -22,6 +23,7 @@ static int w_type = 1; // args.h; of blocks any bytes do: what they hold costs n
 struct list {
     std::vector<qn_cuda_resident_task> tasks;
     std::vector<qn_cuda_stream> streams;
+    std::vector<qn_cuda_run> runs;
     char *weights;
     size_t at = 0, sums = 0;
     int epoch = -1, before = 0, arrivals = 0, n_groups;
@@ -48,8 +50,9 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
         t.buffers[i] = (unsigned long long)to;
         to += 8 * n_n[i];
     }
-    long long steps = (long long)s.n_strips * (n_k / 16);
-    s.share = (int)(steps / l->n_groups), s.share_rest = (int)(steps % l->n_groups), s.grain = getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type);
+    size_t n_warps = (size_t)l->n_groups * QN_CUDA_RESIDENT_WARPS, first = l->runs.size();
+    l->runs.resize(first + n_warps);
+    qn_cuda_make_runs(&s, getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type), l->n_groups, &l->runs[first]);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;
@@ -64,6 +67,9 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
 {
     qn_cuda_resident_task *tasks;
     qn_cuda_stream *streams;
+    qn_cuda_run *runs;
+    cudaMalloc(&runs, l->runs.size() * sizeof *runs);
+    cudaMemcpy(runs, l->runs.data(), l->runs.size() * sizeof *runs, cudaMemcpyHostToDevice);
     cudaMalloc(&tasks, l->tasks.size() * sizeof *tasks), cudaMalloc(&streams, l->streams.size() * sizeof *streams);
     cudaMemcpy(tasks, l->tasks.data(), l->tasks.size() * sizeof *tasks, cudaMemcpyHostToDevice);
     cudaMemcpy(streams, l->streams.data(), l->streams.size() * sizeof *streams, cudaMemcpyHostToDevice);
@@ -74,7 +80,7 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     int n_tasks = (int)l->tasks.size();
     for (unsigned launch = 1; launch <= LAUNCHES; launch++) {
         if (launch == 3) cudaEventRecord(a);
-        void *args[] = {&tasks, &n_tasks, &streams, &progress, &launch, &counts};
+        void *args[] = {&tasks, &n_tasks, &streams, &runs, &progress, &launch, &counts};
         cudaLaunchCooperativeKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);
     }
     cudaEventRecord(b);
@@ -83,7 +89,7 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     cudaEventElapsedTime(&ms, a, b);
     cudaError_t rc = cudaGetLastError();
     if (rc) printf("%s\n", cudaGetErrorString(rc));
-    cudaFree(tasks), cudaFree(streams);
+    cudaFree(tasks), cudaFree(streams), cudaFree(runs);
     return ms / (LAUNCHES - 2);
 }
 
@@ -147,6 +153,7 @@ int main(int argc, char **argv)
         qn_cuda_stream end = {};
         end.end = 1;
         l.streams.push_back(end);
+        l.runs.resize(l.runs.size() + (size_t)l.n_groups * QN_CUDA_RESIDENT_WARPS);
         double t = run(&l, progress, counts);
         printf("%s, rows %d: %.3f ms, %.0f GB/s, %.0f %% of the ceiling, %.2f us a product lost\n", m.name, n_rows, t, l.at / t * 1e-6,
                100 * l.at / t * 1e-6 / ceiling, (t - l.at / ceiling * 1e-6) * 1e3 / l.tasks.size());

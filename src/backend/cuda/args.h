@@ -19,10 +19,11 @@ enum {
     QN_CUDA_RING_BYTES = 8 * 4 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
-    QN_CUDA_RESIDENT_SIDE = 1856 + 8 * (16 + 512) + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RESIDENT_SIDE = 1856 + 8 * (32 + 512) + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
-    QN_CUDA_RESIDENT_THREADS = 12 * 32, // of which four warps fill the rings
+    QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
+    QN_CUDA_RESIDENT_THREADS = 12 * 32, // with the four warps that fill the rings
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
@@ -176,18 +177,24 @@ typedef struct {
     int width, padded_k, n_vocab, type, max_context;
 } qn_cuda_embed_args;
 
-// The weights of a product of the resident kernel, and how its warps share them (ring.cuh). A unit: a part of K of a strip.
+// The weights of a product of the resident kernel (ring.cuh).
 typedef struct {
     unsigned long long w[QN_CUDA_MAX_PARTS];
     int strips[QN_CUDA_MAX_PARTS];     // of each matrix
     int n_strips;                      // of all
     int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
     int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
-    int share, share_rest;             // all steps over all groups of the grid, and the remainder
-    int grain; // steps: a warp's share of its group's is a multiple; blocks are decoded together
     int over_outputs;
     int end; // 1: there are no more products
 } qn_cuda_stream;
+
+// What a warp has of a product: from a step of a unit (a part of K of a strip) to a step of another, in the order of runs.h; nothing where
+// both are the same.
+typedef struct {
+    int strip, at; // QN_CUDA_RUN_AT of the unit's part and the step
+    int strip_end, at_end;
+} qn_cuda_run;
+#define QN_CUDA_RUN_AT(part, step) ((part) << 8 | (step))
 
 // One task of a resident program, as it lies on the device.
 typedef struct {

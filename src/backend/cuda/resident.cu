@@ -148,9 +148,9 @@ static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
 static_assert(QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16 <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
-// progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
+// runs: qn_cuda_run, a warp of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
-    resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, uint *progress, uint launch,
+    resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, const int4 *runs, uint *progress, uint launch,
              const qn_step_counts *staged)
 {
     char *shared = qn_resident_memory;
@@ -163,12 +163,14 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
     if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
+    qn_fetch_runs(runs, 0);
+    qn_runs_come();
     __syncthreads();
     if (warp >= QN_GPU_SIMDS) {
-        qn_ring_fill(streams, slots, barriers, *rows, warp - QN_GPU_SIMDS);
+        qn_ring_fill(streams, runs, slots, barriers, *rows, warp - QN_GPU_SIMDS);
         return;
     }
-    int ring = 0;
+    int ring = 0, n_products = 0;
     PROFILE_BEGIN(launch, n_tasks);
     for (int i = 0; i < n_tasks; i++) {
         const qn_cuda_resident_task *t = room + i % 2;
@@ -177,7 +179,10 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
         bool is_product = t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
         qn_resident_product product;
-        if (is_product) product = qn_resident_product_begin(t, shared, *rows, launch * (uint)n_tasks + (uint)i);
+        if (is_product) {
+            product = qn_resident_product_begin(t, n_products, shared, *rows, launch * (uint)n_tasks + (uint)i);
+            qn_fetch_runs(runs, ++n_products);
+        }
         if (t->early) {
             begin_attend(t, shared, rows->x);
             BARRIER();
@@ -195,6 +200,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         else
             done = run_groups(t, shared);
         put_task_word(room + (i + 1) % 2, next);
+        qn_runs_come();
         BARRIER(); // also: the tasks' memory is free again
 #ifndef NOWAIT
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);

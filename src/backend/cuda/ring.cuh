@@ -3,10 +3,10 @@
 // products and over every wait between them.
 // Warps of their own start the copies, no more of them at a time than keep the memory busy: a load or a fence of the other
 // warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
-// The units of a product (a part of K of a strip of 16 rows, product.cuh) are ordered by part, then by strip; every group of the grid
-// has a run of them of nearly the same number of steps, and its warps share that by grains: a unit's sums go from one to the next.
+// Who has which units of a product: runs.h. Where two warps of a group have one, its sums go from one to the next.
 #ifndef QN_BACKEND_CUDA_RING_CUH
 #define QN_BACKEND_CUDA_RING_CUH
+#include "backend/cuda/attention_ptx.cuh"
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
@@ -32,20 +32,6 @@
 
 // ---- which units ----
 
-// First unit of group `group`: every group's share of the steps begins at a whole unit.
-FN int qn_first_unit(const qn_cuda_stream *s, int group, int n_groups)
-{
-    int step = group * s->share + group * s->share_rest / n_groups, full = s->n_full * s->n_strips * QN_STEPS_A_PART;
-    if (step <= full) return (step + QN_STEPS_A_PART - 1) / QN_STEPS_A_PART;
-    return s->n_full * s->n_strips + (step - full + s->rest_steps - 1) / s->rest_steps;
-}
-
-FN int qn_unit_part(const qn_cuda_stream *s, int unit)
-{
-    int part = unit / s->n_strips;
-    return part < s->n_full ? part : s->n_full;
-}
-
 FN int qn_part_steps(const qn_cuda_stream *s, int part)
 {
     return part < s->n_full ? QN_STEPS_A_PART : s->rest_steps;
@@ -64,77 +50,57 @@ FN int qn_step_bytes_of(const qn_cuda_stream *s, int matrix) // no index, which 
     return matrix == 0 ? s->step_bytes[0] : matrix == 1 ? s->step_bytes[1] : s->step_bytes[2];
 }
 
-// A warp's run of its group's steps, an int4: from a step (y) of a unit (x) to a step (w) of another (z); empty where both are the same. It is
-// done in pieces: units, or some steps of one. Where it ends within a unit, that piece comes first; where it begins within one, that
-// comes last, since its sums go on from those of the warp before, which has had its piece of the unit first. This is the next piece:
+// A warp's run, a qn_cuda_run as four numbers, is done in pieces: units, or some steps of one. Where it ends within a unit, that piece comes
+// first; where it begins within one, that comes last, since its sums go on from those of the warp before, which has had its piece of
+// the unit first. This is the next piece:
 typedef struct {
     int left; // pieces, with this one
     int strip, part;
     int begin, end; // steps
 } qn_pieces;
 
-// Steps of the product before a unit.
-FN int qn_steps_before(const qn_cuda_stream *s, int unit)
+FN int qn_run_part(int at)
 {
-    int n_full = s->n_full * s->n_strips;
-    return unit < n_full ? unit * QN_STEPS_A_PART : n_full * QN_STEPS_A_PART + (unit - n_full) * s->rest_steps;
+    return at >> 8;
 }
-// Where share i of QN_GPU_SIMDS of a group's steps begins: a grain more or less each. Of fewer grains than warps the first have one each, so
-// who goes on with a unit is always the next warp.
-FN int2 qn_share_begin(const qn_cuda_stream *s, int first, int end, int i)
+FN int qn_run_step(int at)
 {
-    int from = qn_steps_before(s, first), n = (qn_steps_before(s, end) - from) / s->grain;
-    int before = i * (n > QN_GPU_SIMDS ? n : QN_GPU_SIMDS) / QN_GPU_SIMDS;
-    if (before >= n) return make_int2(end, 0);
-    int step = from + before * s->grain, rest = step - s->n_full * s->n_strips * QN_STEPS_A_PART;
-    if (rest < 0) return make_int2(step / QN_STEPS_A_PART, step % QN_STEPS_A_PART);
-    return make_int2(s->n_full * s->n_strips + rest / s->rest_steps, rest % s->rest_steps);
+    return at & 255;
 }
 
-// Of warp `warp` of the grid.
-FN int4 qn_run_of(const qn_cuda_stream *s, int warp)
+FN void qn_piece_place(qn_pieces *p, const qn_cuda_stream *s, int4 run, int strip, int part, int begin)
 {
-    int group = warp / QN_GPU_SIMDS, i = warp % QN_GPU_SIMDS;
-    int first = qn_first_unit(s, group, gridDim.x), end = qn_first_unit(s, group + 1, gridDim.x);
-    if (first == end) return make_int4(0, 0, 0, 0);
-    int2 from = qn_share_begin(s, first, end, i), to = qn_share_begin(s, first, end, i + 1);
-    return make_int4(from.x, from.y, to.x, to.y);
-}
-
-FN void qn_piece_place(qn_pieces *p, const qn_cuda_stream *s, int4 run, int unit, int begin)
-{
-    p->part = qn_unit_part(s, unit);
-    p->strip = unit - p->part * s->n_strips;
+    if (strip == s->n_strips) strip = 0, part++;
+    p->strip = strip;
+    p->part = part;
     p->begin = begin;
-    p->end = unit == run.z ? run.w : qn_part_steps(s, p->part);
+    p->end = strip == run.z && part == qn_run_part(run.w) ? qn_run_step(run.w) : qn_part_steps(s, part);
 }
 // None: left = 0.
 FN void qn_pieces_begin(qn_pieces *p, const qn_cuda_stream *s, int4 run)
 {
-    bool one = run.x == run.z;
-    p->left = one ? (run.w > run.y ? 1 : 0) : run.z - run.x + (run.w > 0 ? 1 : 0);
+    int part = qn_run_part(run.y), begin = qn_run_step(run.y), part_end = qn_run_part(run.w), end = qn_run_step(run.w);
+    int n = (part_end - part) * s->n_strips + run.z - run.x; // units, but the last
+    p->left = n == 0 ? (end > begin ? 1 : 0) : n + (end > 0 ? 1 : 0);
     if (p->left == 0) return;
-    if (!one && run.w > 0)
-        qn_piece_place(p, s, run, run.z, 0);
-    else if (p->left > 1 && run.y > 0)
-        qn_piece_place(p, s, run, run.x + 1, 0);
+    if (n && end > 0)
+        qn_piece_place(p, s, run, run.z, part_end, 0);
+    else if (p->left > 1 && begin > 0)
+        qn_piece_place(p, s, run, run.x + 1, part, 0);
     else
-        qn_piece_place(p, s, run, run.x, run.y);
+        qn_piece_place(p, s, run, run.x, part, begin);
 }
 // The next piece; there is one.
 FN void qn_pieces_next(qn_pieces *p, const qn_cuda_stream *s, int4 run)
 {
-    bool behind_head = p->part * s->n_strips + p->strip == run.z;
+    int part = qn_run_part(run.y), begin = qn_run_step(run.y);
     p->left--;
-    if (p->left == 1 && run.y > 0)
-        qn_piece_place(p, s, run, run.x, run.y);
-    else if (behind_head)
-        qn_piece_place(p, s, run, run.x + (run.y > 0), 0);
-    else {
-        if (++p->strip == s->n_strips) p->strip = 0, p->part++;
-        p->begin = 0;
-        p->end = qn_part_steps(s, p->part);
-    }
+    if (p->left == 1 && begin > 0)
+        qn_piece_place(p, s, run, run.x, part, begin);
+    else if (p->strip == run.z && p->part == qn_run_part(run.w)) // behind the piece at the run's end
+        qn_piece_place(p, s, run, run.x + (begin > 0 ? 1 : 0), part, 0);
+    else
+        qn_piece_place(p, s, run, p->strip + 1, p->part, 0);
 }
 
 // ---- the walk, of one lane ----
@@ -142,12 +108,11 @@ FN void qn_pieces_next(qn_pieces *p, const qn_cuda_stream *s, int4 run)
 // A place in one warp's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
 // beginning of a product has been on its way for a whole product.
 typedef struct {
-    const qn_cuda_stream *streams;
+    const qn_cuda_stream *streams; // the next one's
+    const int4 *runs;              // this warp's of it
     qn_cuda_stream now, next;
-    int index;       // of `next`
-    int warp;        // whose stream it is, of the grid
-    int2 rows;       // of the step, and outputs
-    int4 run;
+    int2 rows; // of the step, and outputs
+    int4 run, next_run;
     qn_pieces pieces;
     int left, step_bytes; // steps left of this piece; < 0: the stream is over
     ulong from;
@@ -185,9 +150,10 @@ FN void qn_walker_enter(qn_walker *w)
         w->now = w->next;
         w->left = -1;
         if (w->now.end) return;
-        w->next = qn_load_stream(w->streams + ++w->index);
+        w->run = w->next_run;
+        w->next = qn_load_stream(++w->streams);
+        w->next_run = __ldg(w->runs += gridDim.x * QN_GPU_SIMDS);
         if ((w->now.over_outputs ? w->rows.y : w->rows.x) == 0) continue;
-        w->run = qn_run_of(&w->now, w->warp);
         qn_pieces_begin(&w->pieces, &w->now, w->run);
         if (w->pieces.left == 0) continue;
         qn_walker_place(w);
@@ -195,13 +161,14 @@ FN void qn_walker_enter(qn_walker *w)
     }
 }
 
-FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, int warp, int2 rows)
+// `runs`: the warp's of the first product.
+FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *runs, int2 rows)
 {
     w->streams = streams;
-    w->warp = warp;
+    w->runs = runs;
     w->rows = rows;
-    w->index = 0;
     w->next = qn_load_stream(streams);
+    w->next_run = __ldg(runs);
     qn_walker_enter(w);
 }
 
@@ -293,14 +260,27 @@ FN void qn_ring_done(qn_ring *r)
 
 // ---- sums of a unit that two warps have ----
 
-// Shared memory behind the rings: barriers; the warps' runs of the product; for each warp the room of what the one before hands to it. A product
-// has one such at most, and barriers of the group lie between two products.
+// Shared memory behind the rings: barriers; the warps' runs of the product, and of the next one; for each warp the room of what the one
+// before hands to it. A product has one such at most, and barriers of the group lie between two products.
 #define QN_RUNS_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_RING_BARRIERS * 8)
-#define QN_HANDED_AT (QN_RUNS_AT + QN_GPU_SIMDS * 16)
+#define QN_HANDED_AT (QN_RUNS_AT + 2 * QN_GPU_SIMDS * 16)
 #define QN_TASKS_AT (QN_HANDED_AT + QN_GPU_SIMDS * 512)
-FN int4 *qn_own_run(void)
+// The group's runs of product i of the step.
+FN int4 *qn_group_runs(int i)
 {
-    return (int4 *)(qn_resident_memory + QN_RUNS_AT) + (threadIdx.x >> 5);
+    return (int4 *)(qn_resident_memory + QN_RUNS_AT) + i % 2 * QN_GPU_SIMDS;
+}
+// They start to come from the list of all: of the group's first eight threads; qn_runs_come of the same, then a barrier.
+FN void qn_fetch_runs(const int4 *runs, int i)
+{
+    if (threadIdx.x >= QN_GPU_SIMDS) return;
+    const int4 *from = runs + ((ulong)i * gridDim.x + blockIdx.x) * QN_GPU_SIMDS + threadIdx.x;
+    qn_copy16(qn_group_runs(i) + threadIdx.x, from, 1);
+    qn_copy_commit();
+}
+FN void qn_runs_come(void)
+{
+    qn_copy_wait<0>();
 }
 FN uint qn_handed_bar(int warp)
 {
@@ -332,7 +312,7 @@ FN void qn_take_over(qn_ring *r, float c[4])
 
 // A filling warp, `filler` of QN_FILLERS: a lane a ring. How soon a copy follows one that has come decides how fast a ring fills, so the loop
 // does little else.
-static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, char *slots, ulong *barriers, int2 rows,
+static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *runs, char *slots, ulong *barriers, int2 rows,
                                                  int filler)
 {
     int lane = threadIdx.x & 31, warp = filler * QN_RINGS_EACH + lane % QN_RINGS_EACH;
@@ -341,7 +321,7 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
     ulong policy = qn_copy_policy(true);                     // so that sums, rows of x and norms stay in L2
     qn_ring r = qn_ring_of(slots, barriers, warp), come = r; // come: the first that has not come yet
     qn_walker w;
-    qn_walker_begin(&w, streams, (int)blockIdx.x * QN_GPU_SIMDS + warp, rows);
+    qn_walker_begin(&w, streams, runs + blockIdx.x * QN_GPU_SIMDS + warp, rows);
     if (lane >= QN_RINGS_EACH) w.left = -1;
 #pragma unroll 1
     while (__any_sync(~0u, w.left >= 0)) {
