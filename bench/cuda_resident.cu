@@ -60,6 +60,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     t.buffers[3] = (unsigned long long)x, t.buffers[4] = (unsigned long long)norm, t.buffers[12] = (unsigned long long)sums;
     memcpy(t.args, &a, sizeof a);
     t.stream = s;
+    if (source == QN_CUDA_NORM && !l->tasks.empty()) l->tasks.back().ahead[0] = t.buffers[4], l->tasks.back().ahead_bytes[0] = n_k * 2;
     l->tasks.push_back(t), l->streams.push_back(s);
 }
 

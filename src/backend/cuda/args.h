@@ -3,10 +3,7 @@
 #define QN_BACKEND_CUDA_ARGS_H
 
 enum {
-#ifndef PART_OF
-#define PART_OF 1024
-#endif
-    QN_CUDA_PART = PART_OF,   // numbers of K that are summed in one chain
+    QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain
     QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
     QN_CUDA_K_PAD = 128,   // and K of this: eight steps
     QN_CUDA_MAX_PARTS = 3, // matrices side by side in one product
@@ -19,10 +16,11 @@ enum {
     QN_CUDA_RING_BYTES = 8 * 4 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
-    QN_CUDA_RESIDENT_SIDE = 1856 + 8 * (32 + 512) + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RESIDENT_SIDE = 1472 + 8 * (32 + 512) + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
+    QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // with the four warps that fill the rings
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
@@ -40,9 +38,7 @@ enum {
 
 // Sums of parts are added in order within sections, the sections' sums in order: at most four, so that groups that share a row of w have
 // few to hand over.
-#ifndef QN_CUDA_SECTIONS
 #define QN_CUDA_SECTIONS 4
-#endif
 #define QN_CUDA_SECTION(n_parts)                                                                   \
     (((n_parts) + QN_CUDA_SECTIONS - 1) / QN_CUDA_SECTIONS) // parts of a section
 
@@ -64,13 +60,8 @@ enum {
                                     : 512)
 #define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
 #define QN_CUDA_GROUP_STEPS(type) (((type) >= 8 && (type) <= 12) || (type) == 14 ? 16 : 8)
-#ifdef SMALL_SLOTS
-#define QN_16_STEPS 4
-#else
-#define QN_16_STEPS 8
-#endif
 #define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
-    ((step_bytes) == 512                                                 ? QN_16_STEPS                       \
+    ((step_bytes) == 512                                                 ? 8                       \
      : (step_bytes) <= 144                                               ? 32                      \
      : (step_bytes) == 160 || (step_bytes) == 168 || (step_bytes) == 192 ? 24                      \
                                                                          : 16)
@@ -207,6 +198,8 @@ typedef struct {
     unsigned long long buffers[16];
     unsigned args[32];
     qn_cuda_stream stream; // of a product
+    unsigned long long ahead[QN_CUDA_AHEAD]; // of a product: the next one's norm weights and biases
+    int ahead_bytes[QN_CUDA_AHEAD];          // 0: none
 } qn_cuda_resident_task;
 
 #endif

@@ -121,25 +121,60 @@ template <int TYPE, int D, bool BLOCKS> FN void qn_flash_keep(void *cache, ulong
     }
 }
 
+// What a lane has of a query head or a key before its rotation: dims lane + 32 j, then as the norm leaves them.
+template <int D> struct qn_flash_entering {
+    float x[D / 32], weight[D / 32];
+    float squares; // of the lane's four dims, in the norm's order
+};
+// All of a row's loads go out before anything waits for one of them: an L2 hit beside the stream of weights takes as long as all the rest.
+template <int D> FN void qn_flash_enter_load(qn_flash_entering<D> *n, const float *x, const void *norm, int type)
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->x[j] = x[lane + 32 * j];
+    if (type < 0) return;
+    n->squares = qn_squares(x, D, lane);
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->weight[j] = qn_load(norm, type, (ulong)(lane + 32 * j));
+}
+template <int D> FN void qn_flash_enter_norm(qn_flash_entering<D> *n, int type, float eps)
+{
+    if (type < 0) return;
+    float inverse = qn_inverse(SG_SUM(n->squares), D, eps);
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->x[j] = n->weight[j] * (n->x[j] * inverse);
+}
+
 // qn_enter_… (gpu/kernels/attention_body.h) of a row for which that was done; the same numbers. Key and value also go to their place in
 // shared memory, if there is one (NULL: none). turn: NULL where nothing was done before.
 template <int TYPE, int D, bool BLOCKS>
 FN void qn_flash_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, const float2 *turn, int appends, char *room,
                        float *q)
 {
-    int lane = threadIdx.x & 31, row = c->position % QN_FLASH_TILE, own = threadIdx.x;
-    ulong at = qn_block_at(c, c->position) + (ulong)(c->position % QN_BLOCK_TOKENS * D);
+    enum { EACH = QN_HEADS / QN_GPU_SIMDS + 1 }; // heads of a warp, with the key
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = c->position % QN_FLASH_TILE, own = threadIdx.x;
+    int n = c->n_heads + appends;
+    qn_flash_entering<D> entering[EACH];
     float value = appends && own < D ? e->v[own] : 0.0f;
-    for (int h = threadIdx.x >> 5; h < c->n_heads + appends; h += QN_GPU_SIMDS) {
-        int key = h == c->n_heads, type = key ? a.k_norm_type : a.q_norm_type;
-        const float *x = key ? e->k : e->q + h * D;
-        const void *norm = key ? e->k_norm : e->q_norm;
-        float inverse = 0.0f;
-        if (type >= 0) inverse = qn_inverse(SG_SUM(qn_squares(x, D, lane)), D, a.eps);
 #pragma unroll
-        for (int d = lane; d < D / 2; d += 32) {
+    for (int i = 0; i < EACH; i++) {
+        int h = warp + i * QN_GPU_SIMDS, key = h == c->n_heads;
+        if (h < n) qn_flash_enter_load<D>(&entering[i], key ? e->k : e->q + h * D, key ? e->k_norm : e->q_norm, key ? a.k_norm_type : a.q_norm_type);
+    }
+    ulong at = qn_block_at(c, c->position) + (ulong)(c->position % QN_BLOCK_TOKENS * D);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int h = warp + i * QN_GPU_SIMDS, key = h == c->n_heads;
+        if (h >= n) continue;
+        qn_flash_enter_norm<D>(&entering[i], key ? a.k_norm_type : a.q_norm_type, a.eps);
+#pragma unroll
+        for (int j = 0; j < D / 64; j++) {
+            int d = lane + 32 * j;
             float2 t = turn ? turn[d] : qn_turn(e->inv_freq, d, c->position, a.rope_scale);
-            float x_low = qn_headed(x, norm, type, inverse, d), x_high = qn_headed(x, norm, type, inverse, d + D / 2);
+            float x_low = entering[i].x[j], x_high = entering[i].x[j + D / 64];
             float low = qn_rotate(x_low, t.x, -x_high, t.y), high = qn_rotate(x_high, t.x, x_low, t.y);
             if (key) {
                 qn_flash_keep<TYPE, D, BLOCKS>(e->k_cache, at, room, row, d, low);

@@ -247,10 +247,29 @@ static void set_forms(const qn_device *d, const qn_gpu_list *l, int i, qn_cuda_r
     a->packed = packs(l, i - 1);
 }
 
+// What product t reads beside weights and rows, all groups the same: a norm's weights (buffer 4), biases (from buffer 8 on). Written down
+// with the product before it, `out`, which asks for it.
+static void set_ahead(const qn_gpu_task *t, qn_cuda_resident_task *out)
+{
+    enum { NORM = 4, BIAS = 8 };
+    qn_cuda_product_args a = product_args(t);
+    int n = 0;
+    if (a.source == QN_CUDA_NORM) {
+        out->ahead[n] = (unsigned long long)(uintptr_t)t->buffers[NORM].from;
+        out->ahead_bytes[n++] = a.n_k * (a.norm_type == 0 ? 4 : 2);
+    }
+    for (int i = 0; i < a.n_matrices; i++)
+        if (a.bias[i] >= 0) {
+            out->ahead[n] = (unsigned long long)(uintptr_t)t->buffers[BIAS + i].from;
+            out->ahead_bytes[n++] = a.n_n[i] * (a.bias[i] == 0 ? 4 : 2);
+        }
+}
+
 static void make_list(maker *m, const qn_device *d, const qn_program *p, int flight,
                       const qn_gpu_list *l)
 {
     int first = 0, first_before = 0; // tasks that begin this epoch and the one before
+    qn_cuda_resident_task *product = NULL; // the last
     for (int i = 0; i < l->n_tasks; i++) {
         const qn_gpu_task *t = &l->tasks[i];
         qn_cuda_resident_task *out = m->tasks ? &m->tasks[i] : NULL;
@@ -267,7 +286,11 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             write_task(p, flight, t, out);
         }
         if (is_product(t)) make_product(m, d, p, t, out);
-        if (is_product(t) && out) set_forms(d, l, i, out);
+        if (is_product(t) && out) {
+            set_forms(d, l, i, out);
+            if (product) set_ahead(t, product);
+            product = out;
+        }
         m->arrivals += is_product(t) ? d->n_processors
                                      : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }

@@ -188,11 +188,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
             BARRIER();
         }
         PROFILE_AT(TRACE_BEGUN);
-#ifdef NOWAIT
-        BARRIER();
-#else
         if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
-#endif
         PROFILE_AT(TRACE_START);
         int done = 1;
         if (is_product)
@@ -202,9 +198,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         put_task_word(room + (i + 1) % 2, next);
         qn_runs_come();
         BARRIER(); // also: the tasks' memory is free again
-#ifndef NOWAIT
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);
-#endif
         PROFILE_TASK_END();
     }
     PROFILE_REPORT(tasks);

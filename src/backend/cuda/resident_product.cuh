@@ -7,9 +7,7 @@
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #include "backend/cuda/resident_units.cuh"
 
-#ifndef QN_FOLD_AT_ONCE
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
-#endif
 
 // A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
 // inverses of the rows' norms.
@@ -19,7 +17,6 @@ typedef struct {
     uint mark;      // of this product in this launch
     const int4 *runs; // the group's warps', in shared memory
     int first, end; // the parts that they need
-    int position;   // of row threadIdx.x, where attention's splits are joined
 } qn_resident_product;
 
 FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)
@@ -46,9 +43,6 @@ template <int N> FN bool qn_load_sums(ulong2 v[N], const ulong *from, int n, uin
 #pragma unroll
     for (int i = 0; i < N; i++)
         come = come && (uint)(v[i].x >> 32) == mark && (uint)(v[i].y >> 32) == mark;
-#ifdef NOFOLD
-    come = true;
-#endif
     return come;
 }
 // A sum of two neighbours' parts, as qn_sections.
@@ -220,52 +214,18 @@ FN uint2 *qn_place_at(uint2 *xs, const qn_place_of_x *p, int n_rows)
     return xs + (p->j / 4 * n_rows + p->r) * 4 + p->j % 4;
 }
 
-// A norm's weights of the group's parts on their way to shared memory: this thread's, from number `first` of them on. Absent ones are 0.
-enum { QN_NORMS_AT_ONCE = 8 };
-FN void qn_load_norms(float v[QN_NORMS_AT_ONCE], const qn_cuda_product_args &a, const void *norm, int first, int end)
-{
-#pragma unroll
-    for (int u = 0; u < QN_NORMS_AT_ONCE; u++) {
-        int k = first + (int)threadIdx.x + u * QN_GPU_THREADS;
-        v[u] = k < end && k < a.n_k ? qn_load(norm, a.norm_type, (ulong)k) : 0.0f;
-    }
-}
-FN void qn_put_norms(float *norms, const float v[QN_NORMS_AT_ONCE], int first, int begin, int end)
-{
-#pragma unroll
-    for (int u = 0; u < QN_NORMS_AT_ONCE; u++) {
-        int k = begin + (int)threadIdx.x + u * QN_GPU_THREADS;
-        if (k < end) norms[k - first] = v[u];
-    }
-}
-// All of them, after those that came first.
-FN void qn_stage_norms(float *norms, const qn_cuda_product_args &a, const void *norm, const float v[QN_NORMS_AT_ONCE], int first, int end)
-{
-    enum { EACH = QN_NORMS_AT_ONCE * QN_GPU_THREADS };
-    qn_put_norms(norms, v, first, first, end);
-#pragma unroll 1
-    for (int begin = first + EACH; begin < end; begin += EACH) {
-        float more[QN_NORMS_AT_ONCE];
-        qn_load_norms(more, a, norm, begin, end);
-        qn_put_norms(norms, more, first, begin, end);
-    }
-}
-
 // Few rows, by every group for itself: to shared memory; then their norms' inverses, a row a warp, in the order of rms_norm; then the fragments.
 template <int TYPE>
-static __device__ __noinline__ void qn_stage_normed(const qn_cuda_product_args &a, const float *x, const void *norm, int n_rows, float *norms,
-                                                    float *rows, float *inverses, uint2 *xs, int first, int end)
+static __device__ __noinline__ void qn_stage_normed(const float *x, int n_k, int n_rows, float eps, const float *norms, float *rows,
+                                                    float *inverses, uint2 *xs, int first, int end)
 {
-    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, n_k = a.n_k, n = n_rows * n_k / 4;
-    float v[QN_NORMS_AT_ONCE];
-    qn_load_norms(v, a, norm, first * 16, end * 16);
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, n = n_rows * n_k / 4;
 #pragma unroll 4
     for (int i = threadIdx.x; i < n; i += QN_GPU_THREADS)
         ((float4 *)rows)[i] = __ldcg((const float4 *)x + i);
-    qn_stage_norms(norms, a, norm, v, first * 16, end * 16);
     BARRIER();
     if (warp < n_rows) {
-        float inverse = qn_shared_row_inverse(rows + warp * n_k, n_k, a.eps);
+        float inverse = qn_shared_row_inverse(rows + warp * n_k, n_k, eps);
         if (lane == 0) inverses[warp] = inverse;
     }
     BARRIER();
@@ -284,17 +244,14 @@ static __device__ __noinline__ void qn_stage_normed(const qn_cuda_product_args &
 
 // More rows: a row's inverse is made by one group and told to all; `told`: a marked number a row. A group reads no more of them than its parts.
 template <int TYPE>
-static __device__ __noinline__ void qn_stage_told(const qn_cuda_product_args &a, const float *x, const void *norm, int n_rows, float *norms,
-                                                  ulong *told, uint mark, float *inverses, uint2 *xs, int first, int end)
+static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n_rows, float eps, const float *norms, ulong *told, uint mark,
+                                                  float *inverses, uint2 *xs, int first, int end)
 {
     enum { AT_ONCE = 4 };
-    int n_k = a.n_k;
-    float v[QN_NORMS_AT_ONCE];
-    qn_load_norms(v, a, norm, first * 16, end * 16);
     int teller = (int)(blockIdx.x * QN_TILE_ROWS / gridDim.x), n_four = (end - first) * 4; // a run of groups tells of one row
     bool tells = teller < n_rows && (teller * gridDim.x + QN_TILE_ROWS - 1) / QN_TILE_ROWS == blockIdx.x;
     if (tells && threadIdx.x < 32) {
-        float inverse = qn_row_inverse(x + (ulong)teller * (ulong)n_k, n_k, a.eps);
+        float inverse = qn_row_inverse(x + (ulong)teller * (ulong)n_k, n_k, eps);
         if (threadIdx.x == 0) qn_store_marked(told + teller, inverse, mark);
     }
     bool is_first = true;
@@ -310,13 +267,12 @@ static __device__ __noinline__ void qn_stage_told(const qn_cuda_product_args &a,
             high[u] = next.j < n_four && k + 8 < n_k ? __ldcg((const float2 *)(row + 8)) : make_float2(0, 0);
         }
         if (is_first) {
-            qn_stage_norms(norms, a, norm, v, first * 16, end * 16);
             if (threadIdx.x < n_rows) {
                 uint spins = 0;
-                ulong inverse;
-                while ((uint)((inverse = qn_load_marked(told + threadIdx.x)) >> 32) != mark)
+                ulong v;
+                while ((uint)((v = qn_load_marked(told + threadIdx.x)) >> 32) != mark)
                     if (++spins > QN_SPINS_MOST) __trap();
-                inverses[threadIdx.x] = AS_FLOAT((uint)inverse);
+                inverses[threadIdx.x] = AS_FLOAT((uint)v);
             }
             BARRIER();
             PROFILE_AT(TRACE_FIRST);
@@ -410,8 +366,6 @@ FN void qn_stage_merge(const qn_resident_product *p, char *work, int first, int 
     const qn_cuda_product_args &a = qn_args_of(p->t);
     qn_product_room room = qn_resident_room(work);
     const float *x = (const float *)p->t->buffers[3];
-    if (threadIdx.x < p->n_rows) ((int *)room.inverses)[threadIdx.x] = p->position;
-    BARRIER();
     if (a.type == 1)
         qn_stage_merged<1>(x, a, (const int *)room.inverses, room.xs, p->n_rows, first, end);
     else
@@ -432,15 +386,15 @@ template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *wo
     qn_product_room room = qn_resident_room(work);
     const float *x = (const float *)p->t->buffers[3];
     ulong *told = (ulong *)p->t->buffers[12] + (ulong)p->t->stream.n_strips * (ulong)p->n_parts * QN_CUDA_UNIT_FLOATS;
-    const void *norm = (const void *)p->t->buffers[4];
     if (p->n_rows <= a.by_each)
-        qn_stage_normed<TYPE>(a, x, norm, p->n_rows, qn_norms_at(p, work), qn_rows_at(p, work), room.inverses, room.xs, first, end);
+        qn_stage_normed<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), qn_rows_at(p, work), room.inverses, room.xs, first, end);
     else
-        qn_stage_told<TYPE>(a, x, norm, p->n_rows, qn_norms_at(p, work), told, p->mark, room.inverses, room.xs, first, end);
+        qn_stage_told<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), told, p->mark, room.inverses, room.xs, first, end);
 }
 
 FN void qn_stage(const qn_resident_product *p, char *work)
 {
+    if (!p->t->waits) BARRIER(); // what qn_resident_product_begin left
     const qn_cuda_product_args &a = qn_args_of(p->t);
     int first = p->first * QN_STEPS_A_PART, end = p->end * QN_STEPS_A_PART < a.padded_k / 16 ? p->end * QN_STEPS_A_PART : a.padded_k / 16;
     if (a.source == QN_CUDA_NORM && a.type == 1)
@@ -461,28 +415,54 @@ FN void qn_stage(const qn_resident_product *p, char *work)
 
 // ---- a product ----
 
-FN void qn_prefetch_numbers(const void *list, int type, int first, int end)
+// The next product's norm weights and biases are asked for in L2, a group some lines: the weights that stream by have swept them out.
+FN void qn_fetch_ahead(const qn_cuda_resident_task *t)
 {
-    int size = type < 0 ? 0 : type == 0 ? 4 : 2;
-    for (int i = first * size + (int)threadIdx.x * 128; i < end * size; i += QN_GPU_THREADS * 128)
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)list + i));
+#pragma unroll
+    for (int i = 0; i < QN_CUDA_AHEAD; i++) {
+        int line = ((int)threadIdx.x * (int)gridDim.x + (int)blockIdx.x) * 128;
+        if (line < t->ahead_bytes[i]) asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)t->ahead[i] + line));
+    }
 }
 
-// What can be done before x is there: nothing that waits for memory. `t` in shared memory; i: which product of the step; rows: of the step, and outputs.
+// A norm's weights from number `from` on, n of them, to shared memory; zeros beyond n_k.
+template <int TYPE> FN void qn_stage_norms(float *norms, const void *list, int from, int n, int n_k)
+{
+    enum { AT_ONCE = 8 };
+    for (int begin = (int)threadIdx.x; begin < n; begin += AT_ONCE * QN_GPU_THREADS) {
+        float v[AT_ONCE];
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            int i = begin + u * QN_GPU_THREADS;
+            v[u] = i < n && from + i < n_k ? qn_load(list, TYPE, (ulong)(from + i)) : 0.0f;
+        }
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++)
+            if (begin + u * QN_GPU_THREADS < n) norms[begin + u * QN_GPU_THREADS] = v[u];
+    }
+}
+
+// What can be done before x is there. `t` in shared memory; i: which product of the step; `work`: the group's room; rows: of the step, and outputs.
 FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t, int i, char *work, int2 rows, uint mark)
 {
     const qn_cuda_product_args &a = qn_args_of(t);
-    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, qn_group_runs(i), 0, 0, 0};
+    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, qn_group_runs(i), 0, 0};
     qn_group_parts(p.runs, &p.first, &p.end);
     if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
     // Rows of the step were entered before its first product.
-    if (a.source == QN_CUDA_MERGE && threadIdx.x < p.n_rows) p.position = __ldcg(&((const qn_row *)t->buffers[4])[threadIdx.x].position);
-    // The weights that stream by have swept these out of L2.
-    for (int m = 0; m < a.n_matrices; m++)
-        qn_prefetch_numbers((const void *)t->buffers[8 + m], a.bias[m], 0, a.n_n[m]);
+    if (a.source == QN_CUDA_MERGE && threadIdx.x < p.n_rows)
+        ((int *)qn_resident_room(work).inverses)[threadIdx.x] = __ldcg(&((const qn_row *)t->buffers[4])[threadIdx.x].position);
+    qn_fetch_ahead(t);
     if (a.source != QN_CUDA_NORM) return p;
-    int end = p.end * QN_CUDA_PART < a.n_k ? p.end * QN_CUDA_PART : a.n_k;
-    qn_prefetch_numbers((const void *)t->buffers[4], a.norm_type, p.first * QN_CUDA_PART, end);
+    const void *list = (const void *)t->buffers[4];
+    float *norms = qn_norms_at(&p, work);
+    int from = p.first * QN_CUDA_PART, n = (p.end - p.first) * QN_CUDA_PART;
+    if (a.norm_type == 0)
+        qn_stage_norms<0>(norms, list, from, n, a.n_k);
+    else if (a.norm_type == 1)
+        qn_stage_norms<1>(norms, list, from, n, a.n_k);
+    else
+        qn_stage_norms<2>(norms, list, from, n, a.n_k);
     return p;
 }
 
@@ -491,10 +471,8 @@ FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *w
 {
     if (p->n_rows == 0) return;
     // A group without a unit may have to tell a row's norm.
-#ifndef NOSTAGE
     qn_stage(p, work);
-#endif
-    if (p->first < p->end) *ring = qn_multiply_units(p->t, p->runs + (threadIdx.x >> 5), *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
+    if (p->first < p->end) *ring = qn_multiply_units(p->t, qn_shared_address(p->runs + (threadIdx.x >> 5)), *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
     PROFILE_AT(TRACE_UNITS);
     qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }

@@ -67,12 +67,12 @@ template <int TYPE> FN void qn_multiply_half(float c[4], const uint4 w[QN_HALF_S
 
 // One chain of products waits for itself, so the next half of a slot is read while one is multiplied, across the ends of units.
 template <int TYPE>
-static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *t, const int4 *run, int place, uint xs, uint zeros,
+static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *t, uint run, int place, uint xs, uint zeros,
                                                    int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
     qn_pieces piece;
-    qn_pieces_begin(&piece, s, *run);
+    qn_pieces_begin(&piece, s, qn_run_at(run));
     if (piece.left == 0) return place;
     qn_ring ring = qn_ring_at(place);
     int left = piece.end - piece.begin;
@@ -83,25 +83,21 @@ static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *
     uint at = qn_ring_slot(&ring) + lane_at;
     qn_read_half(low, at);
     if (piece.begin) qn_take_over(&ring, c);
-#if !defined(LOOP) || LOOP
     uint2 x_low[QN_HALF_SLOT], x_high[QN_HALF_SLOT];
     qn_read_x(x_low, x_at, stride);
 #pragma unroll 1
     for (;;) {
         qn_read_half(high, at + QN_HALF_SLOT * 512);
         qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
-#if LOOP == 1
-        qn_ring_done(&ring);
-#endif
+        bool next_come = qn_ring_next_come(&ring);
         qn_multiply_half<TYPE>(c, low, x_low);
-#if LOOP != 1
         qn_ring_done(&ring);
-#endif
         x_at += QN_SLOT_STEPS * stride;
         left -= QN_SLOT_STEPS;
         bool over = left == 0 && piece.left == 1;
         if (!over) {
-            at = qn_ring_slot(&ring) + lane_at;
+            if (!next_come) qn_ring_wait(&ring);
+            at = qn_ring_at_slot(&ring) + lane_at;
             qn_read_half(low, at);
         }
         if (left > 0) qn_read_x(x_low, x_at, stride);
@@ -109,7 +105,7 @@ static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *
         if (left > 0) continue;
         qn_piece_over(qn_sums_of(t, &piece, n_parts), n_rows, mark, c);
         if (over) return qn_ring_place(&ring);
-        qn_pieces_next(&piece, s, *run);
+        qn_pieces_next(&piece, s, qn_run_at(run));
         left = piece.end - piece.begin;
         x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
         qn_read_x(x_low, x_at, stride);
@@ -118,36 +114,6 @@ static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *
             c[i] = 0.0f;
         if (piece.begin) qn_take_over(&ring, c);
     }
-#else
-#pragma unroll 1
-    for (;;) {
-        uint2 x[QN_SLOT_STEPS];
-#pragma unroll
-        for (int i = 0; i < QN_SLOT_STEPS; i++)
-            x[i] = qn_load_shared(x_at + i * stride);
-        x_at += QN_SLOT_STEPS * stride;
-        qn_read_half(high, at + QN_HALF_SLOT * 512);
-        qn_ring_done(&ring);
-        qn_multiply_half<TYPE>(c, low, x);
-        left -= QN_SLOT_STEPS;
-        bool over = left == 0 && piece.left == 1;
-        if (!over) {
-            at = qn_ring_slot(&ring) + lane_at;
-            qn_read_half(low, at);
-        }
-        qn_multiply_half<TYPE>(c, high, x + QN_HALF_SLOT);
-        if (left > 0) continue;
-        qn_piece_over(qn_sums_of(t, &piece, n_parts), n_rows, mark, c);
-        if (over) return qn_ring_place(&ring);
-        qn_pieces_next(&piece, s, *run);
-        left = piece.end - piece.begin;
-        x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            c[i] = 0.0f;
-        if (piece.begin) qn_take_over(&ring, c);
-    }
-#endif
 }
 
 // ---- weights in blocks ----
@@ -183,12 +149,12 @@ FN int qn_type_of(const qn_cuda_product_args &a, int matrix)
     return matrix == 0 ? a.w_type[0] : matrix == 1 ? a.w_type[1] : a.w_type[2];
 }
 
-static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident_task *t, const int4 *run, int place, uint xs, uint zeros,
+static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident_task *t, uint run, int place, uint xs, uint zeros,
                                                           int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
     qn_pieces piece;
-    qn_pieces_begin(&piece, s, *run);
+    qn_pieces_begin(&piece, s, qn_run_at(run));
     if (piece.left == 0) return place;
     uint stride = qn_x_stride(n_rows);
     for (;;) {
@@ -204,12 +170,12 @@ static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident
 #undef CASE
         }
         if (piece.left == 1) return place;
-        qn_pieces_next(&piece, s, *run);
+        qn_pieces_next(&piece, s, qn_run_at(run));
     }
 }
 
 // All pieces of this warp's run; the ring's place before and after.
-FN int qn_multiply_units(const qn_cuda_resident_task *t, const int4 *run, int place, qn_product_room room, int first_part, int n_parts, int n_rows, uint mark)
+FN int qn_multiply_units(const qn_cuda_resident_task *t, uint run, int place, qn_product_room room, int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
     uint xs = qn_shared_address(room.xs), zeros = qn_shared_address(room.zeros);

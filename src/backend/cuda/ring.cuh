@@ -10,23 +10,13 @@
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#ifdef SMALL_SLOTS
-#define QN_SLOT_STEPS 4
-#define QN_SLOTS 8     // of a warp's ring
-#define QN_SLOT_BYTES 2304 // at most; of 16-bit weights 4096
-#else
-#define QN_SLOT_STEPS 8
-#define QN_SLOTS 4     // of a warp's ring
-#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
-#endif
-#ifdef ON_WAY
-#define QN_SLOTS_ON_WAY ON_WAY
-#else
 #define QN_SLOTS_ON_WAY 2 // of a ring, at most
-#endif
+#define QN_SLOT_STEPS 8
+#define QN_SLOTS 4 // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
 #define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
+#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_RING_BARRIERS ((2 * QN_SLOTS + 1) * QN_GPU_SIMDS) // a slot: has come, is read; a warp: sums are handed to it
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
@@ -66,6 +56,13 @@ FN int qn_run_part(int at)
 FN int qn_run_step(int at)
 {
     return at & 255;
+}
+
+// A run of qn_group_runs, by its address in shared memory.
+FN int4 qn_run_at(uint at)
+{
+    uint4 v = qn_load_shared4(at);
+    return make_int4((int)v.x, (int)v.y, (int)v.z, (int)v.w);
 }
 
 FN void qn_piece_place(qn_pieces *p, const qn_cuda_stream *s, int4 run, int strip, int part, int begin)
@@ -134,12 +131,7 @@ FN void qn_walker_place(qn_walker *w)
     int strip = p->strip, m = qn_strip_matrix(&w->now, &strip);
     w->step_bytes = qn_step_bytes_of(&w->now, m);
     w->left = p->end - p->begin;
-#ifdef PART_MAJOR
-    int n_strips = m == 0 ? w->now.strips[0] : m == 1 ? w->now.strips[1] : w->now.strips[2];
-    int step = p->part * n_strips * QN_STEPS_A_PART + strip * qn_part_steps(&w->now, p->part) + p->begin;
-#else
     int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + p->part * QN_STEPS_A_PART + p->begin;
-#endif
     w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)w->step_bytes;
 }
 
@@ -243,13 +235,27 @@ FN void qn_slot_wait(uint bar, uint phase)
     __trap();
 }
 
-// Where the next slot's weights lie, come by then; and that the warp has read them.
-FN uint qn_ring_slot(const qn_ring *r)
+FN uint qn_ring_at_slot(const qn_ring *r)
+{
+    return r->slots + r->slot * QN_SLOT_BYTES;
+}
+FN void qn_ring_wait(const qn_ring *r)
 {
     PROFILE_STARVING();
     qn_slot_wait(r->full + r->slot * 8, r->phase);
     PROFILE_STARVED();
-    return r->slots + r->slot * QN_SLOT_BYTES;
+}
+// Where the next slot's weights lie, come by then; and that the warp has read them.
+FN uint qn_ring_slot(const qn_ring *r)
+{
+    qn_ring_wait(r);
+    return qn_ring_at_slot(r);
+}
+// Whether those behind it have come: asked while there is something else to do, since the answer takes a while.
+FN bool qn_ring_next_come(const qn_ring *r)
+{
+    bool wraps = r->slot + 1 == QN_SLOTS;
+    return qn_bar_over(r->full + (wraps ? 0 : r->slot + 1) * 8, r->phase ^ wraps);
 }
 FN void qn_ring_done(qn_ring *r)
 {
