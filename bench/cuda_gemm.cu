@@ -419,7 +419,7 @@ int main(int argc, char **argv)
     find_blas();
     allocate();
     if (getenv("BLOCKS")) return compare_packed(small, sizeof small / sizeof *small, shapes, 4) > 0;
-    for (int type = 1; type <= 2 && !getenv("NOCHECK"); type++) {
+    for (int type = 1; type <= 2; type++) {
         fill16<<<4096, 256>>>(weights, MOST_W, type, 0.06f, 1);
         fill16<<<4096, 256>>>(x16, MOST_X, type, 1.0f, 77);
         widen16<<<(MOST_X + 255) / 256, 256>>>(x16, x, MOST_X, type);
@@ -449,6 +449,6 @@ int main(int argc, char **argv)
             fflush(stdout);
         }
     }
-    if (!getenv("NOCHECK")) bad += compare_packed(small, sizeof small / sizeof *small, shapes, 4);
+    bad += compare_packed(small, sizeof small / sizeof *small, shapes, 4);
     return bad > 0;
 }

@@ -25,27 +25,32 @@ static int64_t steps_before(const qn_cuda_stream *s, int strip, int at)
     return (int64_t)part * STEPS * s->n_strips + (int64_t)strip * each + (at & 255);
 }
 
-static void assert_shared(const qn_cuda_stream *s, int grain, int n_groups)
+// group_steps: steps of blocks that are decoded together.
+static void assert_shared(const qn_cuda_stream *s, int group_steps, int grain, int n_groups)
 {
     static qn_cuda_run runs[MOST_GROUPS * WARPS];
     int64_t all = (int64_t)s->n_strips * (s->n_full * STEPS + s->rest_steps), at = 0;
     qn_cuda_make_runs(s, grain, n_groups, runs);
     for (int group = 0; group < n_groups; group++) {
-        int64_t begin = at, least = all, most = 0;
+        const qn_cuda_run *last = &runs[group * WARPS + WARPS - 1];
+        int64_t begin = at, end = steps_before(s, last->strip_end, last->at_end);
+        int64_t least = all, most = 0;
         int idle = 0;
         for (int i = 0; i < WARPS; i++) {
             const qn_cuda_run *r = &runs[group * WARPS + i];
-            int64_t from = steps_before(s, r->strip, r->at), to = steps_before(s, r->strip_end, r->at_end), n = to - from;
-            assert_true(from == at && n >= 0 && n % grain == 0);
+            int64_t from = steps_before(s, r->strip, r->at),
+                    to = steps_before(s, r->strip_end, r->at_end), n = to - from;
+            assert_true(from == at && n >= 0 && (n % grain == 0 || to == end));
+            assert_int_equal((r->at & 255) % group_steps, 0);
             assert_true(n == 0 || !idle); // who goes on with a unit is the next warp
             idle = n == 0;
             if (n < least) least = n;
             if (n > most) most = n;
             at = to;
         }
-        assert_true(most - least <= grain);
-        assert_int_equal(runs[group * WARPS].at & 255, 0);           // a group begins with a whole unit,
-        assert_int_equal(runs[group * WARPS + WARPS - 1].at_end & 255, 0); // and ends with one
+        assert_true(most - least <= 2 * grain);            // the last has what is left
+        assert_int_equal(runs[group * WARPS].at & 255, 0); // a group begins with a whole unit,
+        assert_int_equal(last->at_end & 255, 0);           // and ends with one
         int64_t share = all / n_groups;
         assert_true(at - begin >= share - STEPS && at - begin <= share + STEPS + 1);
     }
@@ -55,11 +60,14 @@ static void assert_shared(const qn_cuda_stream *s, int grain, int n_groups)
 static void all_steps_are_shared_evenly_and_in_order(void **state)
 {
     (void)state;
-    static const int GRAINS[] = {8, 16};
+    static const int FORMS[][2] = {
+        {8, QN_CUDA_GRAIN}, {8, QN_CUDA_BLOCKS_GRAIN}, {16, QN_CUDA_BLOCKS_GRAIN}};
     for (int i = 0; i < 3000; i++) {
-        int grain = GRAINS[roll(2)], k = (roll(300) + 1) * grain;
-        qn_cuda_stream s = {.n_strips = roll(400) + 1, .n_full = k / STEPS, .rest_steps = k % STEPS};
-        assert_shared(&s, grain, roll(MOST_GROUPS) + 1);
+        const int *form = FORMS[i % 3];
+        int k = (roll(200) + 1) * form[0];
+        qn_cuda_stream s = {
+            .n_strips = roll(400) + 1, .n_full = k / STEPS, .rest_steps = k % STEPS};
+        assert_shared(&s, form[0], form[1], roll(MOST_GROUPS) + 1);
     }
 }
 

@@ -20,6 +20,8 @@ enum {
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
+    QN_CUDA_GRAIN = 8,                  // steps that its warps share products by (runs.h),
+    QN_CUDA_BLOCKS_GRAIN = 32,          // and of weights in blocks
     QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // with the four warps that fill the rings
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
@@ -197,7 +199,7 @@ typedef struct {
     int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
     unsigned long long buffers[16];
     unsigned args[32];
-    qn_cuda_stream stream; // of a product
+    qn_cuda_stream stream;                   // of a product
     unsigned long long ahead[QN_CUDA_AHEAD]; // of a product: the next one's norm weights and biases
     int ahead_bytes[QN_CUDA_AHEAD];          // 0: none
 } qn_cuda_resident_task;

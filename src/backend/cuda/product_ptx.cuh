@@ -59,6 +59,25 @@ FN uint qn_load_shared_half(uint at)
     return v;
 }
 
+// 16 bytes into shared memory, on their way when this returns; n_bytes: 16, or 0 for zeros (then nothing is read).
+FN void qn_copy16_at(uint to, const void *from, int n_bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)), "r"(n_bytes) : "memory");
+}
+FN void qn_copy16(void *to, const void *from, int there)
+{
+    qn_copy16_at(qn_shared_address(to), from, there ? 16 : 0);
+}
+FN void qn_copy_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// At most N groups of this thread are still on their way.
+template <int N> FN void qn_copy_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
 // n_bytes (a multiple of 16) start to come into L2; one thread asks.
 FN void qn_prefetch_l2(const void *from, int n_bytes)
 {

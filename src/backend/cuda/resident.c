@@ -165,13 +165,11 @@ static qn_cuda_stream make_stream(const qn_gpu_task *t)
     return s;
 }
 
+// Of blocks, which take long to decode and little to fetch, fewer pieces are better than even ones (bench/cuda_resident).
 static int grain_of(const qn_gpu_task *t)
 {
     qn_cuda_product_args a = product_args(t);
-    int grain = 0;
-    for (int i = 0; i < a.n_matrices; i++)
-        if (QN_CUDA_GROUP_STEPS(a.w_type[i]) > grain) grain = QN_CUDA_GROUP_STEPS(a.w_type[i]);
-    return grain;
+    return QN_CUDA_IN_BLOCKS(a.w_type[0]) ? QN_CUDA_BLOCKS_GRAIN : QN_CUDA_GRAIN;
 }
 
 // What the list needs, and where a list in the making is.
@@ -268,7 +266,7 @@ static void set_ahead(const qn_gpu_task *t, qn_cuda_resident_task *out)
 static void make_list(maker *m, const qn_device *d, const qn_program *p, int flight,
                       const qn_gpu_list *l)
 {
-    int first = 0, first_before = 0; // tasks that begin this epoch and the one before
+    int first = 0, first_before = 0;       // tasks that begin this epoch and the one before
     qn_cuda_resident_task *product = NULL; // the last
     for (int i = 0; i < l->n_tasks; i++) {
         const qn_gpu_task *t = &l->tasks[i];
@@ -339,7 +337,8 @@ int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, 
     int n_streams = m.n_streams + 1, rc = make_room(d, p, &m, e);
     m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
     m.streams = malloc((size_t)n_streams * sizeof *m.streams);
-    m.runs = calloc((size_t)n_streams * runs_each(d), sizeof *m.runs); // those behind the last product are loaded too
+    m.runs = calloc((size_t)n_streams * runs_each(d),
+                    sizeof *m.runs); // those behind the last product are loaded too
     if (!rc && (!m.tasks || !m.streams || !m.runs))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");
     if (!rc) rc = write_lists(d, p, list, n_streams, &m, e);

@@ -472,7 +472,8 @@ FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *w
     if (p->n_rows == 0) return;
     // A group without a unit may have to tell a row's norm.
     qn_stage(p, work);
-    if (p->first < p->end) *ring = qn_multiply_units(p->t, qn_shared_address(p->runs + (threadIdx.x >> 5)), *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
+    uint run = qn_shared_address(p->runs + (threadIdx.x >> 5));
+    if (p->first < p->end) *ring = qn_multiply_units(p->t, run, *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
     PROFILE_AT(TRACE_UNITS);
     qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }

@@ -3,10 +3,6 @@
 #ifndef QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #include "backend/cuda/ring.cuh"
-#ifdef ONLY16
-#undef QN_PACKED_FORMATS
-#define QN_PACKED_FORMATS(X)
-#endif
 
 // A unit's sums, [row of x][16]: lanes with two neighbouring columns of four rows each. at: the unit's.
 FN void qn_store_sums(ulong *at, int n_rows, uint mark, const float c[4])
@@ -175,7 +171,8 @@ static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident
 }
 
 // All pieces of this warp's run; the ring's place before and after.
-FN int qn_multiply_units(const qn_cuda_resident_task *t, uint run, int place, qn_product_room room, int first_part, int n_parts, int n_rows, uint mark)
+FN int qn_multiply_units(const qn_cuda_resident_task *t, uint run, int place, qn_product_room room, int first_part, int n_parts, int n_rows,
+                         uint mark)
 {
     const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
     uint xs = qn_shared_address(room.xs), zeros = qn_shared_address(room.zeros);

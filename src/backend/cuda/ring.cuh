@@ -6,7 +6,6 @@
 // Who has which units of a product: runs.h. Where two warps of a group have one, its sums go from one to the next.
 #ifndef QN_BACKEND_CUDA_RING_CUH
 #define QN_BACKEND_CUDA_RING_CUH
-#include "backend/cuda/attention_ptx.cuh"
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
@@ -336,12 +335,7 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
         if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
-#ifdef NOCOPY
-            qn_bar_arrive(r.full + r.slot * 8);
-            if (0)
-#else
             qn_bar_expect(r.full + r.slot * 8, n_bytes);
-#endif
             qn_copy_in_as(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8, policy);
             qn_ring_advance(&r);
             on_way++;

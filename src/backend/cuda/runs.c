@@ -35,7 +35,7 @@ static int first_unit(const qn_cuda_stream *s, int group, int n_groups)
 static void share_begin(const qn_cuda_stream *s, int grain, int first, int end, int i, int *strip,
                         int *at)
 {
-    int64_t from = steps_before(s, first), n = (steps_before(s, end) - from) / grain;
+    int64_t from = steps_before(s, first), n = (steps_before(s, end) - from + grain - 1) / grain;
     int64_t before = i * (n > WARPS ? n : WARPS) / WARPS;
     int in_unit = 0, unit = before < n ? unit_of(s, from + before * grain, &in_unit) : end;
     *strip = unit % s->n_strips;
