@@ -52,7 +52,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     }
     size_t n_warps = (size_t)l->n_groups * QN_CUDA_RESIDENT_WARPS, first = l->runs.size();
     l->runs.resize(first + n_warps);
-    qn_cuda_make_runs(&s, getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_IN_BLOCKS(w_type) ? QN_CUDA_BLOCKS_GRAIN : QN_CUDA_GRAIN, l->n_groups, &l->runs[first]);
+    qn_cuda_make_runs(&s, getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type), l->n_groups, &l->runs[first]);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;

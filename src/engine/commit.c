@@ -5,7 +5,10 @@
 
 #include "engine/runtime.h"
 
-enum { CHUNKS_TO_TRUST = 200 };
+enum {
+    CHUNKS_TO_TRUST = 200,
+    LOST_CHUNKS = 4, // two launches in flight are lost together
+};
 
 static void mark(quern_model *m, qn_sequence *s)
 {
@@ -170,12 +173,18 @@ static void count_step(quern_model *m, const qn_flight *f, int n_tokens, double 
 }
 
 // A step that takes a device too long may be lost, and would be again: then there are fewer rows of prompts in one, and twice as many
-// again when many of so many have gone well. Of a step with few rows of them, for its size, they are not the reason.
+// again when many of so many have gone well. Of a step with few rows of them, for what it might have had, they need not be the reason, unless
+// such steps are lost again and again.
 static void fit_chunk(quern_model *m, int n_rows, bool lost)
 {
-    int half = n_rows / 2 > QN_LEAST_CHUNK ? n_rows / 2 : QN_LEAST_CHUNK;
+    bool many = n_rows > m->chunk_most / 2;
+    if (n_rows > QN_LEAST_CHUNK) m->n_lost_chunks = lost ? m->n_lost_chunks + 1 : 0;
     if (lost) m->n_chunks = 0;
-    if (lost && n_rows > m->chunk_most / 2 && half < m->chunk_most) m->chunk_most = half;
+    if (lost && n_rows > QN_LEAST_CHUNK && (many || m->n_lost_chunks >= LOST_CHUNKS)) {
+        int half = (many ? n_rows : m->chunk_most) / 2;
+        if (half < m->chunk_most) m->chunk_most = half > QN_LEAST_CHUNK ? half : QN_LEAST_CHUNK;
+        m->n_lost_chunks = 0;
+    }
     if (lost || n_rows < m->chunk_most || m->chunk_most == m->prefill_chunk) return;
     if (++m->n_chunks < CHUNKS_TO_TRUST) return;
     m->chunk_most = 2 * m->chunk_most < m->prefill_chunk ? 2 * m->chunk_most : m->prefill_chunk;

@@ -60,8 +60,7 @@ static void assert_shared(const qn_cuda_stream *s, int group_steps, int grain, i
 static void all_steps_are_shared_evenly_and_in_order(void **state)
 {
     (void)state;
-    static const int FORMS[][2] = {
-        {8, QN_CUDA_GRAIN}, {8, QN_CUDA_BLOCKS_GRAIN}, {16, QN_CUDA_BLOCKS_GRAIN}};
+    static const int FORMS[][2] = {{8, 8}, {16, 16}, {8, 32}};
     for (int i = 0; i < 3000; i++) {
         const int *form = FORMS[i % 3];
         int k = (roll(200) + 1) * form[0];

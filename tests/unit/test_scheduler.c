@@ -131,7 +131,8 @@ static void steps_that_take_too_long_become_shorter(void **state)
         engine g = engine_open(&slow, &(quern_model_options){.prefill_chunk = 256});
         run_crowd(&g);
         assert_true(fake_backend_log()->n_lost > 0);
-        assert_true(fake_backend_log()->n_lost < 12);
+        // Four halvings, each after up to four steps, and those that were launched behind them.
+        assert_true(fake_backend_log()->n_lost < 32);
         engine_close(&g);
     }
 }

@@ -20,8 +20,6 @@ enum {
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
-    QN_CUDA_GRAIN = 8,                  // steps that its warps share products by (runs.h),
-    QN_CUDA_BLOCKS_GRAIN = 32,          // and of weights in blocks
     QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
     QN_CUDA_RESIDENT_THREADS = 12 * 32, // with the four warps that fill the rings
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each

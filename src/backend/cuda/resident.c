@@ -165,11 +165,14 @@ static qn_cuda_stream make_stream(const qn_gpu_task *t)
     return s;
 }
 
-// Of blocks, which take long to decode and little to fetch, fewer pieces are better than even ones (bench/cuda_resident).
+// Blocks are decoded together.
 static int grain_of(const qn_gpu_task *t)
 {
     qn_cuda_product_args a = product_args(t);
-    return QN_CUDA_IN_BLOCKS(a.w_type[0]) ? QN_CUDA_BLOCKS_GRAIN : QN_CUDA_GRAIN;
+    int grain = 0;
+    for (int i = 0; i < a.n_matrices; i++)
+        if (QN_CUDA_GROUP_STEPS(a.w_type[i]) > grain) grain = QN_CUDA_GROUP_STEPS(a.w_type[i]);
+    return grain;
 }
 
 // What the list needs, and where a list in the making is.
