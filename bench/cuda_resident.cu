@@ -19,6 +19,7 @@ struct shape {
 static const shape shapes[] = {{"7B", 28, 3584, 512, 18944}, {"3B", 36, 2048, 256, 11008}};
 enum { LAUNCHES = 12, MAX_K = 18944 };
 static int w_type = 1; // args.h; of blocks any bytes do: what they hold costs nothing
+static int grain;
 
 struct list {
     std::vector<qn_cuda_resident_task> tasks;
@@ -52,7 +53,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     }
     size_t n_warps = (size_t)l->n_groups * QN_CUDA_RESIDENT_WARPS, first = l->runs.size();
     l->runs.resize(first + n_warps);
-    qn_cuda_make_runs(&s, getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type), l->n_groups, &l->runs[first]);
+    qn_cuda_make_runs(&s, grain, l->n_groups, &l->runs[first]);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;
@@ -112,6 +113,8 @@ static __global__ void read_all(const uint4 *from, size_t n, uint4 *to)
 int main(int argc, char **argv)
 {
     if (argc > 1) w_type = atoi(argv[1]);
+    grain = getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type);
+    if (grain <= 0 || grain % QN_CUDA_GROUP_STEPS(w_type)) return printf("GRAIN is no multiple of %d\n", QN_CUDA_GROUP_STEPS(w_type)), 1;
     cudaDeviceProp prop;
     cudaGetDeviceProperties(&prop, 0);
     const size_t most = 14ull << 30;
@@ -122,8 +125,8 @@ int main(int argc, char **argv)
     qn_step_counts *counts, host = {};
     host.n_rows = host.n_outputs = 1;
     if (cudaMalloc(&weights, most)) return printf("no memory\n"), 1;
-    cudaMalloc(&x, 24 * MAX_K * 4), cudaMalloc(&progress, 1 << 20), cudaMalloc(&sums, 256 << 20), cudaMalloc(&norm, MAX_K * 2), cudaMalloc(&counts, sizeof host);
-    cudaMemset(weights, 0, most), cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 256 << 20);
+    cudaMalloc(&x, 24 * MAX_K * 4), cudaMalloc(&progress, 1 << 20), cudaMalloc(&sums, 64 << 20), cudaMalloc(&norm, MAX_K * 2), cudaMalloc(&counts, sizeof host);
+    cudaMemset(weights, 0, most), cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 64 << 20);
     cudaMemcpy(counts, &host, sizeof host, cudaMemcpyHostToDevice);
     cudaEvent_t a, b;
     cudaEventCreate(&a), cudaEventCreate(&b);
@@ -145,7 +148,7 @@ int main(int argc, char **argv)
         float *hidden = x, *qkv = x + 8 * MAX_K, *mid = x + 16 * MAX_K;
         for (int i = 0; i < m.n_layers; i++) {
             int n_qkv[3] = {m.width, m.kv, m.kv}, n_mid[2] = {m.mid, m.mid};
-            size_t half = 64 << 20;
+            size_t half = 16 << 20;
             add(&l, m.width, 3, n_qkv, QN_CUDA_NORM, false, false, hidden, qkv, norm, sums);
             add(&l, m.width, 1, n_qkv, QN_CUDA_PLAIN, false, true, qkv, hidden, norm, (char *)sums + half);
             add(&l, m.width, 2, n_mid, QN_CUDA_NORM, true, false, hidden, mid, norm, (char *)sums + 2 * half);

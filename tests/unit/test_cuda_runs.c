@@ -25,6 +25,14 @@ static int64_t steps_before(const qn_cuda_stream *s, int strip, int at)
     return (int64_t)part * STEPS * s->n_strips + (int64_t)strip * each + (at & 255);
 }
 
+// A place is written one way: the device compares them.
+static void assert_place(const qn_cuda_stream *s, int strip, int at)
+{
+    int part = at >> 8, step = at & 255, steps = part < s->n_full ? STEPS : s->rest_steps;
+    assert_true(strip >= 0 && strip < s->n_strips && part >= 0);
+    assert_true(steps > 0 && part <= s->n_full ? step < steps : strip == 0 && step == 0);
+}
+
 // group_steps: steps of blocks that are decoded together.
 static void assert_shared(const qn_cuda_stream *s, int group_steps, int grain, int n_groups)
 {
@@ -42,13 +50,16 @@ static void assert_shared(const qn_cuda_stream *s, int group_steps, int grain, i
                     to = steps_before(s, r->strip_end, r->at_end), n = to - from;
             assert_true(from == at && n >= 0 && (n % grain == 0 || to == end));
             assert_int_equal((r->at & 255) % group_steps, 0);
+            assert_place(s, r->strip, r->at);
+            assert_place(s, r->strip_end, r->at_end);
+            if (i > 0) assert_true(r->strip == r[-1].strip_end && r->at == r[-1].at_end);
             assert_true(n == 0 || !idle); // who goes on with a unit is the next warp
             idle = n == 0;
             if (n < least) least = n;
             if (n > most) most = n;
             at = to;
         }
-        assert_true(most - least <= 2 * grain);            // the last has what is left
+        assert_true(most - least < 2 * grain);             // the last has what is left
         assert_int_equal(runs[group * WARPS].at & 255, 0); // a group begins with a whole unit,
         assert_int_equal(last->at_end & 255, 0);           // and ends with one
         int64_t share = all / n_groups;

@@ -124,7 +124,7 @@ template <int TYPE, int D, bool BLOCKS> FN void qn_flash_keep(void *cache, ulong
 // What a lane has of a query head or a key before its rotation: dims lane + 32 j, then as the norm leaves them.
 template <int D> struct qn_flash_entering {
     float x[D / 32], weight[D / 32];
-    float squares; // of the lane's four dims, in the norm's order
+    float4 own; // for the norm: dims 4 · lane …, where there are any
 };
 // All of a row's loads go out before anything waits for one of them: an L2 hit beside the stream of weights takes as long as all the rest.
 template <int D> FN void qn_flash_enter_load(qn_flash_entering<D> *n, const float *x, const void *norm, int type)
@@ -134,7 +134,8 @@ template <int D> FN void qn_flash_enter_load(qn_flash_entering<D> *n, const floa
     for (int j = 0; j < D / 32; j++)
         n->x[j] = x[lane + 32 * j];
     if (type < 0) return;
-    n->squares = qn_squares(x, D, lane);
+    n->own = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (4 * lane < D) n->own = make_float4(x[4 * lane], x[4 * lane + 1], x[4 * lane + 2], x[4 * lane + 3]);
 #pragma unroll
     for (int j = 0; j < D / 32; j++)
         n->weight[j] = qn_load(norm, type, (ulong)(lane + 32 * j));
@@ -142,7 +143,7 @@ template <int D> FN void qn_flash_enter_load(qn_flash_entering<D> *n, const floa
 template <int D> FN void qn_flash_enter_norm(qn_flash_entering<D> *n, int type, float eps)
 {
     if (type < 0) return;
-    float inverse = qn_inverse(SG_SUM(n->squares), D, eps);
+    float inverse = qn_inverse(SG_SUM(qn_dot4(n->own, n->own, 0.0f)), D, eps); // as qn_squares adds
 #pragma unroll
     for (int j = 0; j < D / 32; j++)
         n->x[j] = n->weight[j] * (n->x[j] * inverse);

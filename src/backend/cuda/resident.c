@@ -204,7 +204,7 @@ static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
     memcpy(out->args, t->args, t->args_bytes);
 }
 
-static size_t runs_each(const qn_device *d)
+static size_t runs_a_product(const qn_device *d)
 {
     return (size_t)d->n_processors * QN_CUDA_RESIDENT_WARPS;
 }
@@ -219,7 +219,7 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
         out->buffers[SUMS] = (unsigned long long)(uintptr_t)sums;
         out->stream = m->streams[m->n_streams] = make_stream(t);
         qn_cuda_make_runs(&out->stream, grain_of(t), d->n_processors,
-                          m->runs + (size_t)m->n_streams * runs_each(d));
+                          m->runs + (size_t)m->n_streams * runs_a_product(d));
     }
     m->n_streams++;
     m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a) + 1; // one more: norms' inverses
@@ -248,8 +248,8 @@ static void set_forms(const qn_device *d, const qn_gpu_list *l, int i, qn_cuda_r
     a->packed = packs(l, i - 1);
 }
 
-// What product t reads beside weights and rows, all groups the same: a norm's weights (buffer 4), biases (from buffer 8 on). Written down
-// with the product before it, `out`, which asks for it.
+// What product t reads beside weights and rows: a norm's weights (buffer 4), biases (from buffer 8 on). Written down with the product
+// before it, `out`, which asks for it; nobody does for the first.
 static void set_ahead(const qn_gpu_task *t, qn_cuda_resident_task *out)
 {
     enum { NORM = 4, BIAS = 8 };
@@ -320,7 +320,7 @@ static int write_lists(qn_device *d, qn_program *p, const qn_gpu_list *list, int
 {
     size_t task_bytes = (size_t)list->n_tasks * sizeof *room->tasks;
     size_t stream_bytes = (size_t)n_streams * sizeof *room->streams;
-    size_t run_bytes = (size_t)n_streams * runs_each(d) * sizeof *room->runs;
+    size_t run_bytes = (size_t)n_streams * runs_a_product(d) * sizeof *room->runs;
     int rc = qn_cuda_device_alloc(d, stream_bytes, &p->streams, e);
     if (!rc) rc = qn_cuda_device_alloc(d, run_bytes, &p->runs, e);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
@@ -340,7 +340,7 @@ int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, 
     int n_streams = m.n_streams + 1, rc = make_room(d, p, &m, e);
     m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
     m.streams = malloc((size_t)n_streams * sizeof *m.streams);
-    m.runs = calloc((size_t)n_streams * runs_each(d),
+    m.runs = calloc((size_t)n_streams * runs_a_product(d),
                     sizeof *m.runs); // those behind the last product are loaded too
     if (!rc && (!m.tasks || !m.streams || !m.runs))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");

@@ -142,6 +142,7 @@ FN void put_task_word(qn_cuda_resident_task *t, uint word)
 }
 
 static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thread");
+static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_run) == sizeof(int4) && QN_STEPS_A_PART < 256, "args.h");
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");

@@ -14,9 +14,9 @@
 typedef struct {
     const qn_cuda_resident_task *t; // in shared memory
     int n_parts, n_rows;
-    uint mark;      // of this product in this launch
+    uint mark;        // of this product in this launch
     const int4 *runs; // the group's warps', in shared memory
-    int first, end; // the parts that they need
+    int first, end;   // the parts that they need
 } qn_resident_product;
 
 FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)

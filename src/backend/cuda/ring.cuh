@@ -11,7 +11,7 @@
 
 #define QN_SLOTS_ON_WAY 2 // of a ring, at most
 #define QN_SLOT_STEPS 8
-#define QN_SLOTS 4 // of a warp's ring
+#define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
 #define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
