@@ -174,13 +174,15 @@ static void count_step(quern_model *m, const qn_flight *f, int n_tokens, double 
 
 // A step that takes a device too long may be lost, and would be again: then there are half as many rows of prompts in one, and twice as many
 // again when many of so many have gone well. Of a step with few rows of them, for what it might have had, they need not be the reason: only
-// after some such losses they are the most there may be.
+// after some such losses, with no step of as many between that went well, they are the most there may be.
 static void fit_chunk(quern_model *m, int n_rows, bool lost)
 {
     bool many = n_rows > m->chunk_most / 2;
-    if (n_rows > QN_LEAST_CHUNK) m->n_lost_chunks = lost ? m->n_lost_chunks + 1 : 0;
+    bool counts = lost && n_rows > QN_LEAST_CHUNK;
+    if (counts && (m->n_lost_chunks++ == 0 || n_rows < m->lost_rows)) m->lost_rows = n_rows;
+    if (!lost && n_rows >= m->lost_rows) m->n_lost_chunks = 0;
     if (lost) m->n_chunks = 0;
-    if (lost && n_rows > QN_LEAST_CHUNK && (many || m->n_lost_chunks >= LOST_CHUNKS)) {
+    if (counts && (many || m->n_lost_chunks >= LOST_CHUNKS)) {
         int fewer = many ? n_rows / 2 : n_rows; // lost once more they are many
         if (fewer < QN_LEAST_CHUNK) fewer = QN_LEAST_CHUNK;
         if (fewer < m->chunk_most) m->chunk_most = fewer;

@@ -69,7 +69,8 @@ struct quern_model {
     bool exclusive;     // a step whose logits the host will fetch is in flight
     int chunk_most;     // rows of prompts a step: prefill_chunk, or fewer after one was lost
     int n_chunks;       // steps of so many since
-    int n_lost_chunks;  // lost since a step with more than QN_LEAST_CHUNK of them went well
+    int n_lost_chunks;  // steps with rows of prompts lost since one with lost_rows went well
+    int lost_rows;      // the fewest of those
     bool tried;         // in this round of the executor: it had nothing to launch
     double served_ms;   // device time given to it, for fair shares
     double step_ms;     // of recent steps
