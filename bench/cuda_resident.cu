@@ -65,7 +65,7 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
     l->tasks.push_back(t), l->streams.push_back(s);
 }
 
-static double run(const list *l, unsigned *progress, const qn_step_counts *counts)
+static double run(const list *l, unsigned *progress, const qn_step_counts *counts, bool cooperative = true)
 {
     qn_cuda_resident_task *tasks;
     qn_cuda_stream *streams;
@@ -83,7 +83,10 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     for (unsigned launch = 1; launch <= LAUNCHES; launch++) {
         if (launch == 3) cudaEventRecord(a);
         void *args[] = {&tasks, &n_tasks, &streams, &runs, &progress, &launch, &counts};
-        cudaLaunchCooperativeKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);
+        if (cooperative)
+            cudaLaunchCooperativeKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);
+        else
+            cudaLaunchKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);
     }
     cudaEventRecord(b);
     cudaEventSynchronize(b);
@@ -110,6 +113,25 @@ static __global__ void read_all(const uint4 *from, size_t n, uint4 *to)
     if (sum.x == 0x12345678) *to = sum;
 }
 
+// Weights as models have them: a card does more work, and is slower, for bits that change than for zeros.
+static __global__ void make_weights(uint *to, size_t n)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+        uint v = (uint)i * 2654435761u;
+        v = (v ^ v >> 15) * 2246822519u;
+        v = (v ^ v >> 13) * 3266489917u;
+        to[i] = ((v ^ v >> 16) & 0x8fff8fffu) | 0x20002000u; // F16: 2^-7 to 2^-3
+    }
+}
+
+// The card's timer in nanoseconds, and cycles of multiprocessor 0.
+static __global__ void clock_now(long long *out)
+{
+    long long t, c = clock64();
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+    out[0] = t, out[1] = c;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) w_type = atoi(argv[1]);
@@ -126,7 +148,9 @@ int main(int argc, char **argv)
     host.n_rows = host.n_outputs = 1;
     if (cudaMalloc(&weights, most)) return printf("no memory\n"), 1;
     cudaMalloc(&x, 24 * MAX_K * 4), cudaMalloc(&progress, 1 << 20), cudaMalloc(&sums, 64 << 20), cudaMalloc(&norm, MAX_K * 2), cudaMalloc(&counts, sizeof host);
-    cudaMemset(weights, 0, most), cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 64 << 20);
+    cudaMemset(weights, 0, most);
+    if (!getenv("ZEROS")) make_weights<<<prop.multiProcessorCount * 8, 256>>>((uint *)weights, most / 4);
+    cudaMemset(x, 0, 24 * MAX_K * 4), cudaMemset(norm, 0, MAX_K * 2), cudaMemset(sums, 0, 64 << 20);
     cudaMemcpy(counts, &host, sizeof host, cudaMemcpyHostToDevice);
     cudaEvent_t a, b;
     cudaEventCreate(&a), cudaEventCreate(&b);
@@ -137,8 +161,19 @@ int main(int argc, char **argv)
     cudaEventRecord(b), cudaEventSynchronize(b);
     float ms;
     cudaEventElapsedTime(&ms, a, b);
+    long long *clocks;
+    cudaMallocManaged(&clocks, 4 * sizeof *clocks);
     double ceiling = 3.0 * most / ms * 1e-6;
     printf("%s reads %.0f GB/s\n", prop.name, ceiling);
+    list small;
+    small.weights = weights, small.n_groups = prop.multiProcessorCount;
+    int n_small[1] = {16};
+    add(&small, 128, 1, n_small, QN_CUDA_PLAIN, false, false, x, x + MAX_K, norm, sums);
+    small.streams.push_back(qn_cuda_stream{});
+    small.streams.back().end = 1;
+    small.runs.resize(small.runs.size() + (size_t)small.n_groups * QN_CUDA_RESIDENT_WARPS);
+    printf("a launch of next to nothing: %.1f us, not cooperative %.1f us\n", run(&small, progress, counts) * 1e3,
+           run(&small, progress, counts, false) * 1e3);
     for (const shape &m : shapes)
     for (int n_rows = 1; n_rows <= 8; n_rows += n_rows == 1 ? 3 : 4) {
         host.n_rows = host.n_outputs = n_rows;
@@ -158,8 +193,11 @@ int main(int argc, char **argv)
         end.end = 1;
         l.streams.push_back(end);
         l.runs.resize(l.runs.size() + (size_t)l.n_groups * QN_CUDA_RESIDENT_WARPS);
+        clock_now<<<1, 1>>>(clocks);
         double t = run(&l, progress, counts);
-        printf("%s, rows %d: %.3f ms, %.0f GB/s, %.0f %% of the ceiling, %.2f us a product lost\n", m.name, n_rows, t, l.at / t * 1e-6,
+        clock_now<<<1, 1>>>(clocks + 2);
+        cudaDeviceSynchronize();
+        printf("%s, rows %d: %.3f ms at %.2f GHz, %.0f GB/s, %.0f %% of the ceiling, %.2f us a product lost\n", m.name, n_rows, t, (double)(clocks[3] - clocks[1]) / (double)(clocks[2] - clocks[0]), l.at / t * 1e-6,
                100 * l.at / t * 1e-6 / ceiling, (t - l.at / ceiling * 1e-6) * 1e3 / l.tasks.size());
     }
     return 0;

@@ -5,8 +5,9 @@
 #define TRACE_LAUNCH 40
 #endif
 #ifndef TRACE_FROM
-#define TRACE_FROM 61
+#define TRACE_FROM 61 // < 0: so many before the list's end
 #endif
+#define TRACE_FIRST_TASK (TRACE_FROM < 0 ? n_tasks + TRACE_FROM : TRACE_FROM)
 enum {
     TRACE_TASKS = 6,
     TRACE_TASK = 0, // the task before is over
@@ -51,11 +52,13 @@ FN long long trace_now(void)
             trace_base = clock64();                                                                                    \
         }                                                                                                              \
     }                                                                                                                  \
+    if ((launch) >= TRACE_LAUNCH - 3 && (launch) <= TRACE_LAUNCH && (n_tasks) > 100 && blockIdx.x == 0 && threadIdx.x == 0)                  \
+        printf("begins %u %lld\n", (launch), trace_now());                                                            \
     BARRIER()
 #define PROFILE_TASK(i)                                                                                                \
     if (trace_on) BARRIER(); /* all are done with the row before */                                                    \
     if (threadIdx.x < 8) trace_starved[threadIdx.x] = 0;                                                               \
-    if (threadIdx.x == 0) trace_row = trace_on && (i) >= TRACE_FROM && (i) < TRACE_FROM + TRACE_TASKS ? (i)-TRACE_FROM : -1; \
+    if (threadIdx.x == 0) trace_row = trace_on && (i) >= TRACE_FIRST_TASK && (i) < TRACE_FIRST_TASK + TRACE_TASKS ? (i)-TRACE_FIRST_TASK : -1; \
     if (trace_on) BARRIER();                                                                                           \
     PROFILE_AT(TRACE_TASK)
 #define PROFILE_TASK_END()                                                                                             \
@@ -63,12 +66,14 @@ FN long long trace_now(void)
     if (trace_row >= 0 && (threadIdx.x & 31) == 0)                                                                     \
     trace_times[blockIdx.x][trace_row][threadIdx.x >> 5][TRACE_STARVED] = trace_starved[threadIdx.x >> 5]
 #define PROFILE_REPORT(tasks)                                                                                          \
+    if (launch >= TRACE_LAUNCH - 4 && launch < TRACE_LAUNCH && n_tasks > 100 && blockIdx.x == 0 && threadIdx.x == 0)   \
+        printf("ends %u %lld\n", launch, trace_now());                                                                \
     if (trace_on && threadIdx.x == 0) {                                                                                \
         printf("trace %d %lld %d\n", blockIdx.x, trace_timer, (unsigned)(clock64() - trace_base));                     \
         for (int i = 0; i < TRACE_TASKS; i++)                                                                          \
             for (int w = 0; w < 8; w++) {                                                                              \
                 unsigned *t = trace_times[blockIdx.x][i][w];                                                           \
-                printf("%d %d %d %d %u %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FROM + i].kernel, w, t[0], t[1], t[2], t[3], \
+                printf("%d %d %d %d %u %u %u %u %u %u %u %u %u\n", blockIdx.x, i, (tasks)[TRACE_FIRST_TASK + i].kernel, w, t[0], t[1], t[2], t[3], \
                        t[4], t[5], t[6], t[7], t[8]);                                                                       \
             }                                                                                                          \
     }

@@ -13,7 +13,9 @@ def table(lines):
     base, rows = {}, []
     for line in lines:
         word = line.split()
-        if line.startswith("trace "):
+        if line.startswith(("begins ", "ends ")):
+            print(" ".join(line.split()))
+        elif line.startswith("trace "):
             base[int(word[1])] = int(word[2])
         elif len(word) == 13 and all(w.isdigit() for w in word):
             rows.append([int(w) for w in word])
@@ -33,6 +35,16 @@ def table(lines):
             at = sorted(r[4 + i] + late[r[0]] - start for r in of if r[4 + i] and r[4 + i] + late[r[0]] >= start)
             if at:
                 print(f"  {place:9} {at[0]/1e3:8.1f} {sum(at)/len(at)/1e3:8.1f} {at[-1]/1e3:8.1f}   ({len(at)} warps)")
+        units = {}  # when the warps of each group had multiplied
+        for r in of:
+            if r[9]:
+                units.setdefault(r[0], []).append(r[9] + late[r[0]] - start)
+        if units:
+            means = [sum(u) / len(u) for u in units.values()]
+            mean = sum(means) / len(means)
+            within = sum(max(u) - sum(u) / len(u) for u in units.values()) / len(units)
+            between = (sum((m - mean) ** 2 for m in means) / len(means)) ** 0.5
+            print(f"  units: a group's last warp {within/1e3:.1f} behind its mean; means of groups {between/1e3:.1f} apart, the last {(max(means)-mean)/1e3:.1f}")
         starved = sorted(r[12] for r in of)
         print(f"  starved   {starved[0]/1e3:8.1f} {sum(starved)/len(starved)/1e3:8.1f} {starved[-1]/1e3:8.1f}")
 

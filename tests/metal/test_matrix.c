@@ -328,7 +328,7 @@ static void check_merge_project(int n_heads, int head_dim, int n_n)
     float *y = take((size_t)n_n * sizeof *y);
     if (p.y) memcpy(y, p.y, (size_t)n_n * sizeof *y);
     qn_gpu_merge_project_args a = {
-        n_k, n_n, head_dim, 0, n_splits, p.bias ? (int)p.dtype : -1, p.y != NULL, 1};
+        n_k, n_n, head_dim, 0, n_splits, 256, p.bias ? (int)p.dtype : -1, p.y != NULL, 1};
     *p.counts = (qn_step_counts){.n_rows = 1};
     run(kernel_of("matrix_merge_project_", p.dtype, n_k <= 2048 ? "_2048" : "_4096"),
         (n_n + 15) / 16, 1,
@@ -339,8 +339,11 @@ static void check_merge_project(int n_heads, int head_dim, int n_n)
                    {p.counts, sizeof *p.counts},
                    {row, sizeof *row}},
         6, &a, sizeof a);
-    qn_gpu_attention_args shape = {
-        .n_heads = n_heads, .n_kv_heads = n_heads, .head_dim = head_dim, .n_splits = n_splits};
+    qn_gpu_attention_args shape = {.n_heads = n_heads,
+                                   .n_kv_heads = n_heads,
+                                   .head_dim = head_dim,
+                                   .n_splits = n_splits,
+                                   .piece = 256};
     run("attention_merge", (n_k + 255) / 256, 1,
         (buffer[]){{merged, (size_t)n_k * 4},
                    {partials, n_partials},

@@ -4,6 +4,7 @@
 
 enum {
     QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain
+    QN_CUDA_PIECE = 64,    // positions that attention takes at a time (attention.cuh)
     QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
     QN_CUDA_K_PAD = 128,   // and K of this: eight steps
     QN_CUDA_MAX_PARTS = 3, // matrices side by side in one product
@@ -15,7 +16,7 @@ enum {
     QN_CUDA_RESIDENT_WORK = 73728,
     QN_CUDA_RING_BYTES = 8 * 4 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
-    QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 576,
+    QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 640,
     QN_CUDA_RESIDENT_SIDE = 1472 + 8 * (32 + 512) + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
@@ -104,8 +105,8 @@ typedef struct {
     int source; // QN_CUDA_PLAIN, …
     int norm_type;
     float eps;
-    int head_dim, n_splits, window; // of the merge
-    int tile_rows;                  // product_tiles: rows of x of a group, 32, 64 or 128
+    int head_dim, n_splits, window, piece; // of the merge
+    int tile_rows;                         // product_tiles: rows of x of a group, 32, 64 or 128
     int n_split; // product_tiles: 1, or the parts, each by groups of its own; product_fold adds them
 } qn_cuda_product_args;
 
@@ -194,6 +195,7 @@ typedef struct {
     int epoch;    // tasks between which nobody waits; arrivals are counted in progress[epoch]
     int waits;    // 1: the first task of an epoch
     int expected; // arrivals of the epoch before
+    int joins; // of flash_attend: its splits become x of the next task, a product, as fragments of type 1 F16 or 2 BF16; 0: they stay partials
     int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
     unsigned long long buffers[16];
     unsigned args[32];

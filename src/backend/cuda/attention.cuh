@@ -11,8 +11,8 @@
 // - A tile is one step of the online softmax: m' = max(m, scores seen), p = 2^((s − m') log2 e) rounded to the cache's type, 0 where not
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
-// - Tiles ascend within a piece of 256 positions, pieces within a split (piece s belongs to split s mod n_splits), each split from
-//   (o, m, l) = (0, never, 0); splits are joined ascending by qn_merge; y = o / l.
+// - A tile is a piece (args.piece): tile s belongs to split s mod n_splits, which takes its own ascending from (o, m, l) = (0, never, 0);
+//   splits are joined ascending by qn_merge; y = o / l. So a short context has a group a tile: one is not walked behind another.
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not used.
 //
@@ -33,7 +33,7 @@
 #include "backend/cuda/attention_ptx.cuh"
 #include "backend/cuda/gemm_tiled.cuh"
 
-#define QN_FLASH_TILE 64               // positions
+#define QN_FLASH_TILE QN_CUDA_PIECE    // positions
 #define QN_FLASH_STAGES 2              // tiles in shared memory
 #define QN_FLASH_RUN 4                 // rows that make a run
 #define QN_FLASH_ROWS 128              // query rows (of the batch × heads) of a group of flash_tiles
@@ -68,9 +68,9 @@ FN int qn_flash_run_window(int group)
 
 // ---- the tiles of a walk ----
 
-// Where a group is: a tile of a piece of a split. split = end: over.
+// Where a group is: a tile of a split. split = end: over.
 typedef struct {
-    int split, piece, tile;
+    int split, tile;
 } qn_walk;
 typedef struct {
     int first, last; // tiles in sight
@@ -80,19 +80,14 @@ typedef struct {
 // To the first tile of the first split from w->split on that has any.
 FN void qn_walk_split(const qn_range *r, qn_walk *w)
 {
-    int first = r->first / 4, last = r->last / 4;
-    while (w->split < r->end && qn_first_piece(w->split, r->n_splits, first) > last)
+    while (w->split < r->end && qn_first_piece(w->split, r->n_splits, r->first) > r->last)
         w->split++;
-    w->piece = qn_first_piece(w->split, r->n_splits, first);
-    w->tile = 4 * w->piece > r->first ? 4 * w->piece : r->first;
+    w->tile = qn_first_piece(w->split, r->n_splits, r->first);
 }
 FN void qn_walk_on(const qn_range *r, qn_walk *w)
 {
-    w->tile++;
-    if (w->tile % 4 != 0 && w->tile <= r->last) return;
-    w->piece += r->n_splits;
-    w->tile = 4 * w->piece;
-    if (w->piece <= r->last / 4) return;
+    w->tile += r->n_splits;
+    if (w->tile <= r->last) return;
     w->split++;
     qn_walk_split(r, w);
 }
@@ -202,6 +197,10 @@ static_assert(qn_flash_room<128, true>::own_at + 2 * QN_IN_BLOCKS(128) <= QN_FLA
                   qn_flash_room<64, true>::own_at + 2 * QN_IN_BLOCKS(64) <= QN_FLASH_SHARED(64) - QN_HEADS * 64 * 4,
               "attend's queries");
 
+#ifndef PROFILE_AT
+#define PROFILE_AT(place) // of the resident kernel alone
+#endif
+
 #include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
@@ -218,13 +217,9 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
     int lane = threadIdx.x & 31, there = lane < n_rows;
     int slot = there ? rows[lane].slot : -1, position = there ? rows[lane].position : 0;
     int own_slot = __shfl_sync(~0u, slot, row), own_position = __shfl_sync(~0u, position, row);
-    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_PIECE % a.n_splits == split);
+    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_FLASH_TILE % a.n_splits == split);
     return __ballot_sync(~0u, lane == row || (there && enters));
 }
-
-#ifndef PROFILE_AT
-#define PROFILE_AT(place) // of the resident kernel alone
-#endif
 
 #ifdef QN_CUDA_BODIES
 #define QN_FLASH_ROOM char *room = q_shared
@@ -232,12 +227,16 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #define QN_FLASH_GO_ON()
 #define QN_FLASH_WAIT()
 #define QN_FLASH_STRIDE n_rows // a group has one row
+#define QN_FLASH_PARTIALS early->partials
+#define QN_FLASH_MARK early->mark
 #else
 #define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
 #define QN_FLASH_ARMED 0 // kernels of their own begin with nothing
 #define QN_FLASH_GO_ON() qn_grid_go_on()
 #define QN_FLASH_WAIT() qn_grid_wait() // rows and block table are older than the kernel before (program.c)
 #define QN_FLASH_STRIDE (int)gridDim.y
+#define QN_FLASH_PARTIALS NULL
+#define QN_FLASH_MARK 0
 #endif
 
 #define FLASH(FORMAT, TYPE, D, BLOCKS)                                                             \
@@ -292,8 +291,8 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             qn_look(&c, a, rows + row, table, TG_X);                                               \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
-        int last = c.position / QN_PIECE, head = qn_head_of(a, TG_X);                              \
-        if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_PIECE) > last) return;       \
+        int last = c.position / QN_FLASH_TILE, head = qn_head_of(a, TG_X);                              \
+        if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_FLASH_TILE) > last) return;       \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
         uint left = armed || n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z);    \
         for (; left; left &= left - 1) {                                                           \
@@ -302,7 +301,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             if (r != row) w.n_heads = 0, w.position = rows[r].position;                            \
             qn_entry e = {q_in + (r * a.n_heads + head) * D, k_in + (r * a.n_kv_heads + TG_X) * D, \
                           v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
-            int appends = a.whole || w.position / QN_PIECE % a.n_splits == TG_Z;                   \
+            int appends = a.whole || w.position / QN_FLASH_TILE % a.n_splits == TG_Z;                   \
             if (armed)                                                                             \
                 qn_flash_enter<TYPE, D, BLOCKS>(&w, &e, a, early->turn, appends,                   \
                                                 qn_flash_own_room<D, BLOCKS>(&c, z, room), q);     \
@@ -313,7 +312,9 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
         BARRIER();                                                                                 \
         if (armed && TID == 0) early->armed = 0;                                                   \
         int line = row * a.n_heads + head;                                                         \
-        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)));\
+        ulong *marked = QN_FLASH_PARTIALS;                                                         \
+        if (marked) marked += line * (a.n_splits * (D + 2));                                       \
+        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)), NULL, marked, QN_FLASH_MARK); \
     }
 
 FLASH(f16, 1, 64, false)

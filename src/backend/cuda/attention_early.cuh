@@ -10,6 +10,9 @@ typedef struct {
     int known;  // 1: the rest has been read; −1: another row of the step enters keys that this one sees, or it has no row
     int armed;  // 1: the tiles that the task's walk begins with are on their way, all but the row's own position
     qn_row row;
+    uint mark;  // of the task's partials, where it joins them (attention_join.cuh)
+    ulong *partials;       // and their place; NULL: it does not
+    int positions[QN_CUDA_RESIDENT_ROWS]; // of the step's rows
     const float *inv_freq; // of turn: cos and sin of the row's pairs
     float2 turn[64];
     int table[QN_CUDA_EARLY_BLOCKS]; // of the row's slot, as far as there is room
@@ -74,6 +77,7 @@ FN void qn_flash_know(const qn_cuda_resident_task *t, const qn_gpu_attention_arg
         if (threadIdx.x == 0) early->row = row;
     }
     if (threadIdx.x == 0) early->inv_freq = inv_freq;
+    if (threadIdx.x < n_rows) early->positions[threadIdx.x] = rows[threadIdx.x].position;
     BARRIER();
     if (threadIdx.x == 0) early->known = alone ? 1 : -1;
     BARRIER();
@@ -93,7 +97,7 @@ template <int D, bool BLOCKS> FN void qn_flash_begin(const qn_cuda_resident_task
     c.k = (const void *)t->buffers[7];
     c.v = (const void *)t->buffers[8];
     qn_range r = {c.first / QN_FLASH_TILE, c.position / QN_FLASH_TILE, c.n_splits, a.whole ? c.n_splits : z + 1};
-    qn_walk at = {a.whole ? 0 : z, 0, 0};
+    qn_walk at = {a.whole ? 0 : z, 0};
     qn_walk_split(&r, &at);
     if (at.split >= r.end) return;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
@@ -204,7 +208,7 @@ template <int D, bool BLOCKS> FN char *qn_flash_own_room(const qn_view *c, int z
 {
     if (BLOCKS) return room + qn_flash_room<D, true>::own_at;
     qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 ? c->n_splits : z + 1};
-    qn_walk at = {z < 0 ? 0 : z, 0, 0};
+    qn_walk at = {z < 0 ? 0 : z, 0};
     qn_walk_split(&r, &at);
     for (int i = 0; i < QN_FLASH_STAGES && at.split < r.end; i++) {
         if (at.tile == c->position / QN_FLASH_TILE) return room + i * QN_FLASH_TILE * D * 4;

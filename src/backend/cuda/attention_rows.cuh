@@ -92,10 +92,12 @@ typedef struct {
     int row, k;      // k: of the first head
 } qn_flash_tiled;
 
-// z < 0: the row's result to out [n_heads][D], or to tiles; else split z to out [n_heads][n_splits][D + 2]. q: [n_heads][D], anywhere.
+// z < 0: the row's result to out [n_heads][D], or to tiles; else split z to out [n_heads][n_splits][D + 2], or to `marked`, numbers that carry
+// a mark each. q: [n_heads][D], anywhere.
 // armed: the walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
 template <int TYPE, int D, bool BLOCKS>
-FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out, const qn_flash_tiled *tiled = NULL)
+FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out, const qn_flash_tiled *tiled = NULL,
+                     ulong *marked = NULL, uint mark = 0)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     typedef qn_flash_room<D, BLOCKS> form;
@@ -104,7 +106,7 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     const char *own = BLOCKS && armed ? room + form::own_at : NULL;
     qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits,
                   z < 0 ? c->n_splits : z + 1};
-    qn_walk at = {z < 0 ? 0 : z, 0, 0};
+    qn_walk at = {z < 0 ? 0 : z, 0};
     qn_walk_split(&r, &at);
     if (at.split >= r.end) return; // the whole group
     uint2 queries[D / 16];
@@ -139,6 +141,7 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
         qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
     }
     qn_copy_wait<0>();
+    PROFILE_AT(TRACE_STAGED);
     if (g >= c->n_heads) return;
     if (tiled && tiled->rows) {
 #pragma unroll
@@ -147,6 +150,17 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
             *(uint *)((ushort *)out + qn_gemm_tiled(tiled->rows, tiled->width, tiled->row, k)) =
                 qn_pack2<TYPE>(all.o[n][0] / all.l, all.o[n][1] / all.l);
         }
+        return;
+    }
+    if (marked) {
+        ulong *to = marked + (g * c->n_splits + z) * (D + 2);
+#pragma unroll
+        for (int n = 0; n < D / 64; n++) {
+            int d = (warp * (D / 64) + n) * 8 + 2 * quarter;
+            qn_store_marked(to + d, now.o[n][0], mark);
+            qn_store_marked(to + d + 1, now.o[n][1], mark);
+        }
+        if (warp == 0 && quarter == 0) qn_store_marked(to + D, now.m, mark), qn_store_marked(to + D + 1, now.l, mark);
         return;
     }
     float *to = z < 0 ? out + g * D : out + (g * c->n_splits + z) * (D + 2);

@@ -160,7 +160,7 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
             queries[r][j] = there ? qn_query_step<TYPE>(q + line[r] + 16 * j, quarter) : make_uint2(0, 0);
     }
     qn_range range = {c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits};
-    qn_walk at = {0, 0, 0};
+    qn_walk at = {0, 0};
     qn_walk_split(&range, &at);
     qn_flash_pair<D> now, all;
     qn_flash_pair_clear<D>(&now);

@@ -72,7 +72,7 @@ template <int D> FN void qn_wide_fetch_blocks_run(const qn_view *c, int last, qn
     int note, first = c->first;
     if (asks) {
         const char *side = (const char *)((threadIdx.x & 4) ? c->v : c->k);
-        s = qn_wide_pieces{{c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits}, {0, 0, 0}, side + QN_IN_BLOCKS(c->base),
+        s = qn_wide_pieces{{c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits}, {0, 0}, side + QN_IN_BLOCKS(c->base),
                            c->table, (uint)QN_IN_BLOCKS(c->block), c->first, last, 0};
         qn_walk_split(&s.range, &s.next);
         qn_wide_find_piece(&s);

@@ -173,7 +173,7 @@ FN void qn_wide_announce(uint *pending)
 template <int D> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_ring *r, uint *pending)
 {
     qn_range range = {c->first / QN_FLASH_TILE, last / QN_FLASH_TILE, c->n_splits, c->n_splits};
-    qn_walk at = {0, 0, 0};
+    qn_walk at = {0, 0};
     qn_walk_split(&range, &at);
     qn_wide_source source = qn_wide_source_of<D>(c, last);
     int4 ahead = qn_wide_blocks(&source, at.tile);

@@ -1,5 +1,5 @@
-// See flash.h. All plans of a model are rewritten or none is, for what decides is the shape of its heads and caches: a row has the same
-// bits whichever plan it runs in.
+// See flash.h. All attention of a plan is rewritten or none is, and so with the plans of a model, for what decides is the shape of its heads
+// and caches: a row has the same bits whichever plan it runs in.
 #include "backend/cuda/flash.h"
 
 #include <string.h>
@@ -15,8 +15,6 @@ enum {
     RUN_ROWS = 4,
     SHARED_64 = 40960,
     SHARED_128 = 73728,
-    ATTENTION_CACHES = 2, // buffers of their tasks: of keys, then of values
-    ATTEND_CACHES = 7,
 };
 
 static int own(int kernel)
@@ -94,14 +92,9 @@ static void add_runs(const qn_device *d, const qn_plan *plan, const qn_gpu_task 
 static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *t, qn_gpu_list *out)
 {
     qn_gpu_attention_args a;
-    int kernel = (int)t->kernel, caches = attends(kernel) ? ATTEND_CACHES : ATTENTION_CACHES;
+    int kernel = (int)t->kernel;
     memcpy(&a, t->args, sizeof a);
     int at = place(a.cache_type, a.head_dim);
-    if (at < 0 || !is_aligned(t->buffers[caches].from) ||
-        !is_aligned(t->buffers[caches + 1].from)) {
-        copy(out, t, kernel, t->n_groups);
-        return;
-    }
     if (attends(kernel)) {
         copy(out, t, own(QN_CUDA_flash_attend_f16_64 + at), t->n_groups);
         return;
@@ -116,11 +109,12 @@ static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *
 void qn_cuda_flash_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                            qn_gpu_list *out)
 {
+    int all = qn_cuda_flash_all(plan);
     *out = (qn_gpu_list){0};
     for (int i = 0; i < in->n_tasks; i++) {
         const qn_gpu_task *t = &in->tasks[i];
         int kernel = (int)t->kernel;
-        if (is_attention(kernel))
+        if (all && is_attention(kernel))
             rewrite(d, plan, t, out);
         else
             copy(out, t, kernel, t->n_groups);

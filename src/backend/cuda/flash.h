@@ -11,7 +11,8 @@ int qn_cuda_flash_window(const qn_device *d, const qn_gpu_list *list);
 qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window);
 // Whether steps of the kind do without a task of such a list.
 int qn_cuda_flash_spares(qn_cuda_steps steps, const qn_gpu_task *t);
-// *out: the tasks of `in`, those of attention rewritten; initialised by this. Where memory runs out the list has failed.
+// *out: the tasks of `in`, those of attention rewritten where qn_cuda_flash_all(plan) and the list has pieces of QN_CUDA_PIECE; initialised by
+// this. Where memory runs out the list has failed.
 void qn_cuda_flash_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                            qn_gpu_list *out);
 // 1 where all of the plan's attention is of such a form.

@@ -137,13 +137,13 @@ FN void qn_gemm_merge_run(char *to, const float *partials, const qn_step_counts 
 {
     int r = blockIdx.y, k = ((int)blockIdx.x * QN_GPU_THREADS + (int)threadIdx.x) * 2, width = a.n_heads * a.head_dim;
     bool there = r < counts->n_rows && k < width;
-    int position = there ? rows[r].position : 0, first = qn_first_seen(position, a.window);
+    int position = there ? rows[r].position : 0, first = qn_first_seen(position, a.window) / a.piece, last = position / a.piece;
     const float *from = partials + (ulong)r * (ulong)a.n_heads * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
     qn_grid_go_on();
     qn_grid_wait();
     if (!there) return;
-    float low = qn_merged(from, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, first, position);
-    float high = qn_merged(from, k / a.head_dim, k % a.head_dim + 1, a.head_dim, a.n_splits, first, position);
+    float low = qn_merged(from, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, first, last);
+    float high = qn_merged(from, k / a.head_dim, k % a.head_dim + 1, a.head_dim, a.n_splits, first, last);
     *(uint *)(to + qn_gemm_tiled(a.tile_rows, width, r, k) * 2) = qn_gemm_pack(a.tile_type, low, high);
 }
 

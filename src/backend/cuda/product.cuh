@@ -82,15 +82,14 @@ template <int TYPE> FN uint qn_pack2(float low, float high)
 FN float2 qn_merged_at(const qn_cuda_product_args &a, const float *x, int k, int position)
 {
     int head = k / a.head_dim, d = k % a.head_dim;
-    if (position < QN_PIECE) { // one split, with nothing to join
+    if (position < a.piece) { // one split, with nothing to join
         const float *part = x + (ulong)head * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
         float2 v = __ldcg((const float2 *)(part + d));
         float l = __ldcg(part + a.head_dim + 1);
         return make_float2(v.x / l, v.y / l);
     }
-    int first = qn_first_seen(position, a.window);
-    return make_float2(qn_merged(x, head, d, a.head_dim, a.n_splits, first, position),
-                       qn_merged(x, head, d + 1, a.head_dim, a.n_splits, first, position));
+    int first = qn_first_seen(position, a.window) / a.piece, last = position / a.piece;
+    return make_float2(qn_merged(x, head, d, a.head_dim, a.n_splits, first, last), qn_merged(x, head, d + 1, a.head_dim, a.n_splits, first, last));
 }
 
 // Two neighbouring numbers of a row, as the product takes them.

@@ -350,6 +350,7 @@ static void rewrite_merge_project(const qn_device *d, const qn_program *user, co
     q.a.source = QN_CUDA_MERGE;
     q.a.head_dim = a.head_dim;
     q.a.n_splits = a.n_splits;
+    q.a.piece = a.piece;
     q.a.window = a.window;
     write_product(d, p, &q, rows_of(p, 0), t);
 }

@@ -10,7 +10,7 @@
 
 enum {
     UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
-    SUMS = 12, // buffer of a product's task
+    SUMS = 12, // buffer of the task of a product, or of an attention that joins
 };
 
 static int is_product(const qn_gpu_task *t)
@@ -240,12 +240,45 @@ static int packs(const qn_gpu_list *l, int i)
            !qn_cuda_read_later(l, i + 2, &t->buffers[0]);
 }
 
+// The type of fragments as which an attention's splits, which nothing else reads, are the next product's x; 0: they are not.
+static int joins(const qn_gpu_list *l, int i)
+{
+    enum { X = QN_CUDA_MAX_PARTS };
+    if (i < 0 || i + 1 >= l->n_tasks || !is_attend(&l->tasks[i]) || !is_product(&l->tasks[i + 1]))
+        return 0;
+    const qn_gpu_task *t = &l->tasks[i], *next = t + 1;
+    qn_gpu_attention_args a;
+    memcpy(&a, t->args, sizeof a);
+    qn_cuda_product_args b = product_args(next);
+    int takes = !a.whole && b.source == QN_CUDA_MERGE &&
+                next->buffers[X].from == t->buffers[0].from && b.padded_k == b.n_k &&
+                b.n_k == a.n_heads * a.head_dim && !b.over_outputs &&
+                !qn_cuda_read_later(l, i + 2, &t->buffers[0]);
+    return takes ? b.type : 0;
+}
+
+// Room for its partials: marked numbers, which nobody else of the epoch has.
+static void make_joined(maker *m, const qn_program *p, const qn_gpu_task *t,
+                        qn_cuda_resident_task *out)
+{
+    qn_gpu_attention_args a;
+    memcpy(&a, t->args, sizeof a);
+    size_t n =
+        (size_t)t->n_groups[1] * (size_t)a.n_heads * (size_t)a.n_splits * (size_t)(a.head_dim + 2);
+    if (out)
+        out->buffers[SUMS] = (unsigned long long)(uintptr_t)p->sums +
+                             m->sums * QN_CUDA_UNIT_FLOATS * sizeof(uint64_t);
+    m->sums += (n + QN_CUDA_UNIT_FLOATS - 1) / QN_CUDA_UNIT_FLOATS;
+    if (m->sums > m->most_sums) m->most_sums = m->sums;
+}
+
 static void set_forms(const qn_device *d, const qn_gpu_list *l, int i, qn_cuda_resident_task *out)
 {
     qn_cuda_product_args *a = (qn_cuda_product_args *)(void *)out->args;
     a->by_each = rows_by_each(d, a);
     a->packs = packs(l, i);
-    a->packed = packs(l, i - 1);
+    a->packed = packs(l, i - 1) || joins(l, i - 1);
+    if (joins(l, i - 1)) a->source = QN_CUDA_PLAIN;
 }
 
 // What product t reads beside weights and rows: a norm's weights (buffer 4), biases (from buffer 8 on). Written down with the product
@@ -284,16 +317,19 @@ static void make_list(maker *m, const qn_device *d, const qn_program *p, int fli
             *out = (qn_cuda_resident_task){
                 .kernel = (int)t->kernel, .epoch = m->epoch, .waits = waits, .expected = m->before};
             out->early = begins_early(l, waits ? first_before : first, i);
+            out->joins = joins(l, i);
             write_task(p, flight, t, out);
         }
         if (is_product(t)) make_product(m, d, p, t, out);
+        if (joins(l, i)) make_joined(m, p, t, out);
         if (is_product(t) && out) {
             set_forms(d, l, i, out);
             if (product) set_ahead(t, product);
             product = out;
         }
-        m->arrivals += is_product(t) ? d->n_processors
-                                     : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
+        m->arrivals += is_product(t) || joins(l, i)
+                           ? d->n_processors
+                           : (int)(t->n_groups[0] * t->n_groups[1] * t->n_groups[2]);
     }
     if (m->streams) m->streams[m->n_streams] = (qn_cuda_stream){.end = 1};
 }

@@ -29,7 +29,7 @@
 
 #include "backend/cuda/resident_product.cuh"
 
-#include "backend/cuda/attention.cuh"
+#include "backend/cuda/attention_join.cuh"
 
 // ---- waiting for each other ----
 
@@ -147,7 +147,7 @@ static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "ar
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
-static_assert(QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16 <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
+static_assert(QN_DONE_AT % 16 == 0 && QN_DONE_AT + QN_GPU_SIMDS * 4 <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
 // runs: qn_cuda_run, a warp of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
@@ -164,6 +164,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
     if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
+    if (threadIdx.x < QN_GPU_SIMDS) *qn_done_of(threadIdx.x) = 0;
     qn_fetch_runs(runs, 0);
     qn_runs_come();
     __syncthreads();
@@ -180,8 +181,11 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
         bool is_product = t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
         qn_resident_product product;
+        qn_flash_early *early = qn_flash_early_of(shared);
+        uint mark = launch * (uint)n_tasks + (uint)i;
+        if (threadIdx.x == 0) early->partials = t->joins ? (ulong *)t->buffers[12] : NULL, early->mark = mark;
         if (is_product) {
-            product = qn_resident_product_begin(t, n_products, shared, *rows, launch * (uint)n_tasks + (uint)i);
+            product = qn_resident_product_begin(t, n_products, shared, *rows, mark);
             qn_fetch_runs(runs, ++n_products);
         }
         if (t->early) {
@@ -189,13 +193,17 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
             BARRIER();
         }
         PROFILE_AT(TRACE_BEGUN);
-        if (t->waits) wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
+        if (t->waits)
+            wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
+        else if (t->joins)
+            BARRIER();
         PROFILE_AT(TRACE_START);
         int done = 1;
         if (is_product)
             qn_resident_product_run(&product, &ring, shared);
         else
             done = run_groups(t, shared);
+        if (t->joins) qn_flash_join(t, early, rows->x), done = 1;
         put_task_word(room + (i + 1) % 2, next);
         qn_runs_come();
         BARRIER(); // also: the tasks' memory is free again

@@ -176,7 +176,7 @@ FN void qn_group_parts(const int4 *runs, int *first, int *end)
     *end = none ? *first : qn_run_part(to.w) + (to.z > 0 ? 1 : 0); // the last run ends at the beginning of a unit
 }
 
-// What a product keeps in the group's room: inverses of norms (or the rows' positions), a zero, the rows as fragments; behind those, of a product with a norm, its
+// What a product keeps in the group's room: inverses of norms, a zero, the rows as fragments; behind those, of a product with a norm, its
 // weights of the group's parts, and where they are few and have room the rows as they are.
 FN qn_product_room qn_resident_room(char *work)
 {
@@ -289,89 +289,6 @@ static __device__ __noinline__ void qn_stage_told(const float *x, int n_k, int n
     } while (next.j < n_four);
 }
 
-// Four numbers of a row, d, d + 1 and d + 8, d + 9 of head `head`: the splits of its attention joined, in the order of qn_merged.
-FN void qn_join_splits(float o[4], const float *x, int head, int d, int dim, int n_splits, int first, int position)
-{
-    enum { AT_ONCE = 4 };
-    float m = 0.0f, l = 0.0f;
-    o[0] = o[1] = o[2] = o[3] = 0.0f;
-    const float *parts = x + (ulong)head * (ulong)n_splits * (ulong)(dim + 2);
-#pragma unroll 1
-    for (int from = 0; from < n_splits; from += AT_ONCE) {
-        float2 low[AT_ONCE], high[AT_ONCE], ml[AT_ONCE]; // l = 0: nothing is there
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            int z = from + u, there = z < n_splits && qn_first_piece(z, n_splits, first / QN_PIECE) <= position / QN_PIECE;
-            const float *part = parts + z * (dim + 2);
-            low[u] = there ? __ldcg((const float2 *)(part + d)) : make_float2(0, 0);
-            high[u] = there ? __ldcg((const float2 *)(part + d + 8)) : make_float2(0, 0);
-            ml[u] = there ? __ldcg((const float2 *)(part + dim)) : make_float2(0, 0);
-        }
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            if (ml[u].y == 0.0f) continue;
-            float mu = m, lu = l;
-            qn_merge(&o[0], &mu, &lu, low[u].x, ml[u].x, ml[u].y);
-            mu = m, lu = l;
-            qn_merge(&o[1], &mu, &lu, low[u].y, ml[u].x, ml[u].y);
-            mu = m, lu = l;
-            qn_merge(&o[2], &mu, &lu, high[u].x, ml[u].x, ml[u].y);
-            qn_merge(&o[3], &m, &l, high[u].y, ml[u].x, ml[u].y);
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        o[i] /= l;
-}
-
-// Rows whose attention's partials are at x. Of short contexts there is one split, with nothing to join, and several numbers' loads go out together.
-template <int TYPE>
-static __device__ __noinline__ void qn_stage_merged(const float *x, const qn_cuda_product_args &a, const int *positions, uint2 *xs, int n_rows,
-                                                    int first, int end)
-{
-    enum { AT_ONCE = 4 };
-    int n_four = (end - first) * 4, dim = a.head_dim, n_heads = a.n_k / dim;
-    bool is_short = true;
-    for (int r = 0; r < n_rows; r++)
-        is_short = is_short && positions[r] < QN_PIECE;
-    qn_place_of_x next = {(int)threadIdx.x, 0};
-#pragma unroll 1
-    while (next.j < n_four) {
-        float o[AT_ONCE][4], l[AT_ONCE];
-        qn_place_of_x at = next;
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&next, n_rows)) {
-            int k = qn_place_k(&next, first), head = k / dim, d = k % dim;
-            l[u] = 1.0f;
-            o[u][0] = o[u][1] = o[u][2] = o[u][3] = 0.0f;
-            if (next.j >= n_four || k >= a.n_k) continue;
-            const float *row = x + (ulong)next.r * (ulong)n_heads * (ulong)a.n_splits * (ulong)(dim + 2);
-            if (!is_short) {
-                qn_join_splits(o[u], row, head, d, dim, a.n_splits, qn_first_seen(positions[next.r], a.window), positions[next.r]);
-                continue;
-            }
-            const float *part = row + (ulong)head * (ulong)a.n_splits * (ulong)(dim + 2);
-            float2 low = __ldcg((const float2 *)(part + d)), high = __ldcg((const float2 *)(part + d + 8));
-            l[u] = __ldcg(part + dim + 1);
-            o[u][0] = low.x, o[u][1] = low.y, o[u][2] = high.x, o[u][3] = high.y;
-        }
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; u++, qn_next_place(&at, n_rows))
-            if (at.j < n_four)
-                *qn_place_at(xs, &at, n_rows) = make_uint2(qn_pack2<TYPE>(o[u][0] / l[u], o[u][1] / l[u]), qn_pack2<TYPE>(o[u][2] / l[u], o[u][3] / l[u]));
-    }
-}
-FN void qn_stage_merge(const qn_resident_product *p, char *work, int first, int end)
-{
-    const qn_cuda_product_args &a = qn_args_of(p->t);
-    qn_product_room room = qn_resident_room(work);
-    const float *x = (const float *)p->t->buffers[3];
-    if (a.type == 1)
-        qn_stage_merged<1>(x, a, (const int *)room.inverses, room.xs, p->n_rows, first, end);
-    else
-        qn_stage_merged<2>(x, a, (const int *)room.inverses, room.xs, p->n_rows, first, end);
-}
-
 // Rows that are fragments already.
 static __device__ __noinline__ void qn_stage_packed(const uint4 *x, int n_rows, uint4 *xs, int first, int end)
 {
@@ -401,8 +318,6 @@ FN void qn_stage(const qn_resident_product *p, char *work)
         qn_stage_norm<1>(p, work, first, end);
     else if (a.source == QN_CUDA_NORM)
         qn_stage_norm<2>(p, work, first, end);
-    else if (a.source == QN_CUDA_MERGE && a.head_dim % 16 == 0)
-        qn_stage_merge(p, work, first, end);
     else if (a.packed)
         qn_stage_packed((const uint4 *)p->t->buffers[3], p->n_rows, (uint4 *)qn_resident_room(work).xs, first, end);
     else {
@@ -449,9 +364,6 @@ FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t,
     qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, qn_group_runs(i), 0, 0};
     qn_group_parts(p.runs, &p.first, &p.end);
     if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
-    // Rows of the step were entered before its first product.
-    if (a.source == QN_CUDA_MERGE && threadIdx.x < p.n_rows)
-        ((int *)qn_resident_room(work).inverses)[threadIdx.x] = __ldcg(&((const qn_row *)t->buffers[4])[threadIdx.x].position);
     qn_fetch_ahead(t);
     if (a.source != QN_CUDA_NORM) return p;
     const void *list = (const void *)t->buffers[4];

@@ -9,7 +9,9 @@
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS_ON_WAY 2 // of a ring, at most
+#define QN_SLOTS_ON_WAY 2 // of a ring, at most; one more of a ring that is behind, one less of one that is ahead
+#define QN_APART 8        // steps from the mean of the group's rings from which one counts as behind or ahead
+#define QN_PRODUCT_DONE 0x10000 // more steps than a warp has of a product
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
 #define QN_FILLERS 4   // warps that fill
@@ -112,6 +114,7 @@ typedef struct {
     qn_pieces pieces;
     int left, step_bytes; // steps left of this piece; < 0: the stream is over
     ulong from;
+    int done; // a number that grows with the products and, within one, with the steps asked for
 } qn_walker;
 
 FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
@@ -140,6 +143,7 @@ FN void qn_walker_enter(qn_walker *w)
     for (;;) {
         w->now = w->next;
         w->left = -1;
+        w->done = (w->done | (QN_PRODUCT_DONE - 1)) + 1;
         if (w->now.end) return;
         w->run = w->next_run;
         w->next = qn_load_stream(++w->streams);
@@ -156,6 +160,7 @@ FN void qn_walker_enter(qn_walker *w)
 FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *runs, int2 rows)
 {
     w->streams = streams;
+    w->done = 0;
     w->runs = runs;
     w->rows = rows;
     w->next = qn_load_stream(streams);
@@ -168,7 +173,9 @@ FN ulong qn_walker_next(qn_walker *w, uint *n_bytes)
 {
     ulong from = w->from;
     int steps = QN_CUDA_SLOT_STEPS(w->step_bytes);
-    *n_bytes = (uint)((w->left < steps ? w->left : steps) * w->step_bytes);
+    if (w->left < steps) steps = w->left;
+    *n_bytes = (uint)(steps * w->step_bytes);
+    w->done += steps;
     w->from += *n_bytes;
     w->left -= steps;
     if (w->left > 0) return from;
@@ -315,6 +322,32 @@ FN void qn_take_over(qn_ring *r, float c[4])
 
 // ---- filling ----
 
+// How far the group's rings are, a number each (qn_walker.done). They are served at random speeds, and a product ends with its last: so
+// who is behind asks for more at a time.
+#define QN_DONE_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
+FN int *qn_done_of(int warp)
+{
+    return (int *)(qn_resident_memory + QN_DONE_AT) + warp;
+}
+FN void qn_tell_done(int warp, int done)
+{
+    asm volatile("st.relaxed.cta.shared.u32 [%0], %1;" ::"r"(qn_shared_address(qn_done_of(warp))), "r"(done) : "memory");
+}
+FN int4 qn_look_done(int first)
+{
+    int4 v;
+    uint at = qn_shared_address(qn_done_of(first));
+    asm volatile("ld.volatile.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+    return v;
+}
+FN int qn_most_on_way(int done)
+{
+    static_assert(QN_GPU_SIMDS == 8, "two loads");
+    int4 a = qn_look_done(0), b = qn_look_done(4);
+    int ahead = done - ((a.x + a.y + a.z + a.w + b.x + b.y + b.z + b.w) >> 3);
+    return QN_SLOTS_ON_WAY + (ahead < -QN_APART) - (ahead > QN_APART);
+}
+
 // A filling warp, `filler` of QN_FILLERS: a lane a ring. How soon a copy follows one that has come decides how fast a ring fills, so the loop
 // does little else.
 static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *runs, char *slots, ulong *barriers, int2 rows,
@@ -331,10 +364,12 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
 #pragma unroll 1
     while (__any_sync(~0u, w.left >= 0)) {
         if (on_way && qn_bar_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
-        bool starts = w.left >= 0 && on_way < QN_SLOTS_ON_WAY && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
+        int most = qn_most_on_way(w.done);
+        bool starts = w.left >= 0 && on_way < most && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
         if (starts) {
             uint n_bytes;
             const void *from = (const void *)qn_walker_next(&w, &n_bytes);
+            qn_tell_done(warp, w.done);
             qn_bar_expect(r.full + r.slot * 8, n_bytes);
             qn_copy_in_as(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8, policy);
             qn_ring_advance(&r);

@@ -81,11 +81,12 @@ typedef struct {
 typedef struct {
     int n_heads, n_kv_heads, head_dim, window;
     float scale;
-    int n_parts;        // groups a key head: of its query heads at most 8 each
-    int n_splits;       // of the positions
-    int whole;          // 1: a group does all splits of its row and writes the result; 0: partials
-    int max_blocks;     // of the block table
-    int wide_k, wide_v; // the caches' rows may be read in whole vectors
+    int n_parts;    // groups a key head: of its query heads at most 8 each
+    int n_splits;   // of the positions
+    int piece;      // positions that a split takes at a time; QN_PIECE in the dialect's own kernels
+    int whole;      // 1: a group does all splits of its row and writes the result; 0: partials
+    int max_blocks; // of the block table
+    int wide_k, wide_v;           // the caches' rows may be read in whole vectors
     int q_norm_type, k_norm_type; // −1: no norm
     float eps, rope_scale;
     int tile_rows,
@@ -95,7 +96,7 @@ typedef struct {
 
 typedef struct {
     int n_k, n_n;
-    int head_dim, window, n_splits;
+    int head_dim, window, n_splits, piece;
     int bias_type, accumulate, aligned;
 } qn_gpu_merge_project_args;
 

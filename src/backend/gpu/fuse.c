@@ -304,6 +304,7 @@ static void lower_merge_project(qn_gpu_lowering *l, const qn_attention_args *o,
                                    .head_dim = shape->head_dim,
                                    .window = shape->window,
                                    .n_splits = shape->n_splits,
+                                   .piece = shape->piece,
                                    .bias_type = bias_type(m),
                                    .accumulate = m->accumulate,
                                    .aligned = is_aligned(m)};

@@ -65,6 +65,7 @@ qn_gpu_attention_args qn_gpu_attention_shape(const qn_gpu_lowering *l, const qn_
         .scale = o->scale,
         .n_parts = (int)qn_gpu_groups(group, HEADS_A_GROUP),
         .n_splits = splits_of(o),
+        .piece = l->options->piece ? l->options->piece : PIECE,
         .whole = is_whole(l->plan, o) || !fits,
         .max_blocks = o->slots.max_blocks,
         .wide_k = blocks || (o->head_dim % 8 == 0 && (uintptr_t)o->k_cache.data % 16 == 0),

@@ -339,6 +339,8 @@ const ptx_row ptx_integer_rows[] = {
     {"setp.le.u32", "pww", le_u32, PLAIN},
     {"setp.gt.u32", "pww", gt_u32, PLAIN},
     {"setp.ge.u32", "pww", ge_u32, PLAIN},
+    {"setp.eq.b64", "pqq", eq_64, PLAIN},
+    {"setp.ne.b64", "pqq", ne_64, PLAIN},
     {"setp.eq.s64", "pqq", eq_64, PLAIN},
     {"setp.ne.s64", "pqq", ne_64, PLAIN},
     {"setp.lt.s64", "pqq", lt_s64, PLAIN},

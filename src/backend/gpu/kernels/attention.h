@@ -18,7 +18,7 @@
 #include "backend/gpu/kernels/product.h"
 
 #define QN_HEADS 8      // query heads a group has at once
-#define QN_PIECE 256    // positions
+#define QN_PIECE 256    // positions; a host's own kernels may have others (args: piece)
 #define QN_HALF 128     // from a simdgroup's first block of a piece to its second
 #define QN_NEVER -1e30f // below every score
 
@@ -93,13 +93,13 @@ FN void qn_merge(PRIV float *o, PRIV float *m, PRIV float *l, float po, float pm
     *l = FMA(pl, fresh, *l * old);
     *m = most;
 }
-// Element d of head h of a row whose partials lie at `from`.
+// Element d of head h of a row whose partials lie at `from`; first, last: the pieces of its first and its last visible position.
 FN float qn_merged(GLOBAL const float *from, int h, int d, int dim, int n_splits, int first,
-                   int position)
+                   int last)
 {
     float o = 0.0f, m = 0.0f, l = 0.0f;
     for (int z = 0; z < n_splits; z++) {
-        if (qn_first_piece(z, n_splits, first / QN_PIECE) > position / QN_PIECE) continue;
+        if (qn_first_piece(z, n_splits, first) > last) continue;
         GLOBAL const float *part =
             from + ((ulong)h * (ulong)n_splits + (ulong)z) * (ulong)(dim + 2);
         qn_merge(&o, &m, &l, part[d], part[dim], part[dim + 1]);
@@ -208,7 +208,8 @@ KERNEL(attention_merge, BUF(0, float, y), BUF(1, const float, partials),
     ulong line = (ulong)a.n_splits * (ulong)(a.head_dim + 2);
     y[(ulong)r * (ulong)width + (ulong)i] =
         qn_merged(partials + (ulong)r * (ulong)a.n_heads * line, i / a.head_dim, i % a.head_dim,
-                  a.head_dim, a.n_splits, qn_first_seen(position, a.window), position);
+                  a.head_dim, a.n_splits, qn_first_seen(position, a.window) / a.piece,
+                  position / a.piece);
 }
 
 #endif

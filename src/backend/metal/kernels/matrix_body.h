@@ -233,11 +233,12 @@ KERNEL(NAMED(matrix_norm_gate_up_), BUF(0, float, y), BUF(1, const float, x),
         SHARED(float, parts, QN_GPU_SIMDS *QN_MM_WIDE);                                            \
         if (counts->n_rows < 1) return;                                                            \
         int position = rows[0].position, n0 = TG_X * QN_MM_WIDE;                                   \
-        int first = qn_first_seen(position, a.window);                                             \
+        int first = qn_first_seen(position, a.window) / a.piece;                                   \
         if (n0 >= a.n_n) return;                                                                   \
         for (int i = TID; i < a.n_k; i += QN_GPU_THREADS)                                          \
             ((LOCAL float *)x)[i] = qn_merged(partials, i / a.head_dim, i % a.head_dim,            \
-                                              a.head_dim, a.n_splits, first, position);            \
+                                              a.head_dim, a.n_splits, first,                       \
+                                              position / a.piece);                                 \
         BARRIER();                                                                                 \
         int2 place = qn_place(LANE);                                                               \
         int from = SG * qn_slice(a.n_k), end = from + qn_slice(a.n_k), n[2];                       \
