@@ -131,17 +131,15 @@ static __device__ __noinline__ void begin_attend(const qn_cuda_resident_task *t,
 
 // ---- the list ----
 
-// A task's words, a word a thread.
-FN uint task_word(const qn_cuda_resident_task *t)
+// A task starts to come to shared memory; qn_runs_come of the same threads, then a barrier.
+FN void fetch_task(qn_cuda_resident_task *to, const qn_cuda_resident_task *from)
 {
-    return threadIdx.x < sizeof *t / 4 ? __ldg((const uint *)t + threadIdx.x) : 0;
-}
-FN void put_task_word(qn_cuda_resident_task *t, uint word)
-{
-    if (threadIdx.x < sizeof *t / 4) ((uint *)t)[threadIdx.x] = word;
+    if (threadIdx.x >= sizeof *to / 16) return;
+    qn_copy16((uint4 *)to + threadIdx.x, (const uint4 *)from + threadIdx.x, 1);
+    qn_copy_commit();
 }
 
-static_assert(sizeof(qn_cuda_resident_task) / 4 <= QN_GPU_THREADS, "a word a thread");
+static_assert(sizeof(qn_cuda_resident_task) % 16 == 0 && sizeof(qn_cuda_resident_task) / 16 <= QN_GPU_THREADS, "sixteen bytes a thread");
 static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_run) == sizeof(int4) && QN_STEPS_A_PART < 256, "args.h");
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
@@ -160,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     qn_cuda_resident_task *room = (qn_cuda_resident_task *)(shared + QN_TASKS_AT);
     int2 *rows = (int2 *)(room + 2);
     int warp = threadIdx.x >> 5;
-    put_task_word(room, task_word(tasks));
+    fetch_task(room, tasks);
     if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
     if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
@@ -177,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     for (int i = 0; i < n_tasks; i++) {
         const qn_cuda_resident_task *t = room + i % 2;
         PROFILE_TASK(i);
-        uint next = i + 1 < n_tasks ? task_word(tasks + i + 1) : 0;
+        if (i + 1 < n_tasks) fetch_task(room + (i + 1) % 2, tasks + i + 1);
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
         bool is_product = t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
         qn_resident_product product;
@@ -204,7 +202,6 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         else
             done = run_groups(t, shared);
         if (t->joins) qn_flash_join(t, early, rows->x), done = 1;
-        put_task_word(room + (i + 1) % 2, next);
         qn_runs_come();
         BARRIER(); // also: the tasks' memory is free again
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);
