@@ -132,19 +132,47 @@ FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, c
 
 // ---- an attention's splits ----
 
+// Two neighbours of a head, joined of the splits that there are, in the order of qn_merged: those of a short context are all loaded at once.
+// from: of the first split; to_end: how far it is from there to its max and sum.
+FN float2 qn_gemm_merged(const float *from, int to_end, const qn_gpu_attention_args &a, int first, int last)
+{
+    enum { AT_ONCE = 4 };
+    float2 o = make_float2(0.0f, 0.0f);
+    float m = 0.0f, l = 0.0f;
+#pragma unroll 1
+    for (int z = 0; z < a.n_splits && z <= last; z += AT_ONCE) {
+        float2 v[AT_ONCE], ml[AT_ONCE]; // a sum of 0: not there
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            bool there = z + u < a.n_splits && qn_first_piece(z + u, a.n_splits, first) <= last;
+            const float *part = from + (z + u) * (a.head_dim + 2);
+            v[u] = there ? *(const float2 *)part : make_float2(0, 0);
+            ml[u] = there ? *(const float2 *)(part + to_end) : make_float2(0, 0);
+        }
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            float m_before = m, l_before = l;
+            if (ml[u].y == 0.0f) continue;
+            qn_merge(&o.x, &m, &l, v[u].x, ml[u].x, ml[u].y);
+            qn_merge(&o.y, &m_before, &l_before, v[u].y, ml[u].x, ml[u].y);
+        }
+    }
+    return make_float2(o.x / l, o.y / l);
+}
+
 // Two numbers a thread, of row blockIdx.y.
 FN void qn_gemm_merge_run(char *to, const float *partials, const qn_step_counts *counts, const qn_row *rows, const qn_gpu_attention_args &a)
 {
     int r = blockIdx.y, k = ((int)blockIdx.x * QN_GPU_THREADS + (int)threadIdx.x) * 2, width = a.n_heads * a.head_dim;
     bool there = r < counts->n_rows && k < width;
     int position = there ? rows[r].position : 0, first = qn_first_seen(position, a.window) / a.piece, last = position / a.piece;
-    const float *from = partials + (ulong)r * (ulong)a.n_heads * (ulong)a.n_splits * (ulong)(a.head_dim + 2);
+    int head = k / a.head_dim, d = k - head * a.head_dim;
+    const float *from = partials + ((ulong)r * (ulong)a.n_heads + (ulong)head) * (ulong)a.n_splits * (ulong)(a.head_dim + 2) + (ulong)d;
     qn_grid_go_on();
     qn_grid_wait();
     if (!there) return;
-    float low = qn_merged(from, k / a.head_dim, k % a.head_dim, a.head_dim, a.n_splits, first, last);
-    float high = qn_merged(from, k / a.head_dim, k % a.head_dim + 1, a.head_dim, a.n_splits, first, last);
-    *(uint *)(to + qn_gemm_tiled(a.tile_rows, width, r, k) * 2) = qn_gemm_pack(a.tile_type, low, high);
+    float2 v = qn_gemm_merged(from, a.head_dim - d, a, first, last);
+    *(uint *)(to + qn_gemm_tiled(a.tile_rows, width, r, k) * 2) = qn_gemm_pack(a.tile_type, v.x, v.y);
 }
 
 #endif

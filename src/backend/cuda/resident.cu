@@ -201,7 +201,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
             qn_resident_product_run(&product, &ring, shared);
         else
             done = run_groups(t, shared);
-        if (t->joins) qn_flash_join(t, early, rows->x), done = 1;
+        if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
         qn_runs_come();
         BARRIER(); // also: the tasks' memory is free again
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);
