@@ -206,10 +206,9 @@ KERNEL(attention_merge, BUF(0, float, y), BUF(1, const float, partials),
     if (r >= counts->n_rows || i >= width) return;
     int position = rows[r].position;
     ulong line = (ulong)a.n_splits * (ulong)(a.head_dim + 2);
-    y[(ulong)r * (ulong)width + (ulong)i] =
-        qn_merged(partials + (ulong)r * (ulong)a.n_heads * line, i / a.head_dim, i % a.head_dim,
-                  a.head_dim, a.n_splits, qn_first_seen(position, a.window) / a.piece,
-                  position / a.piece);
+    y[(ulong)r * (ulong)width + (ulong)i] = qn_merged(
+        partials + (ulong)r * (ulong)a.n_heads * line, i / a.head_dim, i % a.head_dim, a.head_dim,
+        a.n_splits, qn_first_seen(position, a.window) / a.piece, position / a.piece);
 }
 
 #endif

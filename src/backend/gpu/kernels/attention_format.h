@@ -58,8 +58,7 @@ FN void QN_JOIN(qn_load8s_, FORMAT)(GLOBAL const void *p, ulong i, PRIV float *t
         int first = qn_first_seen(position, a.window) / a.piece;                                   \
         for (int i = TID; i < a.n_k; i += QN_GPU_THREADS)                                          \
             ((LOCAL float *)x)[i] = qn_merged(partials, i / a.head_dim, i % a.head_dim,            \
-                                              a.head_dim, a.n_splits, first,                       \
-                                              position / a.piece);                                 \
+                                              a.head_dim, a.n_splits, first, position / a.piece);  \
         BARRIER();                                                                                 \
         if (n0 >= a.n_n) return;                                                                   \
         float sum[2];                                                                              \

@@ -237,8 +237,7 @@ KERNEL(NAMED(matrix_norm_gate_up_), BUF(0, float, y), BUF(1, const float, x),
         if (n0 >= a.n_n) return;                                                                   \
         for (int i = TID; i < a.n_k; i += QN_GPU_THREADS)                                          \
             ((LOCAL float *)x)[i] = qn_merged(partials, i / a.head_dim, i % a.head_dim,            \
-                                              a.head_dim, a.n_splits, first,                       \
-                                              position / a.piece);                                 \
+                                              a.head_dim, a.n_splits, first, position / a.piece);  \
         BARRIER();                                                                                 \
         int2 place = qn_place(LANE);                                                               \
         int from = SG * qn_slice(a.n_k), end = from + qn_slice(a.n_k), n[2];                       \
