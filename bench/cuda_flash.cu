@@ -153,7 +153,7 @@ static qn_gpu_attention_args args_of(const step *s)
 {
     qn_gpu_attention_args a;
     memset(&a, 0, sizeof a);
-    a.n_heads = s->n_heads, a.n_kv_heads = s->n_kv, a.head_dim = s->dim, a.window = s->window, a.n_splits = s->n_splits;
+    a.n_heads = s->n_heads, a.n_kv_heads = s->n_kv, a.head_dim = s->dim, a.window = s->window, a.n_splits = s->n_splits, a.piece = QN_CUDA_PIECE;
     a.scale = 1.0f / sqrtf((float)s->dim), a.n_parts = (s->n_heads / s->n_kv + 7) / 8, a.whole = 1, a.max_blocks = BLOCKS_A_SLOT;
     a.wide_k = a.wide_v = 1, a.q_norm_type = a.k_norm_type = -1, a.cache_type = s->type;
     return a;

@@ -113,7 +113,7 @@ static __global__ void read_all(const uint4 *from, size_t n, uint4 *to)
     if (sum.x == 0x12345678) *to = sum;
 }
 
-// Weights as models have them: a card does more work, and is slower, for bits that change than for zeros.
+// Weights as models have them, not zeros, in case bits that change cost power, and so speed; rows of x are zeros.
 static __global__ void make_weights(uint *to, size_t n)
 {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
@@ -124,7 +124,7 @@ static __global__ void make_weights(uint *to, size_t n)
     }
 }
 
-// The card's timer in nanoseconds, and cycles of multiprocessor 0.
+// The card's timer in nanoseconds, and the cycles of the multiprocessor that has the one group: an idle card's first.
 static __global__ void clock_now(long long *out)
 {
     long long t, c = clock64();

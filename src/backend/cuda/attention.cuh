@@ -12,7 +12,8 @@
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
 // - A tile is a piece (args.piece): tile s belongs to split s mod n_splits, which takes its own ascending from (o, m, l) = (0, never, 0);
-//   splits are joined ascending by qn_merge; y = o / l. So a short context has a group a tile: one is not walked behind another.
+//   splits are joined ascending by qn_merge; y = o / l. So a short context has a group a tile, where n_splits is
+//   not less (it is 16 where contexts may be of 4,096 and more): one is not walked behind another.
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not used.
 //
@@ -90,6 +91,15 @@ FN void qn_walk_on(const qn_range *r, qn_walk *w)
     if (w->tile <= r->last) return;
     w->split++;
     qn_walk_split(r, w);
+}
+
+// The walk of all splits (z < 0), or of the z-th `each` of them.
+FN void qn_flash_range(qn_range *r, qn_walk *at, const qn_view *c, int z, int each)
+{
+    int end = (z + 1) * each;
+    *r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 || end > c->n_splits ? c->n_splits : end};
+    *at = {z < 0 ? 0 : z * each, 0};
+    qn_walk_split(r, at);
 }
 
 // ---- shared memory ----
@@ -212,12 +222,12 @@ static_assert(qn_flash_room<128, true>::own_at + 2 * QN_IN_BLOCKS(128) <= QN_FLA
 
 // Of at most 32 rows, those that a group of flash_attend enters, a bit each: its own, and those before it in the same slot whose keys
 // are its split's. Groups that enter the same key write the same bits.
-FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attention_args &a, int split)
+FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attention_args &a, int z, int each)
 {
     int lane = threadIdx.x & 31, there = lane < n_rows;
     int slot = there ? rows[lane].slot : -1, position = there ? rows[lane].position : 0;
     int own_slot = __shfl_sync(~0u, slot, row), own_position = __shfl_sync(~0u, position, row);
-    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_FLASH_TILE % a.n_splits == split);
+    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_FLASH_TILE % a.n_splits / each == z);
     return __ballot_sync(~0u, lane == row || (there && enters));
 }
 
@@ -227,6 +237,8 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #define QN_FLASH_GO_ON()
 #define QN_FLASH_WAIT()
 #define QN_FLASH_STRIDE n_rows // a group has one row
+#define QN_FLASH_EACH(view, n_rows) qn_flash_splits_each(view, a, n_rows)
+#define QN_FLASH_ALL_ROWS (armed ? early->n_rows : counts->n_rows)
 #define QN_FLASH_PARTIALS early->partials
 #define QN_FLASH_MARK early->mark
 #else
@@ -235,6 +247,8 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #define QN_FLASH_GO_ON() qn_grid_go_on()
 #define QN_FLASH_WAIT() qn_grid_wait() // rows and block table are older than the kernel before (program.c)
 #define QN_FLASH_STRIDE (int)gridDim.y
+#define QN_FLASH_EACH(view, n_rows) 1 // a group a split
+#define QN_FLASH_ALL_ROWS counts->n_rows
 #define QN_FLASH_PARTIALS NULL
 #define QN_FLASH_MARK 0
 #endif
@@ -282,8 +296,10 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
         QN_FLASH_ROOM;                                                                             \
         int row = TG_Y, armed = QN_FLASH_ARMED, z = a.whole    ? -1 : TG_Z;                        \
         qn_flash_early *early = qn_flash_early_of(room);                                           \
-        int n_rows = armed ? row + 1 : counts->n_rows;                                             \
+        int n_rows = QN_FLASH_ALL_ROWS;                                                            \
         qn_view c;                                                                                 \
+        qn_range range;                                                                            \
+        qn_walk at;                                                                                \
         if (row >= n_rows) return;                                                                 \
         if (armed)                                                                                 \
             qn_flash_look_early(&c, a, early, table, TG_X);                                        \
@@ -291,20 +307,21 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             qn_look(&c, a, rows + row, table, TG_X);                                               \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
-        int last = c.position / QN_FLASH_TILE, head = qn_head_of(a, TG_X);                              \
-        if (!a.whole && qn_first_piece(TG_Z, a.n_splits, c.first / QN_FLASH_TILE) > last) return;       \
+        int head = qn_head_of(a, TG_X), each = QN_FLASH_EACH(&c, n_rows);                          \
+        qn_flash_range(&range, &at, &c, z, each);                                                  \
+        if (at.split >= range.end) return;                                                         \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
-        uint left = armed || n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z);    \
+        uint left = armed || n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z, each);\
         for (; left; left &= left - 1) {                                                           \
             int r = __ffs(left) - 1;                                                               \
             qn_view w = c;                                                                         \
             if (r != row) w.n_heads = 0, w.position = rows[r].position;                            \
             qn_entry e = {q_in + (r * a.n_heads + head) * D, k_in + (r * a.n_kv_heads + TG_X) * D, \
                           v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
-            int appends = a.whole || w.position / QN_FLASH_TILE % a.n_splits == TG_Z;                   \
+            int appends = a.whole || w.position / QN_FLASH_TILE % a.n_splits / each == TG_Z;       \
             if (armed)                                                                             \
                 qn_flash_enter<TYPE, D, BLOCKS>(&w, &e, a, early->turn, appends,                   \
-                                                qn_flash_own_room<D, BLOCKS>(&c, z, room), q);     \
+                                                qn_flash_own_room<D, BLOCKS>(&c, z, each, room), q);\
             else                                                                                   \
                 qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                               \
         }                                                                                          \
@@ -314,7 +331,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
         int line = row * a.n_heads + head;                                                         \
         ulong *marked = QN_FLASH_PARTIALS;                                                         \
         if (marked) marked += line * (a.n_splits * (D + 2));                                       \
-        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)), NULL, marked, QN_FLASH_MARK); \
+        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)), NULL, each, marked, QN_FLASH_MARK);\
     }
 
 FLASH(f16, 1, 64, false)

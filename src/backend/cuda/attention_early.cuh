@@ -5,14 +5,16 @@
 
 #define QN_FLASH_AHEAD 2 // tiles that are fetched into L2, behind those in shared memory
 
-// What all attentions of a launch share for the row that this group has in each of them: beside the ring (resident.cu).
+// What all attentions of a launch share, mostly of the row that this group has in each of them: beside the ring (resident.cu).
 typedef struct {
     int known;  // 1: the rest has been read; −1: another row of the step enters keys that this one sees, or it has no row
     int armed;  // 1: the tiles that the task's walk begins with are on their way, all but the row's own position
     qn_row row;
-    uint mark;  // of the task's partials, where it joins them (attention_join.cuh)
-    ulong *partials;       // and their place; NULL: it does not
-    int positions[QN_CUDA_RESIDENT_ROWS]; // of the step's rows
+    // Of the task alone, written at its begin: where its partials go and their mark, where it joins them (attention_join.cuh); NULL: it does not.
+    uint mark;
+    ulong *partials;
+    // Of all the step's rows, wherever `known` is not 0:
+    int n_rows, positions[QN_CUDA_RESIDENT_ROWS];
     const float *inv_freq; // of turn: cos and sin of the row's pairs
     float2 turn[64];
     int table[QN_CUDA_EARLY_BLOCKS]; // of the row's slot, as far as there is room
@@ -29,6 +31,14 @@ FN void qn_flash_look_early(qn_view *c, const qn_gpu_attention_args &a, const qn
 {
     qn_look(c, a, &early->row, table, x);
     if (c->position < QN_CUDA_EARLY_BLOCKS * QN_BLOCK_TOKENS) c->table = early->table;
+}
+
+// Splits that a group of the resident kernel takes of a row: of several rows with long contexts more than one, so that all are begun at once
+// and no group comes to a second place, whose queries and first tiles it would have to wait for.
+FN int qn_flash_splits_each(const qn_view *c, const qn_gpu_attention_args &a, int n_rows)
+{
+    int tiles = c->position / QN_FLASH_TILE - c->first / QN_FLASH_TILE + 1, live = tiles < c->n_splits ? tiles : c->n_splits;
+    return (a.n_kv_heads * a.n_parts * n_rows * live + (int)gridDim.x - 1) / (int)gridDim.x;
 }
 
 // A tile's keys and values, asked for in L2: a line a thread and turn. Of blocks, then of numbers.
@@ -76,7 +86,7 @@ FN void qn_flash_know(const qn_cuda_resident_task *t, const qn_gpu_attention_arg
         if (threadIdx.x < a.head_dim / 2) early->turn[threadIdx.x] = qn_turn(inv_freq, threadIdx.x, row.position, a.rope_scale);
         if (threadIdx.x == 0) early->row = row;
     }
-    if (threadIdx.x == 0) early->inv_freq = inv_freq;
+    if (threadIdx.x == 0) early->inv_freq = inv_freq, early->n_rows = n_rows;
     if (threadIdx.x < n_rows) early->positions[threadIdx.x] = rows[threadIdx.x].position;
     BARRIER();
     if (threadIdx.x == 0) early->known = alone ? 1 : -1;
@@ -96,9 +106,9 @@ template <int D, bool BLOCKS> FN void qn_flash_begin(const qn_cuda_resident_task
     qn_flash_look_early(&c, a, early, (const int *)t->buffers[11], x);
     c.k = (const void *)t->buffers[7];
     c.v = (const void *)t->buffers[8];
-    qn_range r = {c.first / QN_FLASH_TILE, c.position / QN_FLASH_TILE, c.n_splits, a.whole ? c.n_splits : z + 1};
-    qn_walk at = {a.whole ? 0 : z, 0};
-    qn_walk_split(&r, &at);
+    qn_range r;
+    qn_walk at;
+    qn_flash_range(&r, &at, &c, a.whole ? -1 : z, qn_flash_splits_each(&c, a, n_rows));
     if (at.split >= r.end) return;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
         qn_flash_fetch<D, BLOCKS>(&c, &r, &at, c.first, c.position, shared + i * qn_flash_room<D, BLOCKS>::stage_bytes, c.position);
@@ -204,12 +214,12 @@ FN void qn_enter_q8_0_128(const qn_view *c, const qn_entry *e, const qn_gpu_atte
 
 // The place of the row's own tile among those of the walk's first that are in shared memory; NULL: it is not there. Of blocks, the place
 // from which qn_flash_row takes the row's own key and value wherever its tile is.
-template <int D, bool BLOCKS> FN char *qn_flash_own_room(const qn_view *c, int z, char *room)
+template <int D, bool BLOCKS> FN char *qn_flash_own_room(const qn_view *c, int z, int each, char *room)
 {
     if (BLOCKS) return room + qn_flash_room<D, true>::own_at;
-    qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 ? c->n_splits : z + 1};
-    qn_walk at = {z < 0 ? 0 : z, 0};
-    qn_walk_split(&r, &at);
+    qn_range r;
+    qn_walk at;
+    qn_flash_range(&r, &at, c, z, each);
     for (int i = 0; i < QN_FLASH_STAGES && at.split < r.end; i++) {
         if (at.tile == c->position / QN_FLASH_TILE) return room + i * QN_FLASH_TILE * D * 4;
         qn_walk_on(&r, &at);

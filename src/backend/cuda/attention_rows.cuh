@@ -92,22 +92,43 @@ typedef struct {
     int row, k;      // k: of the first head
 } qn_flash_tiled;
 
-// z < 0: the row's result to out [n_heads][D], or to tiles; else split z to out [n_heads][n_splits][D + 2], or to `marked`, numbers that carry
-// a mark each. q: [n_heads][D], anywhere.
+// A split's partials, to out [n_heads][n_splits][D + 2], or to `marked`, numbers that carry a mark each.
+template <int D> FN void qn_flash_put_split(const qn_view *c, const qn_flash_head<D> *h, int split, float *out, ulong *marked, uint mark)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
+    int at = (g * c->n_splits + split) * (D + 2);
+    if (g >= c->n_heads) return;
+#pragma unroll
+    for (int n = 0; n < D / 64; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            int d = (warp * (D / 64) + n) * 8 + 2 * quarter + e;
+            if (marked)
+                qn_store_marked(marked + at + d, h->o[n][e], mark);
+            else
+                out[at + d] = h->o[n][e];
+        }
+    if (warp != 0 || quarter != 0) return;
+    if (marked)
+        qn_store_marked(marked + at + D, h->m, mark), qn_store_marked(marked + at + D + 1, h->l, mark);
+    else
+        out[at + D] = h->m, out[at + D + 1] = h->l;
+}
+
+// z < 0: the row's result to out [n_heads][D], or to tiles; else the z-th `each` splits as partials. q: [n_heads][D], anywhere.
 // armed: the walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
 template <int TYPE, int D, bool BLOCKS>
 FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out, const qn_flash_tiled *tiled = NULL,
-                     ulong *marked = NULL, uint mark = 0)
+                     int each = 1, ulong *marked = NULL, uint mark = 0)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     typedef qn_flash_room<D, BLOCKS> form;
     float *tops = (float *)(room + form::tops_at);         // [8 heads][8 warps]
     ushort *weights = (ushort *)(room + form::weights_at); // [8 heads][QN_P_LINE]
     const char *own = BLOCKS && armed ? room + form::own_at : NULL;
-    qn_range r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits,
-                  z < 0 ? c->n_splits : z + 1};
-    qn_walk at = {z < 0 ? 0 : z, 0};
-    qn_walk_split(&r, &at);
+    qn_range r;
+    qn_walk at;
+    qn_flash_range(&r, &at, c, z, each);
     if (at.split >= r.end) return; // the whole group
     uint2 queries[D / 16];
 #pragma unroll
@@ -137,12 +158,16 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
             qn_flash_head_join<D>(&all, &now);
             qn_flash_head_clear<D>(&now);
         }
+        if (z >= 0 && at.split != split) {
+            qn_flash_put_split<D>(c, &now, split, out, marked, mark);
+            qn_flash_head_clear<D>(&now);
+        }
         BARRIER(); // all are done with the stage
         qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
     }
     qn_copy_wait<0>();
     PROFILE_AT(TRACE_STAGED);
-    if (g >= c->n_heads) return;
+    if (z >= 0 || g >= c->n_heads) return;
     if (tiled && tiled->rows) {
 #pragma unroll
         for (int n = 0; n < D / 64; n++) {
@@ -152,26 +177,12 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
         }
         return;
     }
-    if (marked) {
-        ulong *to = marked + (g * c->n_splits + z) * (D + 2);
-#pragma unroll
-        for (int n = 0; n < D / 64; n++) {
-            int d = (warp * (D / 64) + n) * 8 + 2 * quarter;
-            qn_store_marked(to + d, now.o[n][0], mark);
-            qn_store_marked(to + d + 1, now.o[n][1], mark);
-        }
-        if (warp == 0 && quarter == 0) qn_store_marked(to + D, now.m, mark), qn_store_marked(to + D + 1, now.l, mark);
-        return;
-    }
-    float *to = z < 0 ? out + g * D : out + (g * c->n_splits + z) * (D + 2);
+    float *to = out + g * D;
 #pragma unroll
     for (int n = 0; n < D / 64; n++)
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-            int d = (warp * (D / 64) + n) * 8 + 2 * quarter + e;
-            to[d] = z < 0 ? all.o[n][e] / all.l : now.o[n][e];
-        }
-    if (z >= 0 && warp == 0 && quarter == 0) to[D] = now.m, to[D + 1] = now.l;
+        for (int e = 0; e < 2; e++)
+            to[(warp * (D / 64) + n) * 8 + 2 * quarter + e] = all.o[n][e] / all.l;
 }
 
 #endif

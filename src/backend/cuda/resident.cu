@@ -2,7 +2,7 @@
 // come by a ring of shared memory that runs on over all waits (ring.cuh).
 // Tasks are parted into epochs; a task may touch what an earlier epoch's wrote, never what its own wrote. Who has done its share of a
 // task says so in the epoch's counter, and the next epoch begins where the counter is complete. Counters run on from launch to launch, and
-// wrap; so do the marks of sums, of which none is old enough then to be met again.
+// wrap; so do the marks of sums: one that was left unwritten for 2^32 tasks could be taken for a new one.
 // Only one such kernel is in flight on a device (they share its stream), all its groups are resident at once (a cooperative
 // launch), and every wait is bounded.
 // Compiled with -dlcm=cg: what other groups wrote is read from L2, never from a stale line of L1.
