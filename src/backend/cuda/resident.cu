@@ -142,10 +142,10 @@ FN void fetch_task(qn_cuda_resident_task *to, const qn_cuda_resident_task *from)
 static_assert(sizeof(qn_cuda_resident_task) % 16 == 0 && sizeof(qn_cuda_resident_task) / 16 <= QN_GPU_THREADS, "sixteen bytes a thread");
 static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_run) == sizeof(int4) && QN_STEPS_A_PART < 256, "args.h");
 static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
-static_assert((QN_GPU_SIMDS + QN_FILLERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
+static_assert((QN_GPU_SIMDS + QN_FILLERS + QN_FINISHERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
-static_assert(QN_DONE_AT % 16 == 0 && QN_DONE_AT + QN_GPU_SIMDS * 4 <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
+static_assert(QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + 32 + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
 // runs: qn_cuda_run, a warp of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
@@ -166,6 +166,11 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     qn_fetch_runs(runs, 0);
     qn_runs_come();
     __syncthreads();
+    qn_finish_order *order = (qn_finish_order *)(shared + QN_FINISH_AT);
+    if (warp >= QN_GPU_SIMDS + QN_FILLERS) {
+        qn_finish_all(order, shared + QN_FINISH_AT + 32, warp - QN_GPU_SIMDS - QN_FILLERS);
+        return;
+    }
     if (warp >= QN_GPU_SIMDS) {
         qn_ring_fill(streams, runs, slots, barriers, *rows, warp - QN_GPU_SIMDS);
         return;
@@ -190,22 +195,31 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
             begin_attend(t, shared, rows->x);
             BARRIER();
         }
+        if (is_product && threadIdx.x == 0) order->t = t, order->n_rows = product.n_rows, order->mark = mark, order->counter = counter;
         PROFILE_AT(TRACE_BEGUN);
         if (t->waits)
             wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
-        else if (t->joins)
-            BARRIER();
+        else if (is_product || t->joins)
+            BARRIER(); // what was written above
         PROFILE_AT(TRACE_START);
         int done = 1;
-        if (is_product)
+        if (is_product) {
+            QN_FINISH_BEGINS("arrive");
             qn_resident_product_run(&product, &ring, shared);
-        else
+            qn_runs_come();
+            QN_FINISH_MULTIPLIED();
+            done = !qn_finishers_do(product.n_rows);
+        } else {
             done = run_groups(t, shared);
-        if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
-        qn_runs_come();
-        BARRIER(); // also: the tasks' memory is free again
+            if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
+            qn_runs_come();
+            BARRIER(); // also: the tasks' memory is free again
+        }
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);
         PROFILE_TASK_END();
     }
+    if (threadIdx.x == 0) order->t = NULL;
+    BARRIER();
+    QN_FINISH_BEGINS("arrive");
     PROFILE_REPORT(tasks);
 }

@@ -127,42 +127,126 @@ FN void qn_put_gated(const qn_cuda_product_args &a, void *y, int r, int n_rows, 
     if (at + 1 < a.n_n[0]) to[1] = v.y;
 }
 
-// This warp's share of the results: of all strips (gated: pairs) and rows of x, in this order, a run of sixteens; a lane has two neighbours.
-static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task *t, int n_parts, int n_rows, uint mark)
+// What a lane needs to finish two neighbours of a row, all that can be had before their sums come.
+typedef struct {
+    const ulong *sums; // their first part's; of a gated product the gate's
+    float *y;          // NULL: of a gated product, whose place is `at` of row r
+    int r, at;
+    int there; // how many of the two there are
+    float2 bias, was;
+    bool biased;
+} qn_finish;
+
+// Of all strips (gated: pairs) and rows of x, in this order, pair i of numbers.
+FN qn_finish qn_finish_at(const qn_cuda_resident_task *t, int n_parts, int n_rows, int i)
 {
     const qn_cuda_product_args &a = qn_args_of(t);
-    uint n_warps = gridDim.x * QN_GPU_SIMDS, warp = blockIdx.x * QN_GPU_SIMDS + (threadIdx.x >> 5);
-    int n = a.gated ? t->stream.strips[0] : t->stream.n_strips, all = n * n_rows;
-    int first = (int)(warp * (uint)all / n_warps) * 8, end = (int)((warp + 1) * (uint)all / n_warps) * 8;
-    for (int i = first + (int)(threadIdx.x & 31); i < end; i += 32) {
-        int strip = i / 8 / n_rows, r = i / 8 - strip * n_rows, in_strip = i % 8 * 2, m = 0, s = strip;
-        const ulong *sums = (const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + in_strip;
-        if (a.gated) {
-            float2 v = qn_fold_gated(sums, sums + (ulong)n * (ulong)n_parts * QN_CUDA_UNIT_FLOATS, n_parts, a.section, mark);
-            qn_put_gated(a, (void *)t->buffers[0], r, n_rows, strip * 16 + in_strip, v);
-            continue;
-        }
-        while (m < a.n_matrices - 1 && s >= t->stream.strips[m])
-            s -= t->stream.strips[m++];
-        int at = s * 16 + in_strip, there = at < a.n_n[m], both = at + 1 < a.n_n[m];
-        float *y = (float *)t->buffers[m] + (ulong)r * (ulong)a.n_n[m] + (ulong)at;
-        // What is added lies ready before the last sums come.
-        float2 was = make_float2(0.0f, 0.0f), bias = was;
-        if (a.accumulate && both && a.n_n[m] % 2 == 0)
-            was = qn_load_early(y);
-        else if (a.accumulate && there) {
-            was.x = __ldcg(y);
-            if (both) was.y = __ldcg(y + 1);
-        }
-        if (a.bias[m] >= 0 && there) bias.x = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at);
-        if (a.bias[m] >= 0 && both) bias.y = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at + 1);
-        float2 sum = qn_fold(sums, n_parts, a.section, mark);
-        if (a.bias[m] >= 0) sum.x += bias.x, sum.y += bias.y;
-        if (a.accumulate) sum.x += was.x, sum.y += was.y;
-        if (there) y[0] = sum.x;
-        if (both) y[1] = sum.y;
+    int strip = n_rows == 1 ? i / 8 : i / 8 / n_rows, r = i / 8 - strip * n_rows, in_strip = i % 8 * 2, m = 0, s = strip;
+    qn_finish f = {(const ulong *)t->buffers[12] + (ulong)strip * (ulong)n_parts * QN_CUDA_UNIT_FLOATS + r * 16 + in_strip, NULL, r,
+                   strip * 16 + in_strip, 2, make_float2(0.0f, 0.0f), make_float2(0.0f, 0.0f), false};
+    if (a.gated) return f;
+    while (m < a.n_matrices - 1 && s >= t->stream.strips[m])
+        s -= t->stream.strips[m++];
+    int at = s * 16 + in_strip, left = a.n_n[m] - at;
+    f.there = left < 0 ? 0 : left < 2 ? left : 2;
+    f.y = (float *)t->buffers[m] + (ulong)r * (ulong)a.n_n[m] + (ulong)at;
+    if (a.accumulate && left > 1 && a.n_n[m] % 2 == 0)
+        f.was = qn_load_early(f.y);
+    else if (a.accumulate && left > 0) {
+        f.was.x = __ldcg(f.y);
+        if (left > 1) f.was.y = __ldcg(f.y + 1);
+    }
+    f.biased = a.bias[m] >= 0;
+    if (f.biased && left > 0) f.bias.x = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at);
+    if (f.biased && left > 1) f.bias.y = qn_load((const void *)t->buffers[8 + m], a.bias[m], (ulong)at + 1);
+    return f;
+}
+FN void qn_finish_two(const qn_cuda_resident_task *t, const qn_finish *f, int n_parts, int n_rows, uint mark)
+{
+    const qn_cuda_product_args &a = qn_args_of(t);
+    if (a.gated) {
+        const ulong *up = f->sums + (ulong)t->stream.strips[0] * (ulong)n_parts * QN_CUDA_UNIT_FLOATS;
+        float2 v = qn_fold_gated(f->sums, up, n_parts, a.section, mark);
+        qn_put_gated(a, (void *)t->buffers[0], f->r, n_rows, f->at, v);
+        return;
+    }
+    float2 sum = qn_fold(f->sums, n_parts, a.section, mark);
+    if (f->biased) sum.x += f->bias.x, sum.y += f->bias.y;
+    if (a.accumulate) sum.x += f->was.x, sum.y += f->was.y;
+    if (f->there > 0) f->y[0] = sum.x;
+    if (f->there > 1) f->y[1] = sum.y;
+}
+
+// Warp `warp` of n_warps has this of all strips and rows of x, a run of sixteens; a lane has two neighbours.
+FN int2 qn_finish_share(const qn_cuda_resident_task *t, int n_rows, uint warp, uint n_warps)
+{
+    uint all = (uint)((qn_args_of(t).gated ? t->stream.strips[0] : t->stream.n_strips) * n_rows);
+    return make_int2((int)(warp * all / n_warps) * 8, (int)((warp + 1) * all / n_warps) * 8);
+}
+
+// Of many rows, by the warps that have multiplied.
+static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task *t, int n_parts, int n_rows, uint mark)
+{
+    int2 share = qn_finish_share(t, n_rows, blockIdx.x * QN_GPU_SIMDS + (threadIdx.x >> 5), gridDim.x * QN_GPU_SIMDS);
+    for (int i = share.x + (int)(threadIdx.x & 31); i < share.y; i += 32) {
+        qn_finish f = qn_finish_at(t, n_parts, n_rows, i);
+        qn_finish_two(t, &f, n_parts, n_rows, mark);
     }
     PROFILE_AT(TRACE_FOLDED);
+}
+
+// Of few rows, by warps of their own: they know what they need when the last sums come, and the others are at the next task by then.
+// Barriers of the group tell them of a product, whose task lies in shared memory, after its epoch has begun; another that it has been multiplied.
+typedef struct {
+    const qn_cuda_resident_task *t; // NULL: there are no more
+    int n_rows;
+    uint mark, *counter; // of its epoch
+} qn_finish_order;
+#define QN_FINISH_BEGINS(how) asm volatile("bar." how " 2, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
+#define QN_FINISH_MULTIPLIED() asm volatile("bar.sync 3, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
+#define QN_FINISH_TOGETHER() asm volatile("bar.sync 4, %0;" ::"n"(QN_FINISHERS * 32) : "memory")
+
+FN bool qn_finishers_do(int n_rows)
+{
+    return n_rows > 0 && n_rows <= QN_FINISHERS_ROWS;
+}
+
+// The finishing warps' own copy of a task, for the others go on to the next ones.
+FN const qn_cuda_resident_task *qn_finish_copy(const qn_cuda_resident_task *t, char *room)
+{
+    for (int i = (int)threadIdx.x - (QN_GPU_SIMDS + QN_FILLERS) * 32; i < (int)(sizeof *t / 16); i += QN_FINISHERS * 32)
+        ((uint4 *)room)[i] = ((const uint4 *)t)[i];
+    QN_FINISH_TOGETHER();
+    return (const qn_cuda_resident_task *)room;
+}
+
+static __device__ __noinline__ void qn_finish_all(const volatile qn_finish_order *order, char *room, int finisher)
+{
+    for (;;) {
+        QN_FINISH_BEGINS("sync");
+        const qn_cuda_resident_task *t = order->t;
+        int n_rows = order->n_rows;
+        uint mark = order->mark, *counter = order->counter;
+        if (!t) return;
+        if (!qn_finishers_do(n_rows)) {
+            QN_FINISH_MULTIPLIED();
+            continue;
+        }
+        t = qn_finish_copy(t, room);
+        int n_parts = qn_n_parts(qn_args_of(t));
+        int2 share = qn_finish_share(t, n_rows, blockIdx.x * QN_FINISHERS + finisher, gridDim.x * QN_FINISHERS);
+        int i = share.x + (int)(threadIdx.x & 31);
+        qn_finish f;
+        if (i < share.y) f = qn_finish_at(t, n_parts, n_rows, i);
+        QN_FINISH_MULTIPLIED();
+        while (i < share.y) {
+            qn_finish_two(t, &f, n_parts, n_rows, mark);
+            i += 32;
+            if (i < share.y) f = qn_finish_at(t, n_parts, n_rows, i);
+        }
+        QN_FINISH_TOGETHER();
+        if (finisher == 0 && (threadIdx.x & 31) == 0) qn_add_release(counter, 1);
+    }
 }
 
 // ---- rows of x ----
@@ -311,7 +395,6 @@ template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *wo
 
 FN void qn_stage(const qn_resident_product *p, char *work)
 {
-    if (!p->t->waits) BARRIER(); // what qn_resident_product_begin left
     const qn_cuda_product_args &a = qn_args_of(p->t);
     int first = p->first * QN_STEPS_A_PART, end = p->end * QN_STEPS_A_PART < a.padded_k / 16 ? p->end * QN_STEPS_A_PART : a.padded_k / 16;
     if (a.source == QN_CUDA_NORM && a.type == 1)
@@ -387,7 +470,7 @@ FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *w
     uint run = qn_shared_address(p->runs + (threadIdx.x >> 5));
     if (p->first < p->end) *ring = qn_multiply_units(p->t, run, *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
     PROFILE_AT(TRACE_UNITS);
-    qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
+    if (!qn_finishers_do(p->n_rows)) qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }
 
 #endif

@@ -14,7 +14,13 @@
 #define QN_PRODUCT_DONE 0x10000 // more steps than a warp has of a product
 #define QN_SLOT_STEPS 8
 #define QN_SLOTS 4     // of a warp's ring
-#define QN_FILLERS 4   // warps that fill
+#ifndef QN_FILLERS
+#define QN_FILLERS 2   // warps that fill
+#define QN_FINISHERS 2 // warps that finish products of few rows
+#endif
+#ifndef QN_FINISHERS_ROWS
+#define QN_FINISHERS_ROWS 2
+#endif
 #define QN_FILLER_NAP_NS 100
 #define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
 #define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
@@ -325,6 +331,7 @@ FN void qn_take_over(qn_ring *r, float c[4])
 // How far the group's rings are, a number each (qn_walker.done). They are served at random speeds, and a product ends with its last: so
 // who is behind asks for more at a time.
 #define QN_DONE_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
+#define QN_FINISH_AT (QN_DONE_AT + QN_GPU_SIMDS * 4) // resident_product.cuh
 FN int *qn_done_of(int warp)
 {
     return (int *)(qn_resident_memory + QN_DONE_AT) + warp;
