@@ -1,6 +1,6 @@
 // The resident kernel with nothing but the products of a model's layers, of one and of more rows: how near it comes to what its stream of weights could be
 // read at: nvcc -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -Xptxas -dlcm=cg -o cuda_resident bench/cuda_resident.cu
-// && ./cuda_resident [TYPE]     TYPE: of the weights, as args.h numbers them: 1 F16, 3 Q8_0, 4 Q4_0, 10 Q4_K, 12 Q6_K …; GRAIN=steps: of runs.h
+// && ./cuda_resident [TYPE]     TYPE: of the weights, as args.h numbers them: 1 F16, 3 Q8_0, 4 Q4_0, 10 Q4_K, 12 Q6_K …
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -10,7 +10,7 @@
 #undef QN_GPU_KERNELS
 #define QN_GPU_KERNELS(X)
 #include "backend/cuda/resident.cu"
-#include "backend/cuda/runs.c"
+#include "backend/cuda/shares.c"
 
 struct shape {
     const char *name;
@@ -19,12 +19,11 @@ struct shape {
 static const shape shapes[] = {{"7B", 28, 3584, 512, 18944}, {"3B", 36, 2048, 256, 11008}};
 enum { LAUNCHES = 12, MAX_K = 18944 };
 static int w_type = 1; // args.h; of blocks any bytes do: what they hold costs nothing
-static int grain;
 
 struct list {
     std::vector<qn_cuda_resident_task> tasks;
     std::vector<qn_cuda_stream> streams;
-    std::vector<qn_cuda_run> runs;
+    std::vector<qn_cuda_share> shares;
     char *weights;
     size_t at = 0, sums = 0;
     int epoch = -1, before = 0, arrivals = 0, n_groups;
@@ -51,9 +50,10 @@ static void add(list *l, int n_k, int n_matrices, const int *n_n, int source, bo
         t.buffers[i] = (unsigned long long)to;
         to += 8 * n_n[i];
     }
-    size_t n_warps = (size_t)l->n_groups * QN_CUDA_RESIDENT_WARPS, first = l->runs.size();
-    l->runs.resize(first + n_warps);
-    qn_cuda_make_runs(&s, grain, l->n_groups, &l->runs[first]);
+    size_t first = l->shares.size();
+    l->shares.resize(first + (size_t)l->n_groups);
+    qn_cuda_cut_units(&s);
+    qn_cuda_make_shares(&s, l->n_groups, &l->shares[first]);
     t.kernel = QN_GPU_N_KERNELS + QN_CUDA_product;
     l->before = l->arrivals;
     l->arrivals = l->n_groups;
@@ -69,9 +69,9 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
 {
     qn_cuda_resident_task *tasks;
     qn_cuda_stream *streams;
-    qn_cuda_run *runs;
-    cudaMalloc(&runs, l->runs.size() * sizeof *runs);
-    cudaMemcpy(runs, l->runs.data(), l->runs.size() * sizeof *runs, cudaMemcpyHostToDevice);
+    qn_cuda_share *shares;
+    cudaMalloc(&shares, l->shares.size() * sizeof *shares);
+    cudaMemcpy(shares, l->shares.data(), l->shares.size() * sizeof *shares, cudaMemcpyHostToDevice);
     cudaMalloc(&tasks, l->tasks.size() * sizeof *tasks), cudaMalloc(&streams, l->streams.size() * sizeof *streams);
     cudaMemcpy(tasks, l->tasks.data(), l->tasks.size() * sizeof *tasks, cudaMemcpyHostToDevice);
     cudaMemcpy(streams, l->streams.data(), l->streams.size() * sizeof *streams, cudaMemcpyHostToDevice);
@@ -82,7 +82,7 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     int n_tasks = (int)l->tasks.size();
     for (unsigned launch = 1; launch <= LAUNCHES; launch++) {
         if (launch == 3) cudaEventRecord(a);
-        void *args[] = {&tasks, &n_tasks, &streams, &runs, &progress, &launch, &counts};
+        void *args[] = {&tasks, &n_tasks, &streams, &shares, &progress, &launch, &counts};
         if (cooperative)
             cudaLaunchCooperativeKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);
         else
@@ -94,7 +94,7 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     cudaEventElapsedTime(&ms, a, b);
     cudaError_t rc = cudaGetLastError();
     if (rc) printf("%s\n", cudaGetErrorString(rc));
-    cudaFree(tasks), cudaFree(streams), cudaFree(runs);
+    cudaFree(tasks), cudaFree(streams), cudaFree(shares);
     return ms / (LAUNCHES - 2);
 }
 
@@ -135,8 +135,6 @@ static __global__ void clock_now(long long *out)
 int main(int argc, char **argv)
 {
     if (argc > 1) w_type = atoi(argv[1]);
-    grain = getenv("GRAIN") ? atoi(getenv("GRAIN")) : QN_CUDA_GROUP_STEPS(w_type);
-    if (grain <= 0 || grain % QN_CUDA_GROUP_STEPS(w_type)) return printf("GRAIN is no multiple of %d\n", QN_CUDA_GROUP_STEPS(w_type)), 1;
     cudaDeviceProp prop;
     cudaGetDeviceProperties(&prop, 0);
     const size_t most = 14ull << 30;
@@ -171,7 +169,7 @@ int main(int argc, char **argv)
     add(&small, 128, 1, n_small, QN_CUDA_PLAIN, false, false, x, x + MAX_K, norm, sums);
     small.streams.push_back(qn_cuda_stream{});
     small.streams.back().end = 1;
-    small.runs.resize(small.runs.size() + (size_t)small.n_groups * QN_CUDA_RESIDENT_WARPS);
+    small.shares.resize(small.shares.size() + (size_t)small.n_groups);
     printf("a launch of next to nothing: %.1f us, not cooperative %.1f us\n", run(&small, progress, counts) * 1e3,
            run(&small, progress, counts, false) * 1e3);
     for (const shape &m : shapes)
@@ -192,7 +190,7 @@ int main(int argc, char **argv)
         qn_cuda_stream end = {};
         end.end = 1;
         l.streams.push_back(end);
-        l.runs.resize(l.runs.size() + (size_t)l.n_groups * QN_CUDA_RESIDENT_WARPS);
+        l.shares.resize(l.shares.size() + (size_t)l.n_groups);
         clock_now<<<1, 1>>>(clocks);
         double t = run(&l, progress, counts);
         clock_now<<<1, 1>>>(clocks + 2);

@@ -14,15 +14,15 @@ enum {
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
     // The resident kernel's shared memory: the tasks' own, the ring of weights (ring.cuh), and what is beside them.
     QN_CUDA_RESIDENT_WORK = 73728,
-    QN_CUDA_RING_BYTES = 8 * 4 * 4608,
+    QN_CUDA_RING_BYTES = 32 * 4608,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 640,
-    QN_CUDA_RESIDENT_SIDE = 1920 + 8 * (32 + 512) + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RESIDENT_SIDE = 2112 + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
     QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
-    QN_CUDA_RESIDENT_THREADS = 12 * 32, // with the four warps that fill the rings
+    QN_CUDA_RESIDENT_THREADS = 14 * 32, // with those that fill the ring and that finish products
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
@@ -176,17 +176,18 @@ typedef struct {
     int n_strips;                      // of all
     int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
     int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
+    int slot_steps[QN_CUDA_MAX_PARTS]; // of a slot of the ring,
+    int slots[QN_CUDA_MAX_PARTS];      // and how many slots a unit of it has: a full part's,
+    int rest_slots[QN_CUDA_MAX_PARTS]; // the last's; behind the last matrix as of the first
     int over_outputs;
     int end; // 1: there are no more products
 } qn_cuda_stream;
 
-// What a warp has of a product: from a step of a unit (a part of K of a strip) to a step of another, in the order of runs.h; nothing where
-// both are the same.
+// What a group has of a product: units (a part of K of a strip) in the order of shares.h.
 typedef struct {
-    int strip, at; // QN_CUDA_RUN_AT of the unit's part and the step
-    int strip_end, at_end;
-} qn_cuda_run;
-#define QN_CUDA_RUN_AT(part, step) ((part) << 8 | (step))
+    int strip, part; // the first; any where there are none
+    int n_units, n_slots;
+} qn_cuda_share;
 
 // One task of a resident program, as it lies on the device.
 typedef struct {

@@ -236,7 +236,7 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
     }
     qn_cuda_products_forget(d, NULL, p);
     qn_cuda_device_free(d, p->streams);
-    qn_cuda_device_free(d, p->runs);
+    qn_cuda_device_free(d, p->shares);
     qn_cuda_device_free(d, p->progress);
     qn_cuda_device_free(d, p->scratch);
     qn_cuda_device_free(d, p->partials);

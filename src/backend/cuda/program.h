@@ -18,7 +18,7 @@ struct qn_program {
     int n_tasks;    // of the resident list
     void *tasks[QN_CUDA_IN_FLIGHT]; // qn_cuda_resident_task[n_tasks] on the device
     void *streams;                  // qn_cuda_stream[], on the device
-    void *runs;                     // qn_cuda_run[], a warp of the grid each, for every stream
+    void *shares;                   // qn_cuda_share[], a group of the grid each, for every stream
     void *progress,
         *sums;           // of the resident kernel: a counter an epoch; parts of its products' sums
     uint32_t n_launches; // of the resident kernel

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "backend/cuda/accesses.h"
-#include "backend/cuda/runs.h"
+#include "backend/cuda/shares.h"
 #include "backend/gpu/args.h"
 
 enum {
@@ -162,24 +162,15 @@ static qn_cuda_stream make_stream(const qn_gpu_task *t)
         s.strips[i] = (a.n_n[i] + QN_CUDA_STEP - 1) / QN_CUDA_STEP;
         s.step_bytes[i] = QN_CUDA_STEP_BYTES(a.w_type[i]);
     }
+    qn_cuda_cut_units(&s);
     return s;
-}
-
-// Blocks are decoded together.
-static int grain_of(const qn_gpu_task *t)
-{
-    qn_cuda_product_args a = product_args(t);
-    int grain = 0;
-    for (int i = 0; i < a.n_matrices; i++)
-        if (QN_CUDA_GROUP_STEPS(a.w_type[i]) > grain) grain = QN_CUDA_GROUP_STEPS(a.w_type[i]);
-    return grain;
 }
 
 // What the list needs, and where a list in the making is.
 typedef struct {
     qn_cuda_resident_task *tasks; // NULL: only counted
     qn_cuda_stream *streams;
-    qn_cuda_run *runs; // of all warps of the grid, a product after the other
+    qn_cuda_share *shares; // of all groups of the grid, a product after the other
     int n_streams, epoch;
     size_t sums, most_sums; // in units: of this epoch so far, and the most of one
     int arrivals, before;   // of this epoch, and of the one before
@@ -204,11 +195,6 @@ static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
     memcpy(out->args, t->args, t->args_bytes);
 }
 
-static size_t runs_a_product(const qn_device *d)
-{
-    return (size_t)d->n_processors * QN_CUDA_RESIDENT_WARPS;
-}
-
 // Room for a product's sums, none of which another of the epoch has.
 static void make_product(maker *m, const qn_device *d, const qn_program *p, const qn_gpu_task *t,
                          qn_cuda_resident_task *out)
@@ -218,8 +204,8 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
         char *sums = (char *)p->sums + m->sums * QN_CUDA_UNIT_FLOATS * sizeof(uint64_t);
         out->buffers[SUMS] = (unsigned long long)(uintptr_t)sums;
         out->stream = m->streams[m->n_streams] = make_stream(t);
-        qn_cuda_make_runs(&out->stream, grain_of(t), d->n_processors,
-                          m->runs + (size_t)m->n_streams * runs_a_product(d));
+        qn_cuda_make_shares(&out->stream, d->n_processors,
+                            m->shares + (size_t)m->n_streams * (size_t)d->n_processors);
     }
     m->n_streams++;
     m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a) + 1; // one more: norms' inverses
@@ -356,16 +342,16 @@ static int write_lists(qn_device *d, qn_program *p, const qn_gpu_list *list, int
 {
     size_t task_bytes = (size_t)list->n_tasks * sizeof *room->tasks;
     size_t stream_bytes = (size_t)n_streams * sizeof *room->streams;
-    size_t run_bytes = (size_t)n_streams * runs_a_product(d) * sizeof *room->runs;
+    size_t share_bytes = (size_t)n_streams * (size_t)d->n_processors * sizeof *room->shares;
     int rc = qn_cuda_device_alloc(d, stream_bytes, &p->streams, e);
-    if (!rc) rc = qn_cuda_device_alloc(d, run_bytes, &p->runs, e);
+    if (!rc) rc = qn_cuda_device_alloc(d, share_bytes, &p->shares, e);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
-        maker m = {.tasks = room->tasks, .streams = room->streams, .runs = room->runs};
+        maker m = {.tasks = room->tasks, .streams = room->streams, .shares = room->shares};
         make_list(&m, d, p, i, list);
         rc = qn_cuda_device_alloc(d, task_bytes, &p->tasks[i], e);
         if (!rc) rc = copy_over(d, p->tasks[i], m.tasks, task_bytes, e);
     }
-    if (!rc) rc = copy_over(d, p->runs, room->runs, run_bytes, e);
+    if (!rc) rc = copy_over(d, p->shares, room->shares, share_bytes, e);
     return rc ? rc : copy_over(d, p->streams, room->streams, stream_bytes, e);
 }
 
@@ -376,14 +362,14 @@ int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, 
     int n_streams = m.n_streams + 1, rc = make_room(d, p, &m, e);
     m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
     m.streams = malloc((size_t)n_streams * sizeof *m.streams);
-    m.runs = calloc((size_t)n_streams * runs_a_product(d),
-                    sizeof *m.runs); // those behind the last product are loaded too
-    if (!rc && (!m.tasks || !m.streams || !m.runs))
+    m.shares = calloc((size_t)n_streams * (size_t)d->n_processors,
+                      sizeof *m.shares); // those behind the last product are loaded too
+    if (!rc && (!m.tasks || !m.streams || !m.shares))
         rc = qn_error_set(e, QUERN_E_MEMORY, "cuda: no memory for a task list");
     if (!rc) rc = write_lists(d, p, list, n_streams, &m, e);
     free(m.tasks);
     free(m.streams);
-    free(m.runs);
+    free(m.shares);
     p->n_tasks = list->n_tasks;
     return rc ? rc
               : qn_cuda_driver_check(
@@ -396,11 +382,11 @@ int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, 
 CUresult qn_cuda_resident_start(qn_device *d, qn_program *p, int flight)
 {
     CUdeviceptr tasks = qn_cuda_address(p->tasks[flight]), streams = qn_cuda_address(p->streams);
-    CUdeviceptr runs = qn_cuda_address(p->runs), progress = qn_cuda_address(p->progress);
+    CUdeviceptr shares = qn_cuda_address(p->shares), progress = qn_cuda_address(p->progress);
     CUdeviceptr counts = qn_cuda_address(p->step[flight]); // the step block begins with them
     uint32_t launch = ++p->n_launches;
     int n_tasks = p->n_tasks;
-    void *parameters[] = {&tasks, &n_tasks, &streams, &runs, &progress, &launch, &counts};
+    void *parameters[] = {&tasks, &n_tasks, &streams, &shares, &progress, &launch, &counts};
     return d->cu->cuLaunchCooperativeKernel(d->own[QN_CUDA_resident], (unsigned)d->n_processors, 1,
                                             1, QN_CUDA_RESIDENT_THREADS, 1, 1,
                                             QN_CUDA_RESIDENT_SHARED, d->stream, parameters);

@@ -101,8 +101,8 @@ FN void run_body(const qn_cuda_resident_task *t, int3 at, char *shared)
     }
 }
 
-// How many groups of the task's grid this one did.
-FN int run_groups(const qn_cuda_resident_task *t, char *work)
+// How many groups of the task's grid this one did. A function of its own, so that its registers are none of the main loop's.
+static __device__ __noinline__ int run_groups(const qn_cuda_resident_task *t, char *work)
 {
     int nx = t->n_groups[0], ny = t->n_groups[1], n = nx * ny * t->n_groups[2], n_done = 0;
     for (int g = blockIdx.x; g < n; g += gridDim.x) {
@@ -131,7 +131,7 @@ static __device__ __noinline__ void begin_attend(const qn_cuda_resident_task *t,
 
 // ---- the list ----
 
-// A task starts to come to shared memory; qn_runs_come of the same threads, then a barrier.
+// A task starts to come to shared memory; qn_share_come of the same threads, then a barrier.
 FN void fetch_task(qn_cuda_resident_task *to, const qn_cuda_resident_task *from)
 {
     if (threadIdx.x >= sizeof *to / 16) return;
@@ -140,31 +140,28 @@ FN void fetch_task(qn_cuda_resident_task *to, const qn_cuda_resident_task *from)
 }
 
 static_assert(sizeof(qn_cuda_resident_task) % 16 == 0 && sizeof(qn_cuda_resident_task) / 16 <= QN_GPU_THREADS, "sixteen bytes a thread");
-static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_run) == sizeof(int4) && QN_STEPS_A_PART < 256, "args.h");
-static_assert(QN_SLOTS * QN_GPU_SIMDS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
+static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_share) == sizeof(int4), "args.h");
+static_assert(QN_SLOTS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS + QN_FINISHERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
-static_assert(QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + 32 + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
+static_assert(QN_TASKS_AT % 16 == 0 && QN_STARTED_AT % 16 == 0 && QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + 32 + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
-// runs: qn_cuda_run, a warp of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
+// shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
-    resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, const int4 *runs, uint *progress, uint launch,
+    resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, const int4 *shares, uint *progress, uint launch,
              const qn_step_counts *staged)
 {
     char *shared = qn_resident_memory;
-    char *slots = shared + QN_CUDA_RESIDENT_WORK, *side = slots + QN_CUDA_RING_BYTES;
-    ulong *barriers = (ulong *)side;
     qn_cuda_resident_task *room = (qn_cuda_resident_task *)(shared + QN_TASKS_AT);
     int2 *rows = (int2 *)(room + 2);
     int warp = threadIdx.x >> 5;
     fetch_task(room, tasks);
     if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
-    if (warp == QN_GPU_SIMDS) qn_ring_init(barriers);
-    if (threadIdx.x < QN_GPU_SIMDS) *qn_done_of(threadIdx.x) = 0;
-    qn_fetch_runs(runs, 0);
-    qn_runs_come();
+    if (warp == QN_GPU_SIMDS) qn_ring_init();
+    qn_fetch_share(shares, 0);
+    qn_share_come();
     __syncthreads();
     qn_finish_order *order = (qn_finish_order *)(shared + QN_FINISH_AT);
     if (warp >= QN_GPU_SIMDS + QN_FILLERS) {
@@ -172,10 +169,10 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         return;
     }
     if (warp >= QN_GPU_SIMDS) {
-        qn_ring_fill(streams, runs, slots, barriers, *rows, warp - QN_GPU_SIMDS);
+        qn_ring_fill(streams, shares, *rows, warp - QN_GPU_SIMDS);
         return;
     }
-    int ring = 0, n_products = 0;
+    int turn = 0, n_products = 0; // of the ring's next slot; 
     PROFILE_BEGIN(launch, n_tasks);
     for (int i = 0; i < n_tasks; i++) {
         const qn_cuda_resident_task *t = room + i % 2;
@@ -189,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         if (threadIdx.x == 0) early->partials = t->joins ? (ulong *)t->buffers[12] : NULL, early->mark = mark;
         if (is_product) {
             product = qn_resident_product_begin(t, n_products, shared, *rows, mark);
-            qn_fetch_runs(runs, ++n_products);
+            qn_fetch_share(shares, ++n_products);
         }
         if (t->early) {
             begin_attend(t, shared, rows->x);
@@ -205,14 +202,14 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         int done = 1;
         if (is_product) {
             QN_FINISH_BEGINS("arrive");
-            qn_resident_product_run(&product, &ring, shared);
-            qn_runs_come();
+            qn_resident_product_run(&product, &turn, shared);
+            qn_share_come();
             QN_FINISH_MULTIPLIED();
             done = !qn_finishers_do(product.n_rows);
         } else {
             done = run_groups(t, shared);
             if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
-            qn_runs_come();
+            qn_share_come();
             BARRIER(); // also: the tasks' memory is free again
         }
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);

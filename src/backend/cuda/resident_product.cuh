@@ -1,6 +1,6 @@
 // Products in the resident kernel: the order of a sum is that of products.h, the weights come by the ring (ring.cuh).
-// A warp writes the sums of the units whose last steps it has to the device's memory, each number with the mark of this product; then it adds up, in
-// order, those of the strips that are its own to finish, as they come. So a strip's parts may be done by any warps of the grid.
+// A warp writes the sums of its units to the device's memory, each number with the mark of this product; then those of a strip are added up, in
+// order, as they come. So a strip's parts may be done by any warps of the grid.
 // Every group of the grid says once that it is done with a product, whether it had a part in it or not.
 // What is called here and what calls are functions of their own: inlined, ptxas spills the ring's state inside the loop over units.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
@@ -8,15 +8,18 @@
 #include "backend/cuda/resident_units.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
+#ifndef QN_FINISHERS_ROWS
+#define QN_FINISHERS_ROWS 2 // of products that warps of their own finish, at most
+#endif
 
 // A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
 // inverses of the rows' norms.
 typedef struct {
     const qn_cuda_resident_task *t; // in shared memory
     int n_parts, n_rows;
-    uint mark;        // of this product in this launch
-    const int4 *runs; // the group's warps', in shared memory
-    int first, end;   // the parts that they need
+    uint mark;      // of this product in this launch
+    int4 share;     // the group's
+    int first, end; // the parts that it needs
 } qn_resident_product;
 
 FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)
@@ -251,13 +254,13 @@ static __device__ __noinline__ void qn_finish_all(const volatile qn_finish_order
 
 // ---- rows of x ----
 
-// The parts that this group's warps need: first … end.
-FN void qn_group_parts(const int4 *runs, int *first, int *end)
+// Behind the last part of a group's share.
+FN int qn_parts_end(const qn_cuda_stream *s, int4 share)
 {
-    int4 from = runs[0], to = runs[QN_GPU_SIMDS - 1];
-    bool none = from.x == to.z && from.y == to.w;
-    *first = qn_run_part(from.y);
-    *end = none ? *first : qn_run_part(to.w) + (to.z > 0 ? 1 : 0); // the last run ends at the beginning of a unit
+    int end = share.y;
+    for (int left = share.z ? share.x + share.z : 0; left > 0; left -= s->n_strips)
+        end++;
+    return end;
 }
 
 // What a product keeps in the group's room: inverses of norms, a zero, the rows as fragments; behind those, of a product with a norm, its
@@ -444,8 +447,8 @@ template <int TYPE> FN void qn_stage_norms(float *norms, const void *list, int f
 FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t, int i, char *work, int2 rows, uint mark)
 {
     const qn_cuda_product_args &a = qn_args_of(t);
-    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, qn_group_runs(i), 0, 0};
-    qn_group_parts(p.runs, &p.first, &p.end);
+    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, *qn_group_share(i), 0, 0};
+    p.first = p.share.y, p.end = qn_parts_end(&t->stream, p.share);
     if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
     qn_fetch_ahead(t);
     if (a.source != QN_CUDA_NORM) return p;
@@ -461,14 +464,14 @@ FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t,
     return p;
 }
 
-// By the whole group; its barrier and its release are the caller's.
-FN void qn_resident_product_run(const qn_resident_product *p, int *ring, char *work)
+// By the whole group; its barrier and its release are the caller's. *turn: of the ring's next slot.
+FN void qn_resident_product_run(const qn_resident_product *p, int *turn, char *work)
 {
     if (p->n_rows == 0) return;
     // A group without a unit may have to tell a row's norm.
     qn_stage(p, work);
-    uint run = qn_shared_address(p->runs + (threadIdx.x >> 5));
-    if (p->first < p->end) *ring = qn_multiply_units(p->t, run, *ring, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
+    qn_multiply_units(p->t, p->share, *turn, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
+    *turn += p->share.w;
     PROFILE_AT(TRACE_UNITS);
     if (!qn_finishers_do(p->n_rows)) qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }

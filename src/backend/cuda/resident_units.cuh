@@ -1,5 +1,5 @@
 // The units of the resident kernel's products: fragments come by the ring (ring.cuh) and meet the rows of x in shared memory; each unit's
-// sums go to the device's memory, marked, by whichever warp has its last steps.
+// sums go to the device's memory, marked.
 #ifndef QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #include "backend/cuda/ring.cuh"
@@ -24,22 +24,15 @@ FN uint qn_x_stride(int n_rows)
     return ((threadIdx.x & 31) >> 2) < n_rows ? (uint)n_rows * 32 : 0;
 }
 
-// Where a piece's sums go: those of its unit, or NULL: the next warp goes on from them.
-FN ulong *qn_sums_of(const qn_cuda_resident_task *t, const qn_pieces *p, int n_parts)
+// Where a unit's sums go.
+FN ulong *qn_sums_of(const qn_cuda_resident_task *t, const qn_unit_turn *u, int n_parts)
 {
-    if (p->end < qn_part_steps(&t->stream, p->part)) return NULL;
-    return (ulong *)t->buffers[12] + ((ulong)p->strip * (ulong)n_parts + (ulong)p->part) * QN_CUDA_UNIT_FLOATS;
-}
-FN void qn_piece_over(ulong *sums, int n_rows, uint mark, const float c[4])
-{
-    if (sums)
-        qn_store_sums(sums, n_rows, mark, c);
-    else
-        qn_hand_over(c);
+    return (ulong *)t->buffers[12] + ((ulong)u->strip * (ulong)n_parts + (ulong)u->part) * QN_CUDA_UNIT_FLOATS;
 }
 
 // ---- 16-bit weights ----
 
+#define QN_SLOT_STEPS QN_CUDA_SLOT_STEPS(512)
 #define QN_HALF_SLOT (QN_SLOT_STEPS / 2)
 
 FN void qn_read_half(uint4 to[QN_HALF_SLOT], uint at)
@@ -63,122 +56,116 @@ template <int TYPE> FN void qn_multiply_half(float c[4], const uint4 w[QN_HALF_S
 
 // One chain of products waits for itself, so the next half of a slot is read while one is multiplied, across the ends of units.
 template <int TYPE>
-static __device__ __noinline__ int qn_multiply_run(const qn_cuda_resident_task *t, uint run, int place, uint xs, uint zeros,
-                                                   int first_part, int n_parts, int n_rows, uint mark)
+static __device__ __noinline__ void qn_multiply_share(const qn_cuda_resident_task *t, int4 share, int turn, uint xs, uint zeros,
+                                                      int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
-    qn_pieces piece;
-    qn_pieces_begin(&piece, s, qn_run_at(run));
-    if (piece.left == 0) return place;
-    qn_ring ring = qn_ring_at(place);
-    int left = piece.end - piece.begin;
-    uint stride = qn_x_stride(n_rows), x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
+    qn_unit_turn unit = qn_units_begin(s, share, turn);
+    if (unit.left <= 0) return;
+    int left = qn_part_steps(s, unit.part);
+    uint stride = qn_x_stride(n_rows), x_at = qn_x_at(xs, zeros, unit.part - first_part, n_rows);
     uint lane_at = (threadIdx.x & 31) * 16;
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
-    uint at = qn_ring_slot(&ring) + lane_at;
-    qn_read_half(low, at);
-    if (piece.begin) qn_take_over(&ring, c);
     uint2 x_low[QN_HALF_SLOT], x_high[QN_HALF_SLOT];
+    turn = unit.turn;
+    qn_slot_wait(turn);
+    uint at = qn_slot_at(turn) + lane_at;
+    qn_read_half(low, at);
     qn_read_x(x_low, x_at, stride);
+    ulong *sums = qn_sums_of(t, &unit, n_parts);
 #pragma unroll 1
     for (;;) {
         qn_read_half(high, at + QN_HALF_SLOT * 512);
         qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
-        bool next_come = qn_ring_next_come(&ring);
-        qn_multiply_half<TYPE>(c, low, x_low);
-        qn_ring_done(&ring);
         x_at += QN_SLOT_STEPS * stride;
         left -= QN_SLOT_STEPS;
-        bool over = left == 0 && piece.left == 1;
-        if (!over) {
-            if (!next_come) qn_ring_wait(&ring);
-            at = qn_ring_at_slot(&ring) + lane_at;
-            qn_read_half(low, at);
+        int next = turn + 1;
+        bool ends = left == 0;
+        if (ends) {
+            qn_units_on(&unit, s, QN_GPU_SIMDS);
+            next = unit.turn;
+            if (unit.left > 0) x_at = qn_x_at(xs, zeros, unit.part - first_part, n_rows);
         }
-        if (left > 0) qn_read_x(x_low, x_at, stride);
+        bool over = ends && unit.left <= 0, next_come = !over && qn_slot_come(next);
+        qn_multiply_half<TYPE>(c, low, x_low);
+        qn_slot_done(turn);
+        if (!over) {
+            if (!next_come) qn_slot_wait(next);
+            at = qn_slot_at(next) + lane_at;
+            qn_read_half(low, at);
+            qn_read_x(x_low, x_at, stride);
+        }
+        turn = next;
         qn_multiply_half<TYPE>(c, high, x_high);
-        if (left > 0) continue;
-        qn_piece_over(qn_sums_of(t, &piece, n_parts), n_rows, mark, c);
-        if (over) return qn_ring_place(&ring);
-        qn_pieces_next(&piece, s, qn_run_at(run));
-        left = piece.end - piece.begin;
-        x_at = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
-        qn_read_x(x_low, x_at, stride);
+        if (!ends) continue;
+        qn_store_sums(sums, n_rows, mark, c);
+        if (over) return;
+        left = qn_part_steps(s, unit.part);
+        sums = qn_sums_of(t, &unit, n_parts);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             c[i] = 0.0f;
-        if (piece.begin) qn_take_over(&ring, c);
     }
 }
 
 // ---- weights in blocks ----
 
-// One piece: its groups become F16 fragments in registers, several groups a slot.
+// One unit: its groups become F16 fragments in registers, several groups a slot.
 template <int TYPE>
-static __device__ __noinline__ int qn_multiply_block_piece(int place, int n_steps, bool goes_on, uint xs, uint stride, ulong *sums, int n_rows,
-                                                           uint mark)
+static __device__ __noinline__ void qn_multiply_block_unit(int turn, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
     static_assert(slot_steps * QN_CUDA_STEP_BYTES(TYPE) <= QN_SLOT_BYTES && slot_steps % form::steps == 0 &&
-                      form::steps == QN_CUDA_GROUP_STEPS(TYPE), // the grain
+                      form::steps == QN_CUDA_GROUP_STEPS(TYPE),
                   "args.h");
-    qn_ring ring = qn_ring_at(place);
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (goes_on) qn_take_over(&ring, c);
 #pragma unroll 1
-    for (int step = 0; step < n_steps; step += slot_steps) {
-        uint at = qn_ring_slot(&ring);
+    for (int step = 0; step < n_steps; step += slot_steps, turn++) {
+        qn_slot_wait(turn);
+        uint at = qn_slot_at(turn);
         int left = n_steps - step < slot_steps ? n_steps - step : slot_steps;
 #pragma unroll 1
         for (int i = 0; i < left; i += form::steps, at += form::bytes, xs += form::steps * stride)
             qn_multiply_group<TYPE>(qn_in_shared{at}, xs, stride, c);
-        qn_ring_done(&ring);
+        qn_slot_done(turn);
     }
-    qn_piece_over(sums, n_rows, mark, c);
-    return qn_ring_place(&ring);
+    qn_store_sums(sums, n_rows, mark, c);
 }
 
-FN int qn_type_of(const qn_cuda_product_args &a, int matrix)
-{
-    return matrix == 0 ? a.w_type[0] : matrix == 1 ? a.w_type[1] : a.w_type[2];
-}
-
-static __device__ __noinline__ int qn_multiply_blocks_run(const qn_cuda_resident_task *t, uint run, int place, uint xs, uint zeros,
-                                                          int first_part, int n_parts, int n_rows, uint mark)
+static __device__ __noinline__ void qn_multiply_blocks_share(const qn_cuda_resident_task *t, int4 share, int turn, uint xs, uint zeros,
+                                                             int first_part, int n_parts, int n_rows, uint mark)
 {
     const qn_cuda_stream *s = &t->stream;
-    qn_pieces piece;
-    qn_pieces_begin(&piece, s, qn_run_at(run));
-    if (piece.left == 0) return place;
     uint stride = qn_x_stride(n_rows);
-    for (;;) {
-        uint x = qn_x_at(xs, zeros, piece.part - first_part, n_rows) + piece.begin * stride;
-        ulong *sums = qn_sums_of(t, &piece, n_parts);
-        int strip = piece.strip, n = piece.end - piece.begin, m = qn_strip_matrix(s, &strip);
-        switch (qn_type_of(*(const qn_cuda_product_args *)t->args, m)) {
+    for (qn_unit_turn u = qn_units_begin(s, share, turn); u.left > 0; qn_units_on(&u, s, QN_GPU_SIMDS)) {
+        uint x = qn_x_at(xs, zeros, u.part - first_part, n_rows);
+        ulong *sums = qn_sums_of(t, &u, n_parts);
+        int strip = u.strip, n = qn_part_steps(s, u.part);
+        switch (qn_of_matrix(((const qn_cuda_product_args *)t->args)->w_type, qn_strip_matrix(s, &strip))) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        place = qn_multiply_block_piece<value>(place, n, piece.begin > 0, x, stride, sums, n_rows, mark);              \
+        qn_multiply_block_unit<value>(u.turn, n, x, stride, sums, n_rows, mark);                                       \
         break;
             QN_PACKED_FORMATS(CASE)
 #undef CASE
         }
-        if (piece.left == 1) return place;
-        qn_pieces_next(&piece, s, qn_run_at(run));
     }
 }
 
-// All pieces of this warp's run; the ring's place before and after.
-FN int qn_multiply_units(const qn_cuda_resident_task *t, uint run, int place, qn_product_room room, int first_part, int n_parts, int n_rows,
-                         uint mark)
+// This warp's units of the group's share; turn: of the share's first slot.
+FN void qn_multiply_units(const qn_cuda_resident_task *t, int4 share, int turn, qn_product_room room, int first_part, int n_parts,
+                          int n_rows, uint mark)
 {
     const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
     uint xs = qn_shared_address(room.xs), zeros = qn_shared_address(room.zeros);
-    if (QN_CUDA_IN_BLOCKS(a.w_type[0])) return qn_multiply_blocks_run(t, run, place, xs, zeros, first_part, n_parts, n_rows, mark);
-    return a.type == 1 ? qn_multiply_run<1>(t, run, place, xs, zeros, first_part, n_parts, n_rows, mark)
-                       : qn_multiply_run<2>(t, run, place, xs, zeros, first_part, n_parts, n_rows, mark);
+    if (QN_CUDA_IN_BLOCKS(a.w_type[0]))
+        qn_multiply_blocks_share(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
+    else if (a.type == 1)
+        qn_multiply_share<1>(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
+    else
+        qn_multiply_share<2>(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
 }
 
 #endif

@@ -1,33 +1,28 @@
-// The stream of weights of the resident kernel: what each warp will multiply with, over all products of the step and in their
-// order, comes through a ring of shared memory of its own. The order is known beforehand, so the copies run on across the ends of
-// products and over every wait between them.
-// Warps of their own start the copies, no more of them at a time than keep the memory busy: a load or a fence of the other
-// warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
-// Who has which units of a product: runs.h. Where two warps of a group have one, its sums go from one to the next.
+// The stream of weights of the resident kernel: what a group will multiply with, over all products of the step and in their order, comes
+// through a ring of shared memory. The order is known beforehand, so the copies run on across the ends of products and over every wait
+// between them.
+// Slots are numbered over the whole step: their turn. The slots of a unit (a part of K of a strip) have turns behind each other, and one warp multiplies it,
+// the next unit the next warp; so what is shared is the fetching, and the chain of a unit's products stays with one warp.
+// Warps of their own start the copies, a lane some neighbouring slots, no more of them at a time than keep the memory busy: a load or a
+// fence of the other warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
+// Which group has which units of a product: shares.h.
 #ifndef QN_BACKEND_CUDA_RING_CUH
 #define QN_BACKEND_CUDA_RING_CUH
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS_ON_WAY 2 // of a ring, at most; one more of a ring that is behind, one less of one that is ahead
-#define QN_APART 8        // steps from the mean of the group's rings from which one counts as behind or ahead
-#define QN_PRODUCT_DONE 0x10000 // more steps than a warp has of a product
-#define QN_SLOT_STEPS 8
-#define QN_SLOTS 4     // of a warp's ring
-#ifndef QN_FILLERS
-#define QN_FILLERS 2   // warps that fill
-#define QN_FINISHERS 2 // warps that finish products of few rows
-#endif
-#ifndef QN_FINISHERS_ROWS
-#define QN_FINISHERS_ROWS 2
-#endif
+#define QN_SLOTS 32
+#define QN_LANE_SLOTS 4 // neighbours, filled by one lane
+#define QN_FILLERS 4    // warps that fill
+#define QN_LANES_EACH (QN_SLOTS / QN_LANE_SLOTS / QN_FILLERS)
+#define QN_FINISHERS 2     // warps that finish products (resident_product.cuh)
+#define QN_SLOTS_ON_WAY 2  // of a lane, at most; one more of a lane that is behind, one less of one that is ahead
+#define QN_APART 1         // slots from the lanes' mean from which one counts as behind or ahead
 #define QN_FILLER_NAP_NS 100
-#define QN_RINGS_EACH (QN_GPU_SIMDS / QN_FILLERS)
 #define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
-#define QN_RING_BARRIERS ((2 * QN_SLOTS + 1) * QN_GPU_SIMDS) // a slot: has come, is read; a warp: sums are handed to it
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
-// ---- which units ----
+// ---- units and their slots ----
 
 FN int qn_part_steps(const qn_cuda_stream *s, int part)
 {
@@ -42,85 +37,157 @@ FN int qn_strip_matrix(const qn_cuda_stream *s, int *strip)
     if (m == 1 && *strip >= s->strips[1] && s->strips[2]) *strip -= s->strips[1], m = 2;
     return m;
 }
-FN int qn_step_bytes_of(const qn_cuda_stream *s, int matrix) // no index, which would put the description into local memory
+FN int qn_of_matrix(const int of[QN_CUDA_MAX_PARTS], int matrix) // no index, which would put a description in registers into local memory
 {
-    return matrix == 0 ? s->step_bytes[0] : matrix == 1 ? s->step_bytes[1] : s->step_bytes[2];
+    return matrix == 0 ? of[0] : matrix == 1 ? of[1] : of[2];
+}
+FN int qn_unit_slots(const qn_cuda_stream *s, int strip, int part)
+{
+    int m = qn_strip_matrix(s, &strip);
+    return part < s->n_full ? qn_of_matrix(s->slots, m) : qn_of_matrix(s->rest_slots, m);
 }
 
-// A warp's run, a qn_cuda_run as four numbers, is done in pieces: units, or some steps of one. Where it ends within a unit, that piece comes
-// first; where it begins within one, that comes last, since its sums go on from those of the warp before, which has had its piece of
-// the unit first. This is the next piece:
+// A warp's unit of a product: its place, its first slot's turn; left: the group's units from it on, and no unit where there are none.
 typedef struct {
-    int left; // pieces, with this one
-    int strip, part;
-    int begin, end; // steps
-} qn_pieces;
+    int strip, part, turn, left;
+} qn_unit_turn;
 
-FN int qn_run_part(int at)
+// n units further.
+FN void qn_units_on(qn_unit_turn *u, const qn_cuda_stream *s, int n)
 {
-    return at >> 8;
+    u->left -= n;
+    if (u->left <= 0) return;
+    bool alike = s->slots[0] == s->slots[1] && s->slots[0] == s->slots[2];
+    if (alike && u->strip + n < s->n_strips) { // of one part
+        u->strip += n;
+        u->turn += n * (u->part < s->n_full ? s->slots[0] : s->rest_slots[0]);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < n; i++) {
+        u->turn += qn_unit_slots(s, u->strip, u->part);
+        if (++u->strip == s->n_strips) u->strip = 0, u->part++;
+    }
 }
-FN int qn_run_step(int at)
+// This warp's first of the group's share, a qn_cuda_share; turn: of the share's first slot.
+FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, int turn)
 {
-    return at & 255;
-}
-
-// A run of qn_group_runs, by its address in shared memory.
-FN int4 qn_run_at(uint at)
-{
-    uint4 v = qn_load_shared4(at);
-    return make_int4((int)v.x, (int)v.y, (int)v.z, (int)v.w);
-}
-
-FN void qn_piece_place(qn_pieces *p, const qn_cuda_stream *s, int4 run, int strip, int part, int begin)
-{
-    if (strip == s->n_strips) strip = 0, part++;
-    p->strip = strip;
-    p->part = part;
-    p->begin = begin;
-    p->end = strip == run.z && part == qn_run_part(run.w) ? qn_run_step(run.w) : qn_part_steps(s, part);
-}
-// None: left = 0.
-FN void qn_pieces_begin(qn_pieces *p, const qn_cuda_stream *s, int4 run)
-{
-    int part = qn_run_part(run.y), begin = qn_run_step(run.y), part_end = qn_run_part(run.w), end = qn_run_step(run.w);
-    int n = (part_end - part) * s->n_strips + run.z - run.x; // units, but the last
-    p->left = n == 0 ? (end > begin ? 1 : 0) : n + (end > 0 ? 1 : 0);
-    if (p->left == 0) return;
-    if (n && end > 0)
-        qn_piece_place(p, s, run, run.z, part_end, 0);
-    else if (p->left > 1 && begin > 0)
-        qn_piece_place(p, s, run, run.x + 1, part, 0);
-    else
-        qn_piece_place(p, s, run, run.x, part, begin);
-}
-// The next piece; there is one.
-FN void qn_pieces_next(qn_pieces *p, const qn_cuda_stream *s, int4 run)
-{
-    int part = qn_run_part(run.y), begin = qn_run_step(run.y);
-    p->left--;
-    if (p->left == 1 && begin > 0)
-        qn_piece_place(p, s, run, run.x, part, begin);
-    else if (p->strip == run.z && p->part == qn_run_part(run.w)) // behind the piece at the run's end
-        qn_piece_place(p, s, run, run.x + (begin > 0 ? 1 : 0), part, 0);
-    else
-        qn_piece_place(p, s, run, p->strip + 1, p->part, 0);
+    qn_unit_turn u = {share.x, share.y, turn, share.z};
+    qn_units_on(&u, s, (int)(threadIdx.x >> 5));
+    return u;
 }
 
-// ---- the walk, of one lane ----
+// ---- the ring ----
 
-// A place in one warp's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
+extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
+
+// Shared memory behind the slots: an mbarrier a slot, its weights have come; another, it has been read; the turn of who read it last; the group's
+// share of the product, and of the next one; the tasks (resident.cu); what the lanes have started; what finishes (resident_product.cuh).
+#define QN_FULL_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES)
+#define QN_EMPTY_AT (QN_FULL_AT + QN_SLOTS * 8)
+#define QN_READ_AT (QN_EMPTY_AT + QN_SLOTS * 8)
+#define QN_SHARES_AT (QN_READ_AT + QN_SLOTS * 4)
+#define QN_TASKS_AT (QN_SHARES_AT + 2 * 16)
+#define QN_STARTED_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
+#define QN_FINISH_AT (QN_STARTED_AT + QN_SLOTS / QN_LANE_SLOTS * 4)
+
+FN uint qn_resident_at(int at) // as an address in shared memory
+{
+    return qn_shared_address(qn_resident_memory) + (uint)at;
+}
+FN uint qn_slot_at(int turn)
+{
+    return qn_resident_at(QN_CUDA_RESIDENT_WORK) + turn % QN_SLOTS * QN_SLOT_BYTES;
+}
+FN uint qn_slot_full(int turn)
+{
+    return qn_resident_at(QN_FULL_AT) + turn % QN_SLOTS * 8;
+}
+FN uint qn_slot_empty(int turn)
+{
+    return qn_resident_at(QN_EMPTY_AT) + turn % QN_SLOTS * 8;
+}
+FN uint qn_slot_parity(int turn)
+{
+    return turn / QN_SLOTS & 1;
+}
+FN void qn_tell_shared(uint at, int v) // to warps that look at it now and then
+{
+    asm volatile("st.relaxed.cta.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
+}
+FN int qn_look_shared(uint at)
+{
+    int v;
+    asm volatile("ld.relaxed.cta.shared.u32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+    return v;
+}
+
+// One warp for all; a barrier of the group follows.
+FN void qn_ring_init(void)
+{
+    static_assert(QN_SLOTS == 32, "a lane each");
+    int turn = threadIdx.x & 31;
+    qn_bar_init(qn_slot_full(turn), 1); // who starts a copy
+    qn_bar_init(qn_slot_empty(turn), QN_ARRIVALS_OF_WARP);
+    qn_tell_shared(qn_resident_at(QN_READ_AT) + turn * 4, turn - QN_SLOTS);
+    if (turn < QN_SLOTS / QN_LANE_SLOTS) qn_tell_shared(qn_resident_at(QN_STARTED_AT) + turn * 4, 0);
+    qn_bar_made_for_copies();
+}
+
+// Whether a slot's weights have come. Units may be asked for before the one that has had their slots: then what tells of the slot's weights is two phases
+// behind, and would look as if they had come.
+FN bool qn_slot_come(int turn)
+{
+    return qn_look_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4) == turn - QN_SLOTS && qn_bar_over(qn_slot_full(turn), qn_slot_parity(turn));
+}
+FN void qn_slot_wait(int turn)
+{
+    PROFILE_STARVING();
+    uint spins = 0;
+#pragma unroll 1
+    while (qn_look_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4) != turn - QN_SLOTS || !qn_bar_try(qn_slot_full(turn), qn_slot_parity(turn)))
+        if (++spins > QN_SPINS_MOST) __trap();
+    PROFILE_STARVED();
+}
+// The warp has read it.
+FN void qn_slot_done(int turn)
+{
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) qn_tell_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4, turn);
+    if (qn_lane_arrives()) qn_bar_arrive(qn_slot_empty(turn));
+}
+
+// The group's share of product i of the step.
+FN int4 *qn_group_share(int i)
+{
+    return (int4 *)(qn_resident_memory + QN_SHARES_AT) + i % 2;
+}
+// It starts to come from the list of all: of the group's first thread; qn_share_come of the same, then a barrier.
+FN void qn_fetch_share(const int4 *shares, int i)
+{
+    if (threadIdx.x > 0) return;
+    qn_copy16(qn_group_share(i), shares + (ulong)i * gridDim.x + blockIdx.x, 1);
+    qn_copy_commit();
+}
+FN void qn_share_come(void)
+{
+    qn_copy_wait<0>();
+}
+
+// ---- the walk, of one lane that fills ----
+
+// A slot of the group's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
 // beginning of a product has been on its way for a whole product.
 typedef struct {
     const qn_cuda_stream *streams; // the next one's
-    const int4 *runs;              // this warp's of it
+    const int4 *shares;            // this group's of it
     qn_cuda_stream now, next;
     int2 rows; // of the step, and outputs
-    int4 run, next_run;
-    qn_pieces pieces;
-    int left, step_bytes; // steps left of this piece; < 0: the stream is over
-    ulong from;
-    int done; // a number that grows with the products and, within one, with the steps asked for
+    int4 next_share;
+    int left;               // slots of the group's share, from this one on; 0: the stream is over
+    int strip, part, slot, n_slots; // the slot's unit, which of its slots it is, and of how many
+    ulong from;             // its weights,
+    uint n_bytes;
 } qn_walker;
 
 FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
@@ -132,256 +199,105 @@ FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
     return s;
 }
 
-// To the beginning of a piece.
-FN void qn_walker_place(qn_walker *w)
-{
-    const qn_pieces *p = &w->pieces;
-    int strip = p->strip, m = qn_strip_matrix(&w->now, &strip);
-    w->step_bytes = qn_step_bytes_of(&w->now, m);
-    w->left = p->end - p->begin;
-    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + p->part * QN_STEPS_A_PART + p->begin;
-    w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)w->step_bytes;
-}
-
-// To the first piece that the warp has of the products from `next` on.
+// To the first slot that the group has of the products from `next` on.
 FN void qn_walker_enter(qn_walker *w)
 {
-    for (;;) {
+    do {
         w->now = w->next;
-        w->left = -1;
-        w->done = (w->done | (QN_PRODUCT_DONE - 1)) + 1;
+        w->left = 0;
         if (w->now.end) return;
-        w->run = w->next_run;
+        int4 share = w->next_share;
         w->next = qn_load_stream(++w->streams);
-        w->next_run = __ldg(w->runs += gridDim.x * QN_GPU_SIMDS);
+        w->next_share = __ldg(w->shares += gridDim.x);
         if ((w->now.over_outputs ? w->rows.y : w->rows.x) == 0) continue;
-        qn_pieces_begin(&w->pieces, &w->now, w->run);
-        if (w->pieces.left == 0) continue;
-        qn_walker_place(w);
-        return;
-    }
+        w->strip = share.x, w->part = share.y, w->slot = 0, w->left = share.w;
+    } while (w->left == 0);
+    w->n_slots = qn_unit_slots(&w->now, w->strip, w->part);
 }
 
-// `runs`: the warp's of the first product.
-FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *runs, int2 rows)
+// n slots further.
+FN void qn_walker_on(qn_walker *w, int n)
+{
+    while (n >= w->left) {
+        n -= w->left;
+        qn_walker_enter(w);
+        if (w->left == 0) return;
+    }
+    w->left -= n;
+    w->slot += n;
+    while (w->slot >= w->n_slots) {
+        w->slot -= w->n_slots;
+        if (++w->strip == w->now.n_strips) w->strip = 0, w->part++;
+        w->n_slots = qn_unit_slots(&w->now, w->strip, w->part);
+    }
+    int strip = w->strip, m = qn_strip_matrix(&w->now, &strip), each = qn_of_matrix(w->now.slot_steps, m), bytes = qn_of_matrix(w->now.step_bytes, m);
+    int before = w->slot * each, steps = qn_part_steps(&w->now, w->part) - before;
+    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + w->part * QN_STEPS_A_PART + before;
+    w->n_bytes = (uint)((steps < each ? steps : each) * bytes);
+    w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)bytes;
+}
+
+// `shares`: the group's of the first product. To the slot whose turn is `turn`.
+FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *shares, int2 rows, int turn)
 {
     w->streams = streams;
-    w->done = 0;
-    w->runs = runs;
+    w->shares = shares;
     w->rows = rows;
     w->next = qn_load_stream(streams);
-    w->next_run = __ldg(runs);
+    w->next_share = __ldg(shares);
     qn_walker_enter(w);
-}
-
-// The next slot's weights: where they are, and how many bytes.
-FN ulong qn_walker_next(qn_walker *w, uint *n_bytes)
-{
-    ulong from = w->from;
-    int steps = QN_CUDA_SLOT_STEPS(w->step_bytes);
-    if (w->left < steps) steps = w->left;
-    *n_bytes = (uint)(steps * w->step_bytes);
-    w->done += steps;
-    w->from += *n_bytes;
-    w->left -= steps;
-    if (w->left > 0) return from;
-    if (w->pieces.left == 1) {
-        qn_walker_enter(w);
-        return from;
-    }
-    qn_pieces_next(&w->pieces, &w->now, w->run);
-    qn_walker_place(w);
-    return from;
-}
-
-// ---- the ring ----
-
-// A place in a warp's ring.
-typedef struct {
-    uint slots, full, empty; // shared memory: slots, and an mbarrier a slot each: its weights have come; all lanes have read it
-    int slot, phase;
-    int takes; // parity of the next sums that the warp before hands over
-} qn_ring;
-
-FN void qn_ring_advance(qn_ring *r)
-{
-    if (++r->slot < QN_SLOTS) return;
-    r->slot = 0;
-    r->phase ^= 1;
-}
-
-FN qn_ring qn_ring_of(char *slots, ulong *barriers, int warp)
-{
-    uint full = qn_shared_address(barriers) + warp * QN_SLOTS * 8;
-    qn_ring r = {qn_shared_address(slots) + warp * QN_SLOTS * QN_SLOT_BYTES, full, full + QN_SLOTS * QN_GPU_SIMDS * 8, 0, 0, 0};
-    return r;
-}
-extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
-
-// This warp's ring at a place, a number that goes from function to function; 0: its beginning.
-FN qn_ring qn_ring_at(int place)
-{
-    char *slots = qn_resident_memory + QN_CUDA_RESIDENT_WORK;
-    qn_ring r = qn_ring_of(slots, (ulong *)(slots + QN_CUDA_RING_BYTES), threadIdx.x >> 5);
-    r.slot = place >> 2, r.phase = place >> 1 & 1, r.takes = place & 1;
-    return r;
-}
-FN int qn_ring_place(const qn_ring *r)
-{
-    return r->slot << 2 | r->phase << 1 | r->takes;
-}
-
-// One warp for all; a barrier of the group follows.
-FN void qn_ring_init(ulong *barriers)
-{
-    for (int i = threadIdx.x & 31; i < QN_RING_BARRIERS; i += 32)
-        qn_bar_init(qn_shared_address(barriers + i), i < QN_SLOTS * QN_GPU_SIMDS ? 1 : QN_ARRIVALS_OF_WARP); // who starts a copy; a warp
-    qn_bar_made_for_copies();
-}
-
-FN void qn_slot_wait(uint bar, uint phase)
-{
-#pragma unroll 1
-    for (uint spins = 0; spins < QN_SPINS_MOST; spins++)
-        if (qn_bar_try(bar, phase)) return;
-    __trap();
-}
-
-FN uint qn_ring_at_slot(const qn_ring *r)
-{
-    return r->slots + r->slot * QN_SLOT_BYTES;
-}
-FN void qn_ring_wait(const qn_ring *r)
-{
-    PROFILE_STARVING();
-    qn_slot_wait(r->full + r->slot * 8, r->phase);
-    PROFILE_STARVED();
-}
-// Where the next slot's weights lie, come by then; and that the warp has read them.
-FN uint qn_ring_slot(const qn_ring *r)
-{
-    qn_ring_wait(r);
-    return qn_ring_at_slot(r);
-}
-// Whether those behind it have come: asked while there is something else to do, since the answer takes a while.
-FN bool qn_ring_next_come(const qn_ring *r)
-{
-    bool wraps = r->slot + 1 == QN_SLOTS;
-    return qn_bar_over(r->full + (wraps ? 0 : r->slot + 1) * 8, r->phase ^ wraps);
-}
-FN void qn_ring_done(qn_ring *r)
-{
-    __syncwarp();
-    if (qn_lane_arrives()) qn_bar_arrive(r->empty + r->slot * 8);
-    qn_ring_advance(r);
-}
-
-// ---- sums of a unit that two warps have ----
-
-// Shared memory behind the rings: barriers; the warps' runs of the product, and of the next one; for each warp the room of what the one
-// before hands to it. A product has one such at most, and barriers of the group lie between two products.
-#define QN_RUNS_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_RING_BARRIERS * 8)
-#define QN_HANDED_AT (QN_RUNS_AT + 2 * QN_GPU_SIMDS * 16)
-#define QN_TASKS_AT (QN_HANDED_AT + QN_GPU_SIMDS * 512)
-// The group's runs of product i of the step.
-FN int4 *qn_group_runs(int i)
-{
-    return (int4 *)(qn_resident_memory + QN_RUNS_AT) + i % 2 * QN_GPU_SIMDS;
-}
-// They start to come from the list of all: of the group's first eight threads; qn_runs_come of the same, then a barrier.
-FN void qn_fetch_runs(const int4 *runs, int i)
-{
-    if (threadIdx.x >= QN_GPU_SIMDS) return;
-    const int4 *from = runs + ((ulong)i * gridDim.x + blockIdx.x) * QN_GPU_SIMDS + threadIdx.x;
-    qn_copy16(qn_group_runs(i) + threadIdx.x, from, 1);
-    qn_copy_commit();
-}
-FN void qn_runs_come(void)
-{
-    qn_copy_wait<0>();
-}
-FN uint qn_handed_bar(int warp)
-{
-    return qn_shared_address(qn_resident_memory + QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES) + (2 * QN_SLOTS * QN_GPU_SIMDS + warp) * 8;
-}
-FN float4 *qn_handed_at(int warp)
-{
-    return (float4 *)(qn_resident_memory + QN_HANDED_AT) + warp * 32 + (threadIdx.x & 31);
-}
-FN void qn_hand_over(const float c[4])
-{
-    int to = (int)(threadIdx.x >> 5) + 1;
-    *qn_handed_at(to) = make_float4(c[0], c[1], c[2], c[3]);
-    __syncwarp();
-    if (qn_lane_arrives()) qn_bar_arrive(qn_handed_bar(to));
-}
-FN void qn_take_over(qn_ring *r, float c[4])
-{
-    int own = (int)(threadIdx.x >> 5);
-    PROFILE_STARVING();
-    qn_slot_wait(qn_handed_bar(own), r->takes);
-    PROFILE_STARVED();
-    r->takes ^= 1;
-    float4 v = *qn_handed_at(own);
-    c[0] = v.x, c[1] = v.y, c[2] = v.z, c[3] = v.w;
+    if (w->left) qn_walker_on(w, turn);
 }
 
 // ---- filling ----
 
-// How far the group's rings are, a number each (qn_walker.done). They are served at random speeds, and a product ends with its last: so
-// who is behind asks for more at a time.
-#define QN_DONE_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
-#define QN_FINISH_AT (QN_DONE_AT + QN_GPU_SIMDS * 4) // resident_product.cuh
-FN int *qn_done_of(int warp)
-{
-    return (int *)(qn_resident_memory + QN_DONE_AT) + warp;
-}
-FN void qn_tell_done(int warp, int done)
-{
-    asm volatile("st.relaxed.cta.shared.u32 [%0], %1;" ::"r"(qn_shared_address(qn_done_of(warp))), "r"(done) : "memory");
-}
-FN int4 qn_look_done(int first)
+// How many slots each lane has started. They are served at random speeds: so who is behind asks for more at a time.
+FN int4 qn_look_started(int first)
 {
     int4 v;
-    uint at = qn_shared_address(qn_done_of(first));
-    asm volatile("ld.volatile.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+    asm volatile("ld.volatile.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(qn_resident_at(QN_STARTED_AT) + first * 4)
+                 : "memory");
     return v;
 }
-FN int qn_most_on_way(int done)
+FN int qn_most_on_way(int started)
 {
-    static_assert(QN_GPU_SIMDS == 8, "two loads");
-    int4 a = qn_look_done(0), b = qn_look_done(4);
-    int ahead = done - ((a.x + a.y + a.z + a.w + b.x + b.y + b.z + b.w) >> 3);
+    static_assert(QN_SLOTS / QN_LANE_SLOTS == 8, "two loads");
+    int4 a = qn_look_started(0), b = qn_look_started(4);
+    int ahead = started - ((a.x + a.y + a.z + a.w + b.x + b.y + b.z + b.w) >> 3);
     return QN_SLOTS_ON_WAY + (ahead < -QN_APART) - (ahead > QN_APART);
 }
 
-// A filling warp, `filler` of QN_FILLERS: a lane a ring. How soon a copy follows one that has come decides how fast a ring fills, so the loop
-// does little else.
-static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *runs, char *slots, ulong *barriers, int2 rows,
-                                                 int filler)
+// The turn that a lane has behind this one.
+FN int qn_lane_turns_on(int turn)
 {
-    int lane = threadIdx.x & 31, warp = filler * QN_RINGS_EACH + lane % QN_RINGS_EACH;
-    int on_way = 0, n = 0; // started: n
+    return turn % QN_LANE_SLOTS == QN_LANE_SLOTS - 1 ? QN_SLOTS - QN_LANE_SLOTS + 1 : 1;
+}
+
+// A filling warp, `filler` of QN_FILLERS. How soon a copy follows one that has come decides how fast the ring fills, so the loop does little else.
+static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *shares, int2 rows, int filler)
+{
+    int lane = threadIdx.x & 31, which = filler * QN_LANES_EACH + lane % QN_LANES_EACH;
+    int on_way = 0, started = 0, turn = which * QN_LANE_SLOTS, come = turn; // come: the first that has not come yet
     uint idle = 0;
-    ulong policy = qn_copy_policy(true);                     // so that sums, rows of x and norms stay in L2
-    qn_ring r = qn_ring_of(slots, barriers, warp), come = r; // come: the first that has not come yet
+    ulong policy = qn_copy_policy(true); // so that sums, rows of x and norms stay in L2
     qn_walker w;
-    qn_walker_begin(&w, streams, runs + blockIdx.x * QN_GPU_SIMDS + warp, rows);
-    if (lane >= QN_RINGS_EACH) w.left = -1;
+    qn_walker_begin(&w, streams, shares + blockIdx.x, rows, turn);
+    if (lane >= QN_LANES_EACH) w.left = 0;
 #pragma unroll 1
-    while (__any_sync(~0u, w.left >= 0)) {
-        if (on_way && qn_bar_over(come.full + come.slot * 8, come.phase)) qn_ring_advance(&come), on_way--;
-        int most = qn_most_on_way(w.done);
-        bool starts = w.left >= 0 && on_way < most && (n < QN_SLOTS || qn_bar_over(r.empty + r.slot * 8, r.phase ^ 1));
+    while (__any_sync(~0u, w.left > 0)) {
+        if (on_way && qn_bar_over(qn_slot_full(come), qn_slot_parity(come))) come += qn_lane_turns_on(come), on_way--;
+        int most = qn_most_on_way(started);
+        bool starts = w.left > 0 && on_way < most && (turn < QN_SLOTS || qn_bar_over(qn_slot_empty(turn), qn_slot_parity(turn) ^ 1));
         if (starts) {
-            uint n_bytes;
-            const void *from = (const void *)qn_walker_next(&w, &n_bytes);
-            qn_tell_done(warp, w.done);
-            qn_bar_expect(r.full + r.slot * 8, n_bytes);
-            qn_copy_in_as(r.slots + r.slot * QN_SLOT_BYTES, from, n_bytes, r.full + r.slot * 8, policy);
-            qn_ring_advance(&r);
+            qn_bar_expect(qn_slot_full(turn), w.n_bytes);
+            qn_copy_in_as(qn_slot_at(turn), (const void *)w.from, w.n_bytes, qn_slot_full(turn), policy);
+            qn_tell_shared(qn_resident_at(QN_STARTED_AT) + which * 4, ++started);
+            int n = qn_lane_turns_on(turn);
+            turn += n;
+            qn_walker_on(&w, n);
             on_way++;
-            n++;
         }
         if (__any_sync(~0u, starts || on_way)) {
             idle = 0;
