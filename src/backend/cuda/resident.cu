@@ -145,7 +145,7 @@ static_assert(QN_SLOTS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS + QN_FINISHERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
-static_assert(QN_TASKS_AT % 16 == 0 && QN_STARTED_AT % 16 == 0 && QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + 32 + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
+static_assert(QN_TASKS_AT % 16 == 0 && QN_PRODUCT_AT % 16 == 0 && QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
 
 // shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
@@ -163,16 +163,17 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     qn_fetch_share(shares, 0);
     qn_share_come();
     __syncthreads();
-    qn_finish_order *order = (qn_finish_order *)(shared + QN_FINISH_AT);
+    qn_resident_product *product = qn_product_of_group();
     if (warp >= QN_GPU_SIMDS + QN_FILLERS) {
-        qn_finish_all(order, shared + QN_FINISH_AT + 32, warp - QN_GPU_SIMDS - QN_FILLERS);
+        qn_finish_all(product, shared + QN_FINISH_AT, warp - QN_GPU_SIMDS - QN_FILLERS);
         return;
     }
     if (warp >= QN_GPU_SIMDS) {
         qn_ring_fill(streams, shares, *rows, warp - QN_GPU_SIMDS);
         return;
     }
-    int turn = 0, n_products = 0; // of the ring's next slot; 
+    int n_products = 0;
+    uint turn = 0; // of the ring's next slot
     PROFILE_BEGIN(launch, n_tasks);
     for (int i = 0; i < n_tasks; i++) {
         const qn_cuda_resident_task *t = room + i % 2;
@@ -180,19 +181,17 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         if (i + 1 < n_tasks) fetch_task(room + (i + 1) % 2, tasks + i + 1);
         uint *counter = progress + t->epoch * QN_CUDA_PROGRESS_WORDS;
         bool is_product = t->kernel == QN_GPU_N_KERNELS + QN_CUDA_product;
-        qn_resident_product product;
         qn_flash_early *early = qn_flash_early_of(shared);
         uint mark = launch * (uint)n_tasks + (uint)i;
         if (threadIdx.x == 0) early->partials = t->joins ? (ulong *)t->buffers[12] : NULL, early->mark = mark;
         if (is_product) {
-            product = qn_resident_product_begin(t, n_products, shared, *rows, mark);
+            qn_resident_product_begin(product, t, n_products, shared, *rows, mark, counter, &turn);
             qn_fetch_share(shares, ++n_products);
         }
         if (t->early) {
             begin_attend(t, shared, rows->x);
             BARRIER();
         }
-        if (is_product && threadIdx.x == 0) order->t = t, order->n_rows = product.n_rows, order->mark = mark, order->counter = counter;
         PROFILE_AT(TRACE_BEGUN);
         if (t->waits)
             wait_for_epoch(counter - QN_CUDA_PROGRESS_WORDS, launch * (uint)t->expected);
@@ -202,10 +201,10 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         int done = 1;
         if (is_product) {
             QN_FINISH_BEGINS("arrive");
-            qn_resident_product_run(&product, &turn, shared);
+            qn_resident_product_run(product, shared);
             qn_share_come();
             QN_FINISH_MULTIPLIED();
-            done = !qn_finishers_do(product.n_rows);
+            done = !qn_finishers_do(product->n_rows);
         } else {
             done = run_groups(t, shared);
             if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
@@ -215,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         if (threadIdx.x == 0 && done) qn_add_release(counter, done);
         PROFILE_TASK_END();
     }
-    if (threadIdx.x == 0) order->t = NULL;
+    if (threadIdx.x == 0) product->t = NULL;
     BARRIER();
     QN_FINISH_BEGINS("arrive");
     PROFILE_REPORT(tasks);

@@ -5,22 +5,30 @@
 // What is called here and what calls are functions of their own: inlined, ptxas spills the ring's state inside the loop over units.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
-#include "backend/cuda/resident_units.cuh"
+#include "backend/cuda/ring.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
 #ifndef QN_FINISHERS_ROWS
 #define QN_FINISHERS_ROWS 2 // of products that warps of their own finish, at most
 #endif
 
-// A task's product, of n_rows rows. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and behind them the
-// inverses of the rows' norms.
+// A task's product, of n_rows rows, in shared memory. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and
+// behind them the inverses of the rows' norms.
 typedef struct {
-    const qn_cuda_resident_task *t; // in shared memory
+    const qn_cuda_resident_task *t; // in shared memory; NULL: there are no more
+    uint *counter;                  // of its epoch
+    int4 share;                     // the group's
+    int first, end;                 // the parts that it needs
     int n_parts, n_rows;
-    uint mark;      // of this product in this launch
-    int4 share;     // the group's
-    int first, end; // the parts that it needs
+    uint mark; // of this product in this launch
+    uint turn; // of the share's first slot
 } qn_resident_product;
+static_assert(sizeof(qn_resident_product) <= QN_FINISH_AT - QN_PRODUCT_AT, "ring.cuh");
+
+FN qn_resident_product *qn_product_of_group(void)
+{
+    return (qn_resident_product *)(qn_resident_memory + QN_PRODUCT_AT);
+}
 
 FN const qn_cuda_product_args &qn_args_of(const qn_cuda_resident_task *t)
 {
@@ -199,12 +207,7 @@ static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task
 }
 
 // Of few rows, by warps of their own: they know what they need when the last sums come, and the others are at the next task by then.
-// Barriers of the group tell them of a product, whose task lies in shared memory, after its epoch has begun; another that it has been multiplied.
-typedef struct {
-    const qn_cuda_resident_task *t; // NULL: there are no more
-    int n_rows;
-    uint mark, *counter; // of its epoch
-} qn_finish_order;
+// Barriers of the group tell them of a product, whose epoch has begun, and that it has been multiplied.
 #define QN_FINISH_BEGINS(how) asm volatile("bar." how " 2, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
 #define QN_FINISH_MULTIPLIED() asm volatile("bar.sync 3, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
 #define QN_FINISH_TOGETHER() asm volatile("bar.sync 4, %0;" ::"n"(QN_FINISHERS * 32) : "memory")
@@ -223,13 +226,13 @@ FN const qn_cuda_resident_task *qn_finish_copy(const qn_cuda_resident_task *t, c
     return (const qn_cuda_resident_task *)room;
 }
 
-static __device__ __noinline__ void qn_finish_all(const volatile qn_finish_order *order, char *room, int finisher)
+static __device__ __noinline__ void qn_finish_all(const volatile qn_resident_product *p, char *room, int finisher)
 {
     for (;;) {
         QN_FINISH_BEGINS("sync");
-        const qn_cuda_resident_task *t = order->t;
-        int n_rows = order->n_rows;
-        uint mark = order->mark, *counter = order->counter;
+        const qn_cuda_resident_task *t = p->t;
+        int n_rows = p->n_rows;
+        uint mark = p->mark, *counter = p->counter;
         if (!t) return;
         if (!qn_finishers_do(n_rows)) {
             QN_FINISH_MULTIPLIED();
@@ -273,14 +276,13 @@ FN qn_product_room qn_resident_room(char *work)
     room.xs = (uint2 *)(work + 64);
     return room;
 }
-FN float *qn_norms_at(const qn_resident_product *p, char *work)
+FN float *qn_norms_at(int n_parts, int n_rows, char *work) // of the group's parts
 {
-    return (float *)(work + 64 + (p->end - p->first) * QN_CUDA_PART * 2 * p->n_rows);
+    return (float *)(work + 64 + n_parts * QN_CUDA_PART * 2 * n_rows);
 }
-FN float *qn_rows_at(const qn_resident_product *p, char *work)
-{
-    return qn_norms_at(p, work) + (p->end - p->first) * QN_CUDA_PART;
-}
+
+#include "backend/cuda/resident_units.cuh"
+
 // A thread's next fragment of the rows: of four a step of K the j-th, of row r; all of a column's rows, then the next column of the thread.
 typedef struct {
     int j, r;
@@ -390,10 +392,12 @@ template <int TYPE> FN void qn_stage_norm(const qn_resident_product *p, char *wo
     qn_product_room room = qn_resident_room(work);
     const float *x = (const float *)p->t->buffers[3];
     ulong *told = (ulong *)p->t->buffers[12] + (ulong)p->t->stream.n_strips * (ulong)p->n_parts * QN_CUDA_UNIT_FLOATS;
+    int n_parts = p->end - p->first;
+    float *norms = qn_norms_at(n_parts, p->n_rows, work);
     if (p->n_rows <= a.by_each)
-        qn_stage_normed<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), qn_rows_at(p, work), room.inverses, room.xs, first, end);
+        qn_stage_normed<TYPE>(x, a.n_k, p->n_rows, a.eps, norms, norms + n_parts * QN_CUDA_PART, room.inverses, room.xs, first, end);
     else
-        qn_stage_told<TYPE>(x, a.n_k, p->n_rows, a.eps, qn_norms_at(p, work), told, p->mark, room.inverses, room.xs, first, end);
+        qn_stage_told<TYPE>(x, a.n_k, p->n_rows, a.eps, norms, told, p->mark, room.inverses, room.xs, first, end);
 }
 
 FN void qn_stage(const qn_resident_product *p, char *work)
@@ -443,35 +447,37 @@ template <int TYPE> FN void qn_stage_norms(float *norms, const void *list, int f
     }
 }
 
-// What can be done before x is there. `t` in shared memory; i: which product of the step; `work`: the group's room; rows: of the step, and outputs.
-FN qn_resident_product qn_resident_product_begin(const qn_cuda_resident_task *t, int i, char *work, int2 rows, uint mark)
+// What can be done before x is there; *p is there for all after a barrier. `t` in shared memory; i: which product of the step; `work`: the group's
+// room; rows: of the step, and outputs; *turn: of the ring's next slot, then of the one behind the group's share.
+FN void qn_resident_product_begin(qn_resident_product *p, const qn_cuda_resident_task *t, int i, char *work, int2 rows, uint mark, uint *counter,
+                                  uint *turn)
 {
     const qn_cuda_product_args &a = qn_args_of(t);
-    qn_resident_product p = {t, qn_n_parts(a), a.over_outputs ? rows.y : rows.x, mark, *qn_group_share(i), 0, 0};
-    p.first = p.share.y, p.end = qn_parts_end(&t->stream, p.share);
+    int4 share = *qn_group_share(i);
+    int end = qn_parts_end(&t->stream, share), n_rows = a.over_outputs ? rows.y : rows.x;
     if (threadIdx.x == 0) *qn_resident_room(work).zeros = make_uint2(0, 0);
+    if (threadIdx.x == 0) *p = {t, counter, share, share.y, end, qn_n_parts(a), n_rows, mark, *turn};
+    if (n_rows) *turn += (uint)share.w;
     qn_fetch_ahead(t);
-    if (a.source != QN_CUDA_NORM) return p;
+    if (a.source != QN_CUDA_NORM) return;
     const void *list = (const void *)t->buffers[4];
-    float *norms = qn_norms_at(&p, work);
-    int from = p.first * QN_CUDA_PART, n = (p.end - p.first) * QN_CUDA_PART;
+    int from = share.y * QN_CUDA_PART, n = (end - share.y) * QN_CUDA_PART;
+    float *norms = qn_norms_at(end - share.y, n_rows, work);
     if (a.norm_type == 0)
         qn_stage_norms<0>(norms, list, from, n, a.n_k);
     else if (a.norm_type == 1)
         qn_stage_norms<1>(norms, list, from, n, a.n_k);
     else
         qn_stage_norms<2>(norms, list, from, n, a.n_k);
-    return p;
 }
 
-// By the whole group; its barrier and its release are the caller's. *turn: of the ring's next slot.
-FN void qn_resident_product_run(const qn_resident_product *p, int *turn, char *work)
+// By the whole group; its barrier and its release are the caller's.
+FN void qn_resident_product_run(const qn_resident_product *p, char *work)
 {
     if (p->n_rows == 0) return;
     // A group without a unit may have to tell a row's norm.
     qn_stage(p, work);
-    qn_multiply_units(p->t, p->share, *turn, qn_resident_room(work), p->first, p->n_parts, p->n_rows, p->mark);
-    *turn += p->share.w;
+    qn_multiply_units(p, work);
     PROFILE_AT(TRACE_UNITS);
     if (!qn_finishers_do(p->n_rows)) qn_finish_strips(p->t, p->n_parts, p->n_rows, p->mark);
 }

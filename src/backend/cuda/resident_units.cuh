@@ -4,6 +4,8 @@
 #define QN_BACKEND_CUDA_RESIDENT_UNITS_CUH
 #include "backend/cuda/ring.cuh"
 
+// Included by resident_product.cuh, whose product this is about.
+
 // A unit's sums, [row of x][16]: lanes with two neighbouring columns of four rows each. at: the unit's.
 FN void qn_store_sums(ulong *at, int n_rows, uint mark, const float c[4])
 {
@@ -25,9 +27,15 @@ FN uint qn_x_stride(int n_rows)
 }
 
 // Where a unit's sums go.
-FN ulong *qn_sums_of(const qn_cuda_resident_task *t, const qn_unit_turn *u, int n_parts)
+FN ulong *qn_sums_of(const qn_resident_product *p, const qn_unit_turn *u)
 {
-    return (ulong *)t->buffers[12] + ((ulong)u->strip * (ulong)n_parts + (ulong)u->part) * QN_CUDA_UNIT_FLOATS;
+    return (ulong *)p->t->buffers[12] + ((ulong)u->strip * (ulong)p->n_parts + (ulong)u->part) * QN_CUDA_UNIT_FLOATS;
+}
+// This lane's numbers of x for a unit.
+FN uint qn_x_of(const qn_resident_product *p, const qn_unit_turn *u, char *work)
+{
+    qn_product_room room = qn_resident_room(work);
+    return qn_x_at(qn_shared_address(room.xs), qn_shared_address(room.zeros), u->part - p->first, p->n_rows);
 }
 
 // ---- 16-bit weights ----
@@ -54,58 +62,54 @@ template <int TYPE> FN void qn_multiply_half(float c[4], const uint4 w[QN_HALF_S
         qn_mma<TYPE>(c, w[i], x[i]);
 }
 
-// One chain of products waits for itself, so the next half of a slot is read while one is multiplied, across the ends of units.
-template <int TYPE>
-static __device__ __noinline__ void qn_multiply_share(const qn_cuda_resident_task *t, int4 share, int turn, uint xs, uint zeros,
-                                                      int first_part, int n_parts, int n_rows, uint mark)
+// One chain of products waits for itself, so the next half of a slot is read while one is multiplied, across the ends of units. What is needed at
+// those ends alone is read there: registers are few, and what ptxas would keep in local memory comes from far.
+template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const qn_resident_product *p, char *work)
 {
-    const qn_cuda_stream *s = &t->stream;
-    qn_unit_turn unit = qn_units_begin(s, share, turn);
+    qn_unit_turn unit = qn_units_begin(&p->t->stream, p->share, p->turn);
     if (unit.left <= 0) return;
-    int left = qn_part_steps(s, unit.part);
-    uint stride = qn_x_stride(n_rows), x_at = qn_x_at(xs, zeros, unit.part - first_part, n_rows);
-    uint lane_at = (threadIdx.x & 31) * 16;
-    float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    uint turn = unit.turn, left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
+    uint stride = qn_x_stride(p->n_rows), x_at = qn_x_of(p, &unit, work), lane_at = (threadIdx.x & 31) * 16;
     uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
     uint2 x_low[QN_HALF_SLOT], x_high[QN_HALF_SLOT];
-    turn = unit.turn;
     qn_slot_wait(turn);
     uint at = qn_slot_at(turn) + lane_at;
     qn_read_half(low, at);
     qn_read_x(x_low, x_at, stride);
-    ulong *sums = qn_sums_of(t, &unit, n_parts);
 #pragma unroll 1
-    for (;;) {
+    while (unit.left > 0) {
+        ulong *sums = qn_sums_of(p, &unit);
+        float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
+        for (; left > 1; left--) {
+            qn_read_half(high, at + QN_HALF_SLOT * 512);
+            qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
+            bool next_come = qn_slot_come(turn + 1);
+            qn_multiply_half<TYPE>(c, low, x_low);
+            qn_slot_done(turn++);
+            if (!next_come) qn_slot_wait(turn);
+            at = qn_slot_at(turn) + lane_at;
+            x_at += QN_SLOT_STEPS * stride;
+            qn_read_half(low, at);
+            qn_read_x(x_low, x_at, stride);
+            qn_multiply_half<TYPE>(c, high, x_high);
+        }
         qn_read_half(high, at + QN_HALF_SLOT * 512);
         qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
-        x_at += QN_SLOT_STEPS * stride;
-        left -= QN_SLOT_STEPS;
-        int next = turn + 1;
-        bool ends = left == 0;
-        if (ends) {
-            qn_units_on(&unit, s, QN_GPU_SIMDS);
-            next = unit.turn;
-            if (unit.left > 0) x_at = qn_x_at(xs, zeros, unit.part - first_part, n_rows);
-        }
-        bool over = ends && unit.left <= 0, next_come = !over && qn_slot_come(next);
         qn_multiply_half<TYPE>(c, low, x_low);
         qn_slot_done(turn);
-        if (!over) {
-            if (!next_come) qn_slot_wait(next);
-            at = qn_slot_at(next) + lane_at;
+        qn_units_on(&unit, &p->t->stream, QN_GPU_SIMDS);
+        if (unit.left > 0) {
+            turn = unit.turn;
+            left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
+            x_at = qn_x_of(p, &unit, work);
+            qn_slot_wait(turn);
+            at = qn_slot_at(turn) + lane_at;
             qn_read_half(low, at);
             qn_read_x(x_low, x_at, stride);
         }
-        turn = next;
         qn_multiply_half<TYPE>(c, high, x_high);
-        if (!ends) continue;
-        qn_store_sums(sums, n_rows, mark, c);
-        if (over) return;
-        left = qn_part_steps(s, unit.part);
-        sums = qn_sums_of(t, &unit, n_parts);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            c[i] = 0.0f;
+        qn_store_sums(sums, p->n_rows, p->mark, c);
     }
 }
 
@@ -113,7 +117,7 @@ static __device__ __noinline__ void qn_multiply_share(const qn_cuda_resident_tas
 
 // One unit: its groups become F16 fragments in registers, several groups a slot.
 template <int TYPE>
-static __device__ __noinline__ void qn_multiply_block_unit(int turn, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
+static __device__ __noinline__ void qn_multiply_block_unit(uint turn, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
@@ -134,19 +138,18 @@ static __device__ __noinline__ void qn_multiply_block_unit(int turn, int n_steps
     qn_store_sums(sums, n_rows, mark, c);
 }
 
-static __device__ __noinline__ void qn_multiply_blocks_share(const qn_cuda_resident_task *t, int4 share, int turn, uint xs, uint zeros,
-                                                             int first_part, int n_parts, int n_rows, uint mark)
+static __device__ __noinline__ void qn_multiply_blocks_share(const qn_resident_product *p, char *work)
 {
-    const qn_cuda_stream *s = &t->stream;
-    uint stride = qn_x_stride(n_rows);
-    for (qn_unit_turn u = qn_units_begin(s, share, turn); u.left > 0; qn_units_on(&u, s, QN_GPU_SIMDS)) {
-        uint x = qn_x_at(xs, zeros, u.part - first_part, n_rows);
-        ulong *sums = qn_sums_of(t, &u, n_parts);
+    const qn_cuda_stream *s = &p->t->stream;
+    uint stride = qn_x_stride(p->n_rows);
+    for (qn_unit_turn u = qn_units_begin(s, p->share, p->turn); u.left > 0; qn_units_on(&u, s, QN_GPU_SIMDS)) {
+        uint x = qn_x_of(p, &u, work);
+        ulong *sums = qn_sums_of(p, &u);
         int strip = u.strip, n = qn_part_steps(s, u.part);
-        switch (qn_of_matrix(((const qn_cuda_product_args *)t->args)->w_type, qn_strip_matrix(s, &strip))) {
+        switch (qn_of_matrix(((const qn_cuda_product_args *)p->t->args)->w_type, qn_strip_matrix(s, &strip))) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_multiply_block_unit<value>(u.turn, n, x, stride, sums, n_rows, mark);                                       \
+        qn_multiply_block_unit<value>(u.turn, n, x, stride, sums, p->n_rows, p->mark);                                 \
         break;
             QN_PACKED_FORMATS(CASE)
 #undef CASE
@@ -154,18 +157,16 @@ static __device__ __noinline__ void qn_multiply_blocks_share(const qn_cuda_resid
     }
 }
 
-// This warp's units of the group's share; turn: of the share's first slot.
-FN void qn_multiply_units(const qn_cuda_resident_task *t, int4 share, int turn, qn_product_room room, int first_part, int n_parts,
-                          int n_rows, uint mark)
+// This warp's units of the group's share.
+FN void qn_multiply_units(const qn_resident_product *p, char *work)
 {
-    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)t->args;
-    uint xs = qn_shared_address(room.xs), zeros = qn_shared_address(room.zeros);
+    const qn_cuda_product_args &a = *(const qn_cuda_product_args *)p->t->args;
     if (QN_CUDA_IN_BLOCKS(a.w_type[0]))
-        qn_multiply_blocks_share(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
+        qn_multiply_blocks_share(p, work);
     else if (a.type == 1)
-        qn_multiply_share<1>(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
+        qn_multiply_share<1>(p, work);
     else
-        qn_multiply_share<2>(t, share, turn, xs, zeros, first_part, n_parts, n_rows, mark);
+        qn_multiply_share<2>(p, work);
 }
 
 #endif

@@ -16,8 +16,7 @@
 #define QN_FILLERS 4    // warps that fill
 #define QN_LANES_EACH (QN_SLOTS / QN_LANE_SLOTS / QN_FILLERS)
 #define QN_FINISHERS 2     // warps that finish products (resident_product.cuh)
-#define QN_SLOTS_ON_WAY 2  // of a lane, at most; one more of a lane that is behind, one less of one that is ahead
-#define QN_APART 1         // slots from the lanes' mean from which one counts as behind or ahead
+#define QN_SLOTS_ON_WAY 2  // of a lane, at most
 #define QN_FILLER_NAP_NS 100
 #define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
@@ -49,7 +48,8 @@ FN int qn_unit_slots(const qn_cuda_stream *s, int strip, int part)
 
 // A warp's unit of a product: its place, its first slot's turn; left: the group's units from it on, and no unit where there are none.
 typedef struct {
-    int strip, part, turn, left;
+    int strip, part, left;
+    uint turn;
 } qn_unit_turn;
 
 // n units further.
@@ -60,19 +60,19 @@ FN void qn_units_on(qn_unit_turn *u, const qn_cuda_stream *s, int n)
     bool alike = s->slots[0] == s->slots[1] && s->slots[0] == s->slots[2];
     if (alike && u->strip + n < s->n_strips) { // of one part
         u->strip += n;
-        u->turn += n * (u->part < s->n_full ? s->slots[0] : s->rest_slots[0]);
+        u->turn += (uint)(n * (u->part < s->n_full ? s->slots[0] : s->rest_slots[0]));
         return;
     }
 #pragma unroll 1
     for (int i = 0; i < n; i++) {
-        u->turn += qn_unit_slots(s, u->strip, u->part);
+        u->turn += (uint)qn_unit_slots(s, u->strip, u->part);
         if (++u->strip == s->n_strips) u->strip = 0, u->part++;
     }
 }
 // This warp's first of the group's share, a qn_cuda_share; turn: of the share's first slot.
-FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, int turn)
+FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, uint turn)
 {
-    qn_unit_turn u = {share.x, share.y, turn, share.z};
+    qn_unit_turn u = {share.x, share.y, share.z, turn};
     qn_units_on(&u, s, (int)(threadIdx.x >> 5));
     return u;
 }
@@ -82,42 +82,47 @@ FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, int turn)
 extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
 
 // Shared memory behind the slots: an mbarrier a slot, its weights have come; another, it has been read; the turn of who read it last; the group's
-// share of the product, and of the next one; the tasks (resident.cu); what the lanes have started; what finishes (resident_product.cuh).
+// share of the product, and of the next one; the tasks (resident.cu); the product and the
+// task that is finished (resident_product.cuh).
 #define QN_FULL_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES)
 #define QN_EMPTY_AT (QN_FULL_AT + QN_SLOTS * 8)
 #define QN_READ_AT (QN_EMPTY_AT + QN_SLOTS * 8)
 #define QN_SHARES_AT (QN_READ_AT + QN_SLOTS * 4)
 #define QN_TASKS_AT (QN_SHARES_AT + 2 * 16)
-#define QN_STARTED_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
-#define QN_FINISH_AT (QN_STARTED_AT + QN_SLOTS / QN_LANE_SLOTS * 4)
+#define QN_PRODUCT_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
+#define QN_FINISH_AT (QN_PRODUCT_AT + 64)
 
 FN uint qn_resident_at(int at) // as an address in shared memory
 {
     return qn_shared_address(qn_resident_memory) + (uint)at;
 }
-FN uint qn_slot_at(int turn)
+FN uint qn_slot_at(uint turn)
 {
     return qn_resident_at(QN_CUDA_RESIDENT_WORK) + turn % QN_SLOTS * QN_SLOT_BYTES;
 }
-FN uint qn_slot_full(int turn)
+FN uint qn_slot_full(uint turn)
 {
     return qn_resident_at(QN_FULL_AT) + turn % QN_SLOTS * 8;
 }
-FN uint qn_slot_empty(int turn)
+FN uint qn_slot_empty(uint turn)
 {
     return qn_resident_at(QN_EMPTY_AT) + turn % QN_SLOTS * 8;
 }
-FN uint qn_slot_parity(int turn)
+FN uint qn_slot_read(uint turn)
+{
+    return qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4;
+}
+FN uint qn_slot_parity(uint turn)
 {
     return turn / QN_SLOTS & 1;
 }
-FN void qn_tell_shared(uint at, int v) // to warps that look at it now and then
+FN void qn_tell_shared(uint at, uint v) // to warps that look at it now and then
 {
     asm volatile("st.relaxed.cta.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
-FN int qn_look_shared(uint at)
+FN uint qn_look_shared(uint at)
 {
-    int v;
+    uint v;
     asm volatile("ld.relaxed.cta.shared.u32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
     return v;
 }
@@ -126,34 +131,35 @@ FN int qn_look_shared(uint at)
 FN void qn_ring_init(void)
 {
     static_assert(QN_SLOTS == 32, "a lane each");
-    int turn = threadIdx.x & 31;
+    uint turn = threadIdx.x & 31;
     qn_bar_init(qn_slot_full(turn), 1); // who starts a copy
     qn_bar_init(qn_slot_empty(turn), QN_ARRIVALS_OF_WARP);
-    qn_tell_shared(qn_resident_at(QN_READ_AT) + turn * 4, turn - QN_SLOTS);
-    if (turn < QN_SLOTS / QN_LANE_SLOTS) qn_tell_shared(qn_resident_at(QN_STARTED_AT) + turn * 4, 0);
+    qn_tell_shared(qn_slot_read(turn), turn - QN_SLOTS);
     qn_bar_made_for_copies();
 }
 
 // Whether a slot's weights have come. Units may be asked for before the one that has had their slots: then what tells of the slot's weights is two phases
 // behind, and would look as if they had come.
-FN bool qn_slot_come(int turn)
+FN bool qn_slot_come(uint turn)
 {
-    return qn_look_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4) == turn - QN_SLOTS && qn_bar_over(qn_slot_full(turn), qn_slot_parity(turn));
+    uint read = qn_look_shared(qn_slot_read(turn));
+    bool over = qn_bar_over(qn_slot_full(turn), qn_slot_parity(turn));
+    return over && read == turn - QN_SLOTS;
 }
-FN void qn_slot_wait(int turn)
+FN void qn_slot_wait(uint turn)
 {
     PROFILE_STARVING();
     uint spins = 0;
 #pragma unroll 1
-    while (qn_look_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4) != turn - QN_SLOTS || !qn_bar_try(qn_slot_full(turn), qn_slot_parity(turn)))
+    while (qn_look_shared(qn_slot_read(turn)) != turn - QN_SLOTS || !qn_bar_try(qn_slot_full(turn), qn_slot_parity(turn)))
         if (++spins > QN_SPINS_MOST) __trap();
     PROFILE_STARVED();
 }
 // The warp has read it.
-FN void qn_slot_done(int turn)
+FN void qn_slot_done(uint turn)
 {
     __syncwarp();
-    if ((threadIdx.x & 31) == 0) qn_tell_shared(qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4, turn);
+    if ((threadIdx.x & 31) == 0) qn_tell_shared(qn_slot_read(turn), turn);
     if (qn_lane_arrives()) qn_bar_arrive(qn_slot_empty(turn));
 }
 
@@ -238,7 +244,7 @@ FN void qn_walker_on(qn_walker *w, int n)
 }
 
 // `shares`: the group's of the first product. To the slot whose turn is `turn`.
-FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *shares, int2 rows, int turn)
+FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 *shares, int2 rows, uint turn)
 {
     w->streams = streams;
     w->shares = shares;
@@ -246,31 +252,13 @@ FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 
     w->next = qn_load_stream(streams);
     w->next_share = __ldg(shares);
     qn_walker_enter(w);
-    if (w->left) qn_walker_on(w, turn);
+    if (w->left) qn_walker_on(w, (int)turn);
 }
 
 // ---- filling ----
 
-// How many slots each lane has started. They are served at random speeds: so who is behind asks for more at a time.
-FN int4 qn_look_started(int first)
-{
-    int4 v;
-    asm volatile("ld.volatile.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "r"(qn_resident_at(QN_STARTED_AT) + first * 4)
-                 : "memory");
-    return v;
-}
-FN int qn_most_on_way(int started)
-{
-    static_assert(QN_SLOTS / QN_LANE_SLOTS == 8, "two loads");
-    int4 a = qn_look_started(0), b = qn_look_started(4);
-    int ahead = started - ((a.x + a.y + a.z + a.w + b.x + b.y + b.z + b.w) >> 3);
-    return QN_SLOTS_ON_WAY + (ahead < -QN_APART) - (ahead > QN_APART);
-}
-
 // The turn that a lane has behind this one.
-FN int qn_lane_turns_on(int turn)
+FN uint qn_lane_turns_on(uint turn)
 {
     return turn % QN_LANE_SLOTS == QN_LANE_SLOTS - 1 ? QN_SLOTS - QN_LANE_SLOTS + 1 : 1;
 }
@@ -278,9 +266,8 @@ FN int qn_lane_turns_on(int turn)
 // A filling warp, `filler` of QN_FILLERS. How soon a copy follows one that has come decides how fast the ring fills, so the loop does little else.
 static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *shares, int2 rows, int filler)
 {
-    int lane = threadIdx.x & 31, which = filler * QN_LANES_EACH + lane % QN_LANES_EACH;
-    int on_way = 0, started = 0, turn = which * QN_LANE_SLOTS, come = turn; // come: the first that has not come yet
-    uint idle = 0;
+    int lane = threadIdx.x & 31, on_way = 0;
+    uint idle = 0, turn = (uint)(filler * QN_LANES_EACH + lane % QN_LANES_EACH) * QN_LANE_SLOTS, come = turn; // come: the first that has not come yet
     ulong policy = qn_copy_policy(true); // so that sums, rows of x and norms stay in L2
     qn_walker w;
     qn_walker_begin(&w, streams, shares + blockIdx.x, rows, turn);
@@ -288,15 +275,13 @@ static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, 
 #pragma unroll 1
     while (__any_sync(~0u, w.left > 0)) {
         if (on_way && qn_bar_over(qn_slot_full(come), qn_slot_parity(come))) come += qn_lane_turns_on(come), on_way--;
-        int most = qn_most_on_way(started);
-        bool starts = w.left > 0 && on_way < most && (turn < QN_SLOTS || qn_bar_over(qn_slot_empty(turn), qn_slot_parity(turn) ^ 1));
+        bool starts = w.left > 0 && on_way < QN_SLOTS_ON_WAY && (turn < QN_SLOTS || qn_bar_over(qn_slot_empty(turn), qn_slot_parity(turn) ^ 1));
         if (starts) {
             qn_bar_expect(qn_slot_full(turn), w.n_bytes);
             qn_copy_in_as(qn_slot_at(turn), (const void *)w.from, w.n_bytes, qn_slot_full(turn), policy);
-            qn_tell_shared(qn_resident_at(QN_STARTED_AT) + which * 4, ++started);
-            int n = qn_lane_turns_on(turn);
+            uint n = qn_lane_turns_on(turn);
             turn += n;
-            qn_walker_on(&w, n);
+            qn_walker_on(&w, (int)n);
             on_way++;
         }
         if (__any_sync(~0u, starts || on_way)) {
