@@ -12,13 +12,14 @@ enum {
         96 * 1024, // bytes of shared memory of the product as a kernel of its own
     QN_CUDA_PRODUCT_UNITS = 64,
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
-    // The resident kernel's shared memory: the tasks' own, the ring of weights (ring.cuh), and what is beside them.
-    QN_CUDA_RESIDENT_WORK = 73728,
-    QN_CUDA_RING_BYTES = 32 * 4608,
+    // The resident kernel's shared memory: the tasks' own, what is beside it and the ring (ring.cuh), and all the rest as the ring of weights.
+    QN_CUDA_RESIDENT_SHARED = 232448,
+    QN_CUDA_RESIDENT_WORK = 56960,
     QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 640,
-    QN_CUDA_RESIDENT_SIDE = 2144 + QN_CUDA_EARLY_BYTES,
-    QN_CUDA_RESIDENT_SHARED = QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES + QN_CUDA_RESIDENT_SIDE,
+    QN_CUDA_SLOTS = 64, // of the ring, at most
+    QN_CUDA_RESIDENT_SIDE = 20 * QN_CUDA_SLOTS + 1536 + QN_CUDA_EARLY_BYTES,
+    QN_CUDA_RING_BYTES = QN_CUDA_RESIDENT_SHARED - QN_CUDA_RESIDENT_WORK - QN_CUDA_RESIDENT_SIDE,
     QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
     QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product

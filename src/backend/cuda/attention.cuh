@@ -35,12 +35,17 @@
 #include "backend/cuda/gemm_tiled.cuh"
 
 #define QN_FLASH_TILE QN_CUDA_PIECE    // positions
-#define QN_FLASH_STAGES 2              // tiles in shared memory
+#ifdef QN_CUDA_BODIES
+#define QN_FLASH_STAGES 1 // tiles in shared memory: in the resident kernel the ring has what a second one would need
+#define QN_FLASH_SHARED(D) QN_CUDA_RESIDENT_WORK
+#else
+#define QN_FLASH_STAGES 2
+#define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
+#endif
 #define QN_FLASH_RUN 4                 // rows that make a run
 #define QN_FLASH_ROWS 128              // query rows (of the batch × heads) of a group of flash_tiles
 #define QN_WIDE_ROWS QN_CUDA_WIDE_ROWS // and of flash_wide
 #define QN_FLASH_SIDE 8192             // bytes beside the tiles
-#define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
 #define QN_LOG2E 1.44269504f
 
 // Rows of the batch that a group of flash_tiles looks at.

@@ -16,6 +16,7 @@ struct qn_program {
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT][QN_CUDA_N_STEPS]; // where there is no resident task list
     int run_window; // by which attention looks for runs; 0: its kernels are the same for all steps
     int n_tasks;    // of the resident list
+    uint32_t slot_bytes;            // of its ring of weights
     void *tasks[QN_CUDA_IN_FLIGHT]; // qn_cuda_resident_task[n_tasks] on the device
     void *streams;                  // qn_cuda_stream[], on the device
     void *shares;                   // qn_cuda_share[], a group of the grid each, for every stream

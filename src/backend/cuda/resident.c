@@ -172,6 +172,7 @@ typedef struct {
     qn_cuda_stream *streams;
     qn_cuda_share *shares; // of all groups of the grid, a product after the other
     int n_streams, epoch;
+    int slot_bytes;         // of the ring: the most that a slot of a product has
     size_t sums, most_sums; // in units: of this epoch so far, and the most of one
     int arrivals, before;   // of this epoch, and of the one before
 } maker;
@@ -195,6 +196,18 @@ static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
     memcpy(out->args, t->args, t->args_bytes);
 }
 
+static int slot_bytes(const qn_gpu_task *t)
+{
+    enum { MULTIPLE = 128 };
+    qn_cuda_product_args a = product_args(t);
+    int most = 0;
+    for (int i = 0; i < a.n_matrices; i++) {
+        int step = QN_CUDA_STEP_BYTES(a.w_type[i]), n = QN_CUDA_SLOT_STEPS(step) * step;
+        if (n > most) most = n;
+    }
+    return (most + MULTIPLE - 1) / MULTIPLE * MULTIPLE;
+}
+
 // Room for a product's sums, none of which another of the epoch has.
 static void make_product(maker *m, const qn_device *d, const qn_program *p, const qn_gpu_task *t,
                          qn_cuda_resident_task *out)
@@ -208,6 +221,7 @@ static void make_product(maker *m, const qn_device *d, const qn_program *p, cons
                             m->shares + (size_t)m->n_streams * (size_t)d->n_processors);
     }
     m->n_streams++;
+    if (slot_bytes(t) > m->slot_bytes) m->slot_bytes = slot_bytes(t);
     m->sums += (size_t)n_strips(&a) * (size_t)n_parts(&a) + 1; // one more: norms' inverses
     if (m->sums > m->most_sums) m->most_sums = m->sums;
 }
@@ -357,7 +371,7 @@ static int write_lists(qn_device *d, qn_program *p, const qn_gpu_list *list, int
 
 int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, quern_error *e)
 {
-    maker m = {0};
+    maker m = {.slot_bytes = QN_CUDA_STEP_BYTES(1)}; // of a list without products: any
     make_list(&m, d, p, 0, list);
     int n_streams = m.n_streams + 1, rc = make_room(d, p, &m, e);
     m.tasks = malloc((size_t)list->n_tasks * sizeof *m.tasks);
@@ -371,6 +385,7 @@ int qn_cuda_resident_make(qn_device *d, qn_program *p, const qn_gpu_list *list, 
     free(m.streams);
     free(m.shares);
     p->n_tasks = list->n_tasks;
+    p->slot_bytes = (uint32_t)m.slot_bytes;
     return rc ? rc
               : qn_cuda_driver_check(
                     d->cu->cuFuncSetAttribute(d->own[QN_CUDA_resident],
@@ -386,7 +401,9 @@ CUresult qn_cuda_resident_start(qn_device *d, qn_program *p, int flight)
     CUdeviceptr counts = qn_cuda_address(p->step[flight]); // the step block begins with them
     uint32_t launch = ++p->n_launches;
     int n_tasks = p->n_tasks;
-    void *parameters[] = {&tasks, &n_tasks, &streams, &shares, &progress, &launch, &counts};
+    uint32_t slot_bytes = p->slot_bytes;
+    void *parameters[] = {&tasks,    &n_tasks, &streams, &shares,
+                          &progress, &launch,  &counts,  &slot_bytes};
     return d->cu->cuLaunchCooperativeKernel(d->own[QN_CUDA_resident], (unsigned)d->n_processors, 1,
                                             1, QN_CUDA_RESIDENT_THREADS, 1, 1,
                                             QN_CUDA_RESIDENT_SHARED, d->stream, parameters);

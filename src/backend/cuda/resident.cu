@@ -141,16 +141,17 @@ FN void fetch_task(qn_cuda_resident_task *to, const qn_cuda_resident_task *from)
 
 static_assert(sizeof(qn_cuda_resident_task) % 16 == 0 && sizeof(qn_cuda_resident_task) / 16 <= QN_GPU_THREADS, "sixteen bytes a thread");
 static_assert(QN_CUDA_RESIDENT_WARPS == QN_GPU_SIMDS && sizeof(qn_cuda_share) == sizeof(int4), "args.h");
-static_assert(QN_SLOTS * QN_SLOT_BYTES == QN_CUDA_RING_BYTES, "args.h");
 static_assert((QN_GPU_SIMDS + QN_FILLERS + QN_FINISHERS) * 32 == QN_CUDA_RESIDENT_THREADS, "args.h");
 static_assert(QN_FLASH_SHARED(128) <= QN_CUDA_RESIDENT_WORK, "args.h");
 static_assert(QN_CUDA_RESIDENT_SHARED <= QN_CUDA_GEMM_SHARED, "all that a group may have");
-static_assert(QN_TASKS_AT % 16 == 0 && QN_PRODUCT_AT % 16 == 0 && QN_FINISH_AT % 16 == 0 && QN_FINISH_AT + sizeof(qn_cuda_resident_task) <= QN_CUDA_RESIDENT_SHARED - QN_CUDA_EARLY_BYTES, "args.h");
+static_assert(QN_TASKS_AT % 16 == 0 && QN_PRODUCT_AT % 16 == 0 && QN_FINISH_AT % 16 == 0 && QN_SLOTS_AT % 128 == 0 &&
+                  QN_FINISH_AT + sizeof(qn_cuda_resident_task) <= QN_SLOTS_AT,
+              "args.h");
 
-// shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
+// slot_bytes: of the ring; a multiple of 128, and no slot of a product has more. shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, const int4 *shares, uint *progress, uint launch,
-             const qn_step_counts *staged)
+             const qn_step_counts *staged, uint slot_bytes)
 {
     char *shared = qn_resident_memory;
     qn_cuda_resident_task *room = (qn_cuda_resident_task *)(shared + QN_TASKS_AT);
@@ -159,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     fetch_task(room, tasks);
     if (threadIdx.x == 0) qn_flash_early_of(shared)->known = qn_flash_early_of(shared)->armed = 0;
     if (threadIdx.x == 0) *rows = make_int2(staged->n_rows, staged->n_outputs);
-    if (warp == QN_GPU_SIMDS) qn_ring_init();
+    if (warp == QN_GPU_SIMDS) qn_ring_init(slot_bytes);
     qn_fetch_share(shares, 0);
     qn_share_come();
     __syncthreads();
@@ -169,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         return;
     }
     if (warp >= QN_GPU_SIMDS) {
-        qn_ring_fill(streams, shares, *rows, warp - QN_GPU_SIMDS);
+        if (qn_lane_is_first()) qn_ring_fill(streams, shares, *rows, (uint)(warp - QN_GPU_SIMDS));
         return;
     }
     int n_products = 0;
@@ -200,11 +201,11 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         PROFILE_AT(TRACE_START);
         int done = 1;
         if (is_product) {
+            done = !qn_finishers_do(product->n_rows);
             QN_FINISH_BEGINS("arrive");
             qn_resident_product_run(product, shared);
             qn_share_come();
             QN_FINISH_MULTIPLIED();
-            done = !qn_finishers_do(product->n_rows);
         } else {
             done = run_groups(t, shared);
             if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without

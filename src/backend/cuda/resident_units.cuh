@@ -68,12 +68,14 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
 {
     qn_unit_turn unit = qn_units_begin(&p->t->stream, p->share, p->turn);
     if (unit.left <= 0) return;
-    uint turn = unit.turn, left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
+    qn_ring ring = qn_ring_at();
+    qn_slot slot = qn_slot_of(&ring, unit.turn);
+    uint left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
     uint stride = qn_x_stride(p->n_rows), x_at = qn_x_of(p, &unit, work), lane_at = (threadIdx.x & 31) * 16;
     uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
     uint2 x_low[QN_HALF_SLOT], x_high[QN_HALF_SLOT];
-    qn_slot_wait(turn);
-    uint at = qn_slot_at(turn) + lane_at;
+    qn_slot_wait(&ring, &slot);
+    uint at = qn_slot_at(&ring, slot.slot) + lane_at;
     qn_read_half(low, at);
     qn_read_x(x_low, x_at, stride);
 #pragma unroll 1
@@ -82,13 +84,15 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
         float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
         for (; left > 1; left--) {
+            qn_slot next = qn_slot_of(&ring, slot.turn + 1);
             qn_read_half(high, at + QN_HALF_SLOT * 512);
             qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
-            bool next_come = qn_slot_come(turn + 1);
+            bool next_come = qn_slot_come(&ring, &next);
             qn_multiply_half<TYPE>(c, low, x_low);
-            qn_slot_done(turn++);
-            if (!next_come) qn_slot_wait(turn);
-            at = qn_slot_at(turn) + lane_at;
+            qn_slot_done(&slot);
+            slot = next;
+            if (!next_come) qn_slot_wait(&ring, &slot);
+            at = qn_slot_at(&ring, slot.slot) + lane_at;
             x_at += QN_SLOT_STEPS * stride;
             qn_read_half(low, at);
             qn_read_x(x_low, x_at, stride);
@@ -97,14 +101,14 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
         qn_read_half(high, at + QN_HALF_SLOT * 512);
         qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
         qn_multiply_half<TYPE>(c, low, x_low);
-        qn_slot_done(turn);
+        qn_slot_done(&slot);
         qn_units_on(&unit, &p->t->stream, QN_GPU_SIMDS);
         if (unit.left > 0) {
-            turn = unit.turn;
+            slot = qn_slot_of(&ring, unit.turn);
             left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
             x_at = qn_x_of(p, &unit, work);
-            qn_slot_wait(turn);
-            at = qn_slot_at(turn) + lane_at;
+            qn_slot_wait(&ring, &slot);
+            at = qn_slot_at(&ring, slot.slot) + lane_at;
             qn_read_half(low, at);
             qn_read_x(x_low, x_at, stride);
         }
@@ -121,19 +125,19 @@ static __device__ __noinline__ void qn_multiply_block_unit(uint turn, int n_step
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
-    static_assert(slot_steps * QN_CUDA_STEP_BYTES(TYPE) <= QN_SLOT_BYTES && slot_steps % form::steps == 0 &&
-                      form::steps == QN_CUDA_GROUP_STEPS(TYPE),
-                  "args.h");
+    static_assert(slot_steps % form::steps == 0 && form::steps == QN_CUDA_GROUP_STEPS(TYPE), "args.h");
+    qn_ring ring = qn_ring_at();
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
     for (int step = 0; step < n_steps; step += slot_steps, turn++) {
-        qn_slot_wait(turn);
-        uint at = qn_slot_at(turn);
+        qn_slot slot = qn_slot_of(&ring, turn);
+        qn_slot_wait(&ring, &slot);
+        uint at = qn_slot_at(&ring, slot.slot);
         int left = n_steps - step < slot_steps ? n_steps - step : slot_steps;
 #pragma unroll 1
         for (int i = 0; i < left; i += form::steps, at += form::bytes, xs += form::steps * stride)
             qn_multiply_group<TYPE>(qn_in_shared{at}, xs, stride, c);
-        qn_slot_done(turn);
+        qn_slot_done(&slot);
     }
     qn_store_sums(sums, n_rows, mark, c);
 }

@@ -3,7 +3,7 @@
 // between them.
 // Slots are numbered over the whole step: their turn. The slots of a unit (a part of K of a strip) have turns behind each other, and one warp multiplies it,
 // the next unit the next warp; so what is shared is the fetching, and the chain of a unit's products stays with one warp.
-// Warps of their own start the copies, a lane some neighbouring slots, no more of them at a time than keep the memory busy: a load or a
+// Warps of their own start the copies, in order, no more of them at a time than keep the memory busy: a load or a
 // fence of the other warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
 // Which group has which units of a product: shares.h.
 #ifndef QN_BACKEND_CUDA_RING_CUH
@@ -11,14 +11,10 @@
 #include "backend/cuda/barrier_ptx.cuh"
 #include "backend/cuda/product.cuh"
 
-#define QN_SLOTS 32
-#define QN_LANE_SLOTS 4 // neighbours, filled by one lane
-#define QN_FILLERS 4    // warps that fill
-#define QN_LANES_EACH (QN_SLOTS / QN_LANE_SLOTS / QN_FILLERS)
-#define QN_FINISHERS 2     // warps that finish products (resident_product.cuh)
-#define QN_SLOTS_ON_WAY 2  // of a lane, at most
+#define QN_FILLERS 4   // warps that fill the ring, a lane of each: with two, who starts a copy holds the other up
+#define QN_FINISHERS 2 // warps that finish products (resident_product.cuh)
+#define QN_SLOTS_ON_WAY 4 // of a filling warp, at most
 #define QN_FILLER_NAP_NS 100
-#define QN_SLOT_BYTES 4608 // at most; of 16-bit weights 4096
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
 // ---- units and their slots ----
@@ -81,40 +77,61 @@ FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, uint turn)
 
 extern __shared__ __align__(128) char qn_resident_memory[]; // the group's, all of it
 
-// Shared memory behind the slots: an mbarrier a slot, its weights have come; another, it has been read; the turn of who read it last; the group's
-// share of the product, and of the next one; the tasks (resident.cu); the product and the
-// task that is finished (resident_product.cuh).
-#define QN_FULL_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RING_BYTES)
-#define QN_EMPTY_AT (QN_FULL_AT + QN_SLOTS * 8)
-#define QN_READ_AT (QN_EMPTY_AT + QN_SLOTS * 8)
-#define QN_SHARES_AT (QN_READ_AT + QN_SLOTS * 4)
+// Shared memory behind the tasks' own: the ring's description; an mbarrier a slot, its weights have come; another, it has been read; the turn
+// of who read it last; the group's share of the product, and of the next one; the tasks (resident.cu); the product and the task that is
+// finished (resident_product.cuh); then the slots.
+#define QN_RING_AT QN_CUDA_RESIDENT_WORK
+#define QN_FULL_AT (QN_RING_AT + 16)
+#define QN_EMPTY_AT (QN_FULL_AT + QN_CUDA_SLOTS * 8)
+#define QN_READ_AT (QN_EMPTY_AT + QN_CUDA_SLOTS * 8)
+#define QN_SHARES_AT (QN_READ_AT + QN_CUDA_SLOTS * 4)
 #define QN_TASKS_AT (QN_SHARES_AT + 2 * 16)
 #define QN_PRODUCT_AT (QN_TASKS_AT + 2 * sizeof(qn_cuda_resident_task) + 16)
 #define QN_FINISH_AT (QN_PRODUCT_AT + 64)
+#define QN_SLOTS_AT (QN_CUDA_RESIDENT_WORK + QN_CUDA_RESIDENT_SIDE - QN_CUDA_EARLY_BYTES)
 
 FN uint qn_resident_at(int at) // as an address in shared memory
 {
     return qn_shared_address(qn_resident_memory) + (uint)at;
 }
-FN uint qn_slot_at(uint turn)
+
+// The ring: slots of so many bytes, as many as there is room for.
+typedef struct {
+    uint n_bytes, n, inverse; // ceil(2^32 / n): turns are few enough for a division by it
+} qn_ring;
+FN qn_ring qn_ring_at(void)
 {
-    return qn_resident_at(QN_CUDA_RESIDENT_WORK) + turn % QN_SLOTS * QN_SLOT_BYTES;
+    return *(const qn_ring *)(qn_resident_memory + QN_RING_AT);
 }
-FN uint qn_slot_full(uint turn)
+
+// A turn's slot, and the parity of its barriers.
+typedef struct {
+    uint turn, slot, parity;
+} qn_slot;
+FN qn_slot qn_slot_of(const qn_ring *r, uint turn)
 {
-    return qn_resident_at(QN_FULL_AT) + turn % QN_SLOTS * 8;
+    uint round = __umulhi(turn, r->inverse);
+    return {turn, turn - round * r->n, round & 1};
 }
-FN uint qn_slot_empty(uint turn)
+FN uint qn_slot_at(const qn_ring *r, uint slot)
 {
-    return qn_resident_at(QN_EMPTY_AT) + turn % QN_SLOTS * 8;
+    return qn_resident_at(QN_SLOTS_AT) + slot * r->n_bytes;
 }
-FN uint qn_slot_read(uint turn)
+FN uint qn_slot_full(uint slot)
 {
-    return qn_resident_at(QN_READ_AT) + turn % QN_SLOTS * 4;
+    return qn_resident_at(QN_FULL_AT) + slot * 8;
 }
-FN uint qn_slot_parity(uint turn)
+FN uint qn_slot_empty(uint slot)
 {
-    return turn / QN_SLOTS & 1;
+    return qn_resident_at(QN_EMPTY_AT) + slot * 8;
+}
+FN uint qn_slot_read(uint slot)
+{
+    return qn_resident_at(QN_READ_AT) + slot * 4;
+}
+FN bool qn_lane_is_first(void)
+{
+    return (threadIdx.x & 31) == 0;
 }
 FN void qn_tell_shared(uint at, uint v) // to warps that look at it now and then
 {
@@ -128,39 +145,42 @@ FN uint qn_look_shared(uint at)
 }
 
 // One warp for all; a barrier of the group follows.
-FN void qn_ring_init(void)
+FN void qn_ring_init(uint slot_bytes)
 {
-    static_assert(QN_SLOTS == 32, "a lane each");
-    uint turn = threadIdx.x & 31;
-    qn_bar_init(qn_slot_full(turn), 1); // who starts a copy
-    qn_bar_init(qn_slot_empty(turn), QN_ARRIVALS_OF_WARP);
-    qn_tell_shared(qn_slot_read(turn), turn - QN_SLOTS);
+    uint n = QN_CUDA_RING_BYTES / slot_bytes;
+    n = (n > QN_CUDA_SLOTS ? QN_CUDA_SLOTS : n) / QN_FILLERS * QN_FILLERS; // a slot is always filled by the same
+    if (qn_lane_is_first()) *(qn_ring *)(qn_resident_memory + QN_RING_AT) = {slot_bytes, n, 0xffffffffu / n + 1};
+    for (uint slot = threadIdx.x & 31; slot < n; slot += 32) {
+        qn_bar_init(qn_slot_full(slot), 1); // who starts a copy
+        qn_bar_init(qn_slot_empty(slot), QN_ARRIVALS_OF_WARP);
+        qn_tell_shared(qn_slot_read(slot), slot - n);
+    }
     qn_bar_made_for_copies();
 }
 
 // Whether a slot's weights have come. Units may be asked for before the one that has had their slots: then what tells of the slot's weights is two phases
 // behind, and would look as if they had come.
-FN bool qn_slot_come(uint turn)
+FN bool qn_slot_come(const qn_ring *r, const qn_slot *s)
 {
-    uint read = qn_look_shared(qn_slot_read(turn));
-    bool over = qn_bar_over(qn_slot_full(turn), qn_slot_parity(turn));
-    return over && read == turn - QN_SLOTS;
+    uint read = qn_look_shared(qn_slot_read(s->slot));
+    bool over = qn_bar_over(qn_slot_full(s->slot), s->parity);
+    return over && read == s->turn - r->n;
 }
-FN void qn_slot_wait(uint turn)
+FN void qn_slot_wait(const qn_ring *r, const qn_slot *s)
 {
     PROFILE_STARVING();
     uint spins = 0;
 #pragma unroll 1
-    while (qn_look_shared(qn_slot_read(turn)) != turn - QN_SLOTS || !qn_bar_try(qn_slot_full(turn), qn_slot_parity(turn)))
+    while (qn_look_shared(qn_slot_read(s->slot)) != s->turn - r->n || !qn_bar_try(qn_slot_full(s->slot), s->parity))
         if (++spins > QN_SPINS_MOST) __trap();
     PROFILE_STARVED();
 }
 // The warp has read it.
-FN void qn_slot_done(uint turn)
+FN void qn_slot_done(const qn_slot *s)
 {
     __syncwarp();
-    if ((threadIdx.x & 31) == 0) qn_tell_shared(qn_slot_read(turn), turn);
-    if (qn_lane_arrives()) qn_bar_arrive(qn_slot_empty(turn));
+    if (qn_lane_is_first()) qn_tell_shared(qn_slot_read(s->slot), s->turn);
+    if (qn_lane_arrives()) qn_bar_arrive(qn_slot_empty(s->slot));
 }
 
 // The group's share of product i of the step.
@@ -180,7 +200,7 @@ FN void qn_share_come(void)
     qn_copy_wait<0>();
 }
 
-// ---- the walk, of one lane that fills ----
+// ---- the walk, of a filling warp ----
 
 // A slot of the group's stream. `now` and `next`: a product's description and the next one's, so that what the walk needs at the
 // beginning of a product has been on its way for a whole product.
@@ -190,10 +210,11 @@ typedef struct {
     qn_cuda_stream now, next;
     int2 rows; // of the step, and outputs
     int4 next_share;
-    int left;               // slots of the group's share, from this one on; 0: the stream is over
-    int strip, part, slot, n_slots; // the slot's unit, which of its slots it is, and of how many
-    ulong from;             // its weights,
-    uint n_bytes;
+    int left;             // slots of the group's share, from this one on; 0: the stream is over
+    int run, end, part;   // units of this matrix and part, with the slot's; the strip behind them; their part
+    int slot, n_slots;    // which slot of its unit it is, and of how many
+    uint slot_bytes, unit_bytes; // a unit's last slot may have fewer
+    ulong unit, strip_bytes;     // the unit's weights; how far it is to the next strip's
 } qn_walker;
 
 FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
@@ -205,20 +226,36 @@ FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
     return s;
 }
 
+// To the first slot of a unit.
+FN void qn_walker_unit(qn_walker *w, int strip, int part)
+{
+    const qn_cuda_stream *s = &w->now;
+    int in_matrix = strip, m = qn_strip_matrix(s, &in_matrix), step_bytes = qn_of_matrix(s->step_bytes, m);
+    w->run = qn_of_matrix(s->strips, m) - in_matrix;
+    w->end = strip + w->run;
+    w->part = part;
+    w->slot = 0;
+    w->n_slots = part < s->n_full ? qn_of_matrix(s->slots, m) : qn_of_matrix(s->rest_slots, m);
+    w->slot_bytes = (uint)(qn_of_matrix(s->slot_steps, m) * step_bytes);
+    w->unit_bytes = (uint)(qn_part_steps(s, part) * step_bytes);
+    w->strip_bytes = (ulong)((s->n_full * QN_STEPS_A_PART + s->rest_steps) * step_bytes);
+    w->unit = (m == 0 ? s->w[0] : m == 1 ? s->w[1] : s->w[2]) + (ulong)in_matrix * w->strip_bytes + (ulong)(part * QN_STEPS_A_PART * step_bytes);
+}
+
 // To the first slot that the group has of the products from `next` on.
 FN void qn_walker_enter(qn_walker *w)
 {
+    int4 share;
     do {
         w->now = w->next;
         w->left = 0;
         if (w->now.end) return;
-        int4 share = w->next_share;
+        share = w->next_share;
         w->next = qn_load_stream(++w->streams);
         w->next_share = __ldg(w->shares += gridDim.x);
-        if ((w->now.over_outputs ? w->rows.y : w->rows.x) == 0) continue;
-        w->strip = share.x, w->part = share.y, w->slot = 0, w->left = share.w;
+        if ((w->now.over_outputs ? w->rows.y : w->rows.x) > 0) w->left = share.w;
     } while (w->left == 0);
-    w->n_slots = qn_unit_slots(&w->now, w->strip, w->part);
+    qn_walker_unit(w, share.x, share.y);
 }
 
 // n slots further.
@@ -230,17 +267,24 @@ FN void qn_walker_on(qn_walker *w, int n)
         if (w->left == 0) return;
     }
     w->left -= n;
-    w->slot += n;
-    while (w->slot >= w->n_slots) {
-        w->slot -= w->n_slots;
-        if (++w->strip == w->now.n_strips) w->strip = 0, w->part++;
-        w->n_slots = qn_unit_slots(&w->now, w->strip, w->part);
+    n += w->slot;
+    while (n >= w->n_slots) {
+        n -= w->n_slots;
+        if (--w->run > 0)
+            w->unit += w->strip_bytes;
+        else if (w->end < w->now.n_strips)
+            qn_walker_unit(w, w->end, w->part);
+        else
+            qn_walker_unit(w, 0, w->part + 1);
     }
-    int strip = w->strip, m = qn_strip_matrix(&w->now, &strip), each = qn_of_matrix(w->now.slot_steps, m), bytes = qn_of_matrix(w->now.step_bytes, m);
-    int before = w->slot * each, steps = qn_part_steps(&w->now, w->part) - before;
-    int step = strip * (w->now.n_full * QN_STEPS_A_PART + w->now.rest_steps) + w->part * QN_STEPS_A_PART + before;
-    w->n_bytes = (uint)((steps < each ? steps : each) * bytes);
-    w->from = (m == 0 ? w->now.w[0] : m == 1 ? w->now.w[1] : w->now.w[2]) + (ulong)step * (ulong)bytes;
+    w->slot = n;
+}
+// The slot's weights: how many bytes, and where.
+FN ulong qn_walker_at(const qn_walker *w, uint *n_bytes)
+{
+    uint before = (uint)w->slot * w->slot_bytes, left = w->unit_bytes - before;
+    *n_bytes = left < w->slot_bytes ? left : w->slot_bytes;
+    return w->unit + before;
 }
 
 // `shares`: the group's of the first product. To the slot whose turn is `turn`.
@@ -257,39 +301,46 @@ FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 
 
 // ---- filling ----
 
-// The turn that a lane has behind this one.
-FN uint qn_lane_turns_on(uint turn)
+// Of a filling warp: every so many slots one, and where it is.
+typedef struct {
+    uint slot, parity;
+} qn_own_slot;
+FN void qn_own_next(qn_own_slot *own, const qn_ring *r)
 {
-    return turn % QN_LANE_SLOTS == QN_LANE_SLOTS - 1 ? QN_SLOTS - QN_LANE_SLOTS + 1 : 1;
+    own->slot += QN_FILLERS;
+    if (own->slot < r->n) return;
+    own->slot -= r->n;
+    own->parity ^= 1;
 }
 
-// A filling warp, `filler` of QN_FILLERS. How soon a copy follows one that has come decides how fast the ring fills, so the loop does little else.
-static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *shares, int2 rows, int filler)
+// One lane of a filling warp, `filler` of QN_FILLERS. How soon a copy follows one that has come decides how fast the ring fills, so the loop does
+// little else.
+static __device__ __noinline__ void qn_ring_fill(const qn_cuda_stream *streams, const int4 *shares, int2 rows, uint filler)
 {
-    int lane = threadIdx.x & 31, on_way = 0;
-    uint idle = 0, turn = (uint)(filler * QN_LANES_EACH + lane % QN_LANES_EACH) * QN_LANE_SLOTS, come = turn; // come: the first that has not come yet
+    uint idle = 0, turn = filler;
+    int on_way = 0;
     ulong policy = qn_copy_policy(true); // so that sums, rows of x and norms stay in L2
+    qn_ring ring = qn_ring_at();
+    qn_own_slot own = {filler, 0}, come = own; // come: the first that has not come yet
     qn_walker w;
     qn_walker_begin(&w, streams, shares + blockIdx.x, rows, turn);
-    if (lane >= QN_LANES_EACH) w.left = 0;
 #pragma unroll 1
-    while (__any_sync(~0u, w.left > 0)) {
-        if (on_way && qn_bar_over(qn_slot_full(come), qn_slot_parity(come))) come += qn_lane_turns_on(come), on_way--;
-        bool starts = w.left > 0 && on_way < QN_SLOTS_ON_WAY && (turn < QN_SLOTS || qn_bar_over(qn_slot_empty(turn), qn_slot_parity(turn) ^ 1));
-        if (starts) {
-            qn_bar_expect(qn_slot_full(turn), w.n_bytes);
-            qn_copy_in_as(qn_slot_at(turn), (const void *)w.from, w.n_bytes, qn_slot_full(turn), policy);
-            uint n = qn_lane_turns_on(turn);
-            turn += n;
-            qn_walker_on(&w, (int)n);
+    while (w.left > 0) {
+        if (on_way && qn_bar_over(qn_slot_full(come.slot), come.parity)) qn_own_next(&come, &ring), on_way--, idle = 0;
+        if (on_way < QN_SLOTS_ON_WAY && (turn < ring.n || qn_bar_over(qn_slot_empty(own.slot), own.parity ^ 1))) {
+            uint full = qn_slot_full(own.slot), n_bytes;
+            ulong from = qn_walker_at(&w, &n_bytes);
+            qn_bar_expect(full, n_bytes);
+            qn_copy_in_as(qn_slot_at(&ring, own.slot), (const void *)from, n_bytes, full, policy);
+            qn_own_next(&own, &ring);
+            qn_walker_on(&w, QN_FILLERS);
+            turn += QN_FILLERS;
             on_way++;
-        }
-        if (__any_sync(~0u, starts || on_way)) {
             idle = 0;
             continue;
         }
         if (++idle > QN_SPINS_MOST) __trap();
-        __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
+        if (!on_way) __nanosleep(QN_FILLER_NAP_NS); // the turns of a filling warp are some that another warp does not have
     }
 }
 

@@ -7,7 +7,7 @@
 
 enum {
     MOST_IN_CLUSTER = MOST_OF_CLUSTER * MAX_WARPS,
-    MOST_KEPT = 80, // barriers in shared memory, of a cluster
+    MOST_KEPT = 160, // barriers in shared memory, of a cluster
     MOST_THREADS = MOST_IN_CLUSTER * RACE_PARTS + MOST_KEPT,
 };
 
