@@ -27,15 +27,15 @@ FN uint qn_x_stride(int n_rows)
 }
 
 // Where a unit's sums go.
-FN ulong *qn_sums_of(const qn_resident_product *p, const qn_unit_turn *u)
+FN ulong *qn_sums_of(const qn_resident_product *p, const qn_unit *u)
 {
-    return (ulong *)p->t->buffers[12] + ((ulong)u->strip * (ulong)p->n_parts + (ulong)u->part) * QN_CUDA_UNIT_FLOATS;
+    return (ulong *)p->t->buffers[12] + ((ulong)(u->batch.strip + u->which) * (ulong)p->n_parts + (ulong)u->batch.part) * QN_CUDA_UNIT_FLOATS;
 }
 // This lane's numbers of x for a unit.
-FN uint qn_x_of(const qn_resident_product *p, const qn_unit_turn *u, char *work)
+FN uint qn_x_of(const qn_resident_product *p, const qn_unit *u, char *work)
 {
     qn_product_room room = qn_resident_room(work);
-    return qn_x_at(qn_shared_address(room.xs), qn_shared_address(room.zeros), u->part - p->first, p->n_rows);
+    return qn_x_at(qn_shared_address(room.xs), qn_shared_address(room.zeros), u->batch.part - p->first, p->n_rows);
 }
 
 // ---- 16-bit weights ----
@@ -66,11 +66,12 @@ template <int TYPE> FN void qn_multiply_half(float c[4], const uint4 w[QN_HALF_S
 // those ends alone is read there: registers are few, and what ptxas would keep in local memory comes from far.
 template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const qn_resident_product *p, char *work)
 {
-    qn_unit_turn unit = qn_units_begin(&p->t->stream, p->share, p->turn);
-    if (unit.left <= 0) return;
+    qn_unit unit;
+    bool more = qn_unit_begin(&unit, &p->t->stream, p->share, p->turn);
+    if (!more) return;
     qn_ring ring = qn_ring_at();
-    qn_slot slot = qn_slot_of(&ring, unit.turn);
-    uint left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
+    qn_slot slot = qn_slot_of(&ring, unit.batch.turn + unit.which);
+    int left = unit.batch.n_slots;
     uint stride = qn_x_stride(p->n_rows), x_at = qn_x_of(p, &unit, work), lane_at = (threadIdx.x & 31) * 16;
     uint4 low[QN_HALF_SLOT], high[QN_HALF_SLOT];
     uint2 x_low[QN_HALF_SLOT], x_high[QN_HALF_SLOT];
@@ -79,12 +80,13 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
     qn_read_half(low, at);
     qn_read_x(x_low, x_at, stride);
 #pragma unroll 1
-    while (unit.left > 0) {
+    while (more) {
         ulong *sums = qn_sums_of(p, &unit);
+        uint to_next = unit.batch.n;
         float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
         for (; left > 1; left--) {
-            qn_slot next = qn_slot_of(&ring, slot.turn + 1);
+            qn_slot next = qn_slot_of(&ring, slot.turn + to_next);
             qn_read_half(high, at + QN_HALF_SLOT * 512);
             qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
             bool next_come = qn_slot_come(&ring, &next);
@@ -102,10 +104,10 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
         qn_read_x(x_high, x_at + QN_HALF_SLOT * stride, stride);
         qn_multiply_half<TYPE>(c, low, x_low);
         qn_slot_done(&slot);
-        qn_units_on(&unit, &p->t->stream, QN_GPU_SIMDS);
-        if (unit.left > 0) {
-            slot = qn_slot_of(&ring, unit.turn);
-            left = (uint)qn_part_steps(&p->t->stream, unit.part) / QN_SLOT_STEPS;
+        more = qn_unit_on(&unit, &p->t->stream, QN_GPU_SIMDS);
+        if (more) {
+            slot = qn_slot_of(&ring, unit.batch.turn + unit.which);
+            left = unit.batch.n_slots;
             x_at = qn_x_of(p, &unit, work);
             qn_slot_wait(&ring, &slot);
             at = qn_slot_at(&ring, slot.slot) + lane_at;
@@ -121,7 +123,7 @@ template <int TYPE> static __device__ __noinline__ void qn_multiply_share(const 
 
 // One unit: its groups become F16 fragments in registers, several groups a slot.
 template <int TYPE>
-static __device__ __noinline__ void qn_multiply_block_unit(uint turn, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
+static __device__ __noinline__ void qn_multiply_block_unit(uint turn, uint to_next, int n_steps, uint xs, uint stride, ulong *sums, int n_rows, uint mark)
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
@@ -129,7 +131,7 @@ static __device__ __noinline__ void qn_multiply_block_unit(uint turn, int n_step
     qn_ring ring = qn_ring_at();
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
-    for (int step = 0; step < n_steps; step += slot_steps, turn++) {
+    for (int step = 0; step < n_steps; step += slot_steps, turn += to_next) {
         qn_slot slot = qn_slot_of(&ring, turn);
         qn_slot_wait(&ring, &slot);
         uint at = qn_slot_at(&ring, slot.slot);
@@ -146,14 +148,15 @@ static __device__ __noinline__ void qn_multiply_blocks_share(const qn_resident_p
 {
     const qn_cuda_stream *s = &p->t->stream;
     uint stride = qn_x_stride(p->n_rows);
-    for (qn_unit_turn u = qn_units_begin(s, p->share, p->turn); u.left > 0; qn_units_on(&u, s, QN_GPU_SIMDS)) {
-        uint x = qn_x_of(p, &u, work);
+    qn_unit u;
+    for (bool more = qn_unit_begin(&u, s, p->share, p->turn); more; more = qn_unit_on(&u, s, QN_GPU_SIMDS)) {
+        uint x = qn_x_of(p, &u, work), turn = u.batch.turn + u.which;
         ulong *sums = qn_sums_of(p, &u);
-        int strip = u.strip, n = qn_part_steps(s, u.part);
+        int strip = u.batch.strip, n = qn_part_steps(s, u.batch.part);
         switch (qn_of_matrix(((const qn_cuda_product_args *)p->t->args)->w_type, qn_strip_matrix(s, &strip))) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_multiply_block_unit<value>(u.turn, n, x, stride, sums, p->n_rows, p->mark);                                 \
+        qn_multiply_block_unit<value>(turn, u.batch.n, n, x, stride, sums, p->n_rows, p->mark);                                 \
         break;
             QN_PACKED_FORMATS(CASE)
 #undef CASE

@@ -1,8 +1,9 @@
 // The stream of weights of the resident kernel: what a group will multiply with, over all products of the step and in their order, comes
 // through a ring of shared memory. The order is known beforehand, so the copies run on across the ends of products and over every wait
 // between them.
-// Slots are numbered over the whole step: their turn. The slots of a unit (a part of K of a strip) have turns behind each other, and one warp multiplies it,
-// the next unit the next warp; so what is shared is the fetching, and the chain of a unit's products stays with one warp.
+// A unit (a part of K of a strip) is multiplied by one warp, the next by the next warp; its weights are some slots of the ring. Slots are numbered over
+// the whole step: their turn. Neighbouring units make a batch, as many as there are warps, or fewer where a matrix or a part of K ends: first come the
+// first slots of all of them, then the second ones, and so on. So all warps have something from the beginning on, and little is left to do when the last slot has come.
 // Warps of their own start the copies, in order, no more of them at a time than keep the memory busy: a load or a
 // fence of the other warps waits behind all that are on their way (bench/cuda_stream.cu: 17,000 cycles behind 128 KiB a multiprocessor, 3,000 behind 32).
 // Which group has which units of a product: shares.h.
@@ -13,7 +14,7 @@
 
 #define QN_FILLERS 4   // warps that fill the ring, a lane of each: with two, who starts a copy holds the other up
 #define QN_FINISHERS 2 // warps that finish products (resident_product.cuh)
-#define QN_SLOTS_ON_WAY 4 // of a filling warp, at most
+#define QN_SLOTS_ON_WAY 3 // of a filling warp, at most
 #define QN_FILLER_NAP_NS 100
 #define QN_SPINS_MOST 0x4000000 // seconds to a minute, by what is waited for; then the device counts as dead
 
@@ -36,41 +37,55 @@ FN int qn_of_matrix(const int of[QN_CUDA_MAX_PARTS], int matrix) // no index, wh
 {
     return matrix == 0 ? of[0] : matrix == 1 ? of[1] : of[2];
 }
-FN int qn_unit_slots(const qn_cuda_stream *s, int strip, int part)
+FN int qn_unit_slots(const qn_cuda_stream *s, int matrix, int part)
 {
-    int m = qn_strip_matrix(s, &strip);
-    return part < s->n_full ? qn_of_matrix(s->slots, m) : qn_of_matrix(s->rest_slots, m);
+    return part < s->n_full ? qn_of_matrix(s->slots, matrix) : qn_of_matrix(s->rest_slots, matrix);
 }
 
-// A warp's unit of a product: its place, its first slot's turn; left: the group's units from it on, and no unit where there are none.
+// A batch of units of a group's share.
 typedef struct {
-    int strip, part, left;
-    uint turn;
-} qn_unit_turn;
-
-// n units further.
-FN void qn_units_on(qn_unit_turn *u, const qn_cuda_stream *s, int n)
+    int strip, part, n; // the first unit, and how many
+    int left;           // units of the share, from the first on; 0: there is no batch
+    int n_slots;        // of a unit
+    uint turn;          // of the first's first slot
+} qn_batch;
+FN void qn_batch_cut(qn_batch *b, const qn_cuda_stream *s)
 {
-    u->left -= n;
-    if (u->left <= 0) return;
-    bool alike = s->slots[0] == s->slots[1] && s->slots[0] == s->slots[2];
-    if (alike && u->strip + n < s->n_strips) { // of one part
-        u->strip += n;
-        u->turn += (uint)(n * (u->part < s->n_full ? s->slots[0] : s->rest_slots[0]));
-        return;
+    int strip = b->strip, m = qn_strip_matrix(s, &strip), run = qn_of_matrix(s->strips, m) - strip;
+    b->n = run < QN_GPU_SIMDS ? run : QN_GPU_SIMDS;
+    if (b->left < b->n) b->n = b->left;
+    b->n_slots = qn_unit_slots(s, m, b->part);
+}
+FN void qn_batch_next(qn_batch *b, const qn_cuda_stream *s)
+{
+    b->turn += (uint)(b->n * b->n_slots);
+    b->left -= b->n;
+    b->strip += b->n;
+    if (b->strip == s->n_strips) b->strip = 0, b->part++;
+    qn_batch_cut(b, s);
+}
+
+// A warp's unit: which one of its batch.
+typedef struct {
+    qn_batch batch;
+    int which;
+} qn_unit;
+// To the n-th unit behind it; false: the share has none.
+FN bool qn_unit_on(qn_unit *u, const qn_cuda_stream *s, int n)
+{
+    u->which += n;
+    while (u->batch.left > 0 && u->which >= u->batch.n) {
+        u->which -= u->batch.n;
+        qn_batch_next(&u->batch, s);
     }
-#pragma unroll 1
-    for (int i = 0; i < n; i++) {
-        u->turn += (uint)qn_unit_slots(s, u->strip, u->part);
-        if (++u->strip == s->n_strips) u->strip = 0, u->part++;
-    }
+    return u->batch.left > 0;
 }
 // This warp's first of the group's share, a qn_cuda_share; turn: of the share's first slot.
-FN qn_unit_turn qn_units_begin(const qn_cuda_stream *s, int4 share, uint turn)
+FN bool qn_unit_begin(qn_unit *u, const qn_cuda_stream *s, int4 share, uint turn)
 {
-    qn_unit_turn u = {share.x, share.y, share.z, turn};
-    qn_units_on(&u, s, (int)(threadIdx.x >> 5));
-    return u;
+    *u = {{share.x, share.y, 0, share.z, 0, turn}, 0};
+    if (share.z > 0) qn_batch_cut(&u->batch, s);
+    return qn_unit_on(u, s, (int)(threadIdx.x >> 5));
 }
 
 // ---- the ring ----
@@ -210,11 +225,12 @@ typedef struct {
     qn_cuda_stream now, next;
     int2 rows; // of the step, and outputs
     int4 next_share;
-    int left;             // slots of the group's share, from this one on; 0: the stream is over
-    int run, end, part;   // units of this matrix and part, with the slot's; the strip behind them; their part
-    int slot, n_slots;    // which slot of its unit it is, and of how many
-    uint slot_bytes, unit_bytes; // a unit's last slot may have fewer
-    ulong unit, strip_bytes;     // the unit's weights; how far it is to the next strip's
+    int left, run, n;     // units from the batch's first on: of the share (0: the stream is over), of its matrix and part, of the batch
+    int end, part;        // the strip behind those of the matrix, and the part
+    int which, slot;      // the unit of the batch, and its slot,
+    int n_slots;          // of how many
+    uint slot_bytes, unit_bytes;    // a unit's last slot may have fewer
+    ulong batch, strip_bytes;       // weights of the batch's first unit; how far it is to the next strip's
 } qn_walker;
 
 FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
@@ -226,20 +242,26 @@ FN qn_cuda_stream qn_load_stream(const qn_cuda_stream *from)
     return s;
 }
 
-// To the first slot of a unit.
-FN void qn_walker_unit(qn_walker *w, int strip, int part)
+FN void qn_walker_cut(qn_walker *w)
+{
+    w->n = w->run < QN_GPU_SIMDS ? w->run : QN_GPU_SIMDS;
+    if (w->left < w->n) w->n = w->left;
+    w->slot = 0;
+}
+// To the batch that begins with a unit, the first of the share or of a matrix and part.
+FN void qn_walker_run(qn_walker *w, int strip, int part)
 {
     const qn_cuda_stream *s = &w->now;
     int in_matrix = strip, m = qn_strip_matrix(s, &in_matrix), step_bytes = qn_of_matrix(s->step_bytes, m);
     w->run = qn_of_matrix(s->strips, m) - in_matrix;
     w->end = strip + w->run;
     w->part = part;
-    w->slot = 0;
-    w->n_slots = part < s->n_full ? qn_of_matrix(s->slots, m) : qn_of_matrix(s->rest_slots, m);
+    w->n_slots = qn_unit_slots(s, m, part);
     w->slot_bytes = (uint)(qn_of_matrix(s->slot_steps, m) * step_bytes);
     w->unit_bytes = (uint)(qn_part_steps(s, part) * step_bytes);
     w->strip_bytes = (ulong)((s->n_full * QN_STEPS_A_PART + s->rest_steps) * step_bytes);
-    w->unit = (m == 0 ? s->w[0] : m == 1 ? s->w[1] : s->w[2]) + (ulong)in_matrix * w->strip_bytes + (ulong)(part * QN_STEPS_A_PART * step_bytes);
+    w->batch = (m == 0 ? s->w[0] : m == 1 ? s->w[1] : s->w[2]) + (ulong)in_matrix * w->strip_bytes + (ulong)(part * QN_STEPS_A_PART * step_bytes);
+    qn_walker_cut(w);
 }
 
 // To the first slot that the group has of the products from `next` on.
@@ -253,38 +275,40 @@ FN void qn_walker_enter(qn_walker *w)
         share = w->next_share;
         w->next = qn_load_stream(++w->streams);
         w->next_share = __ldg(w->shares += gridDim.x);
-        if ((w->now.over_outputs ? w->rows.y : w->rows.x) > 0) w->left = share.w;
+        if ((w->now.over_outputs ? w->rows.y : w->rows.x) > 0) w->left = share.z;
     } while (w->left == 0);
-    qn_walker_unit(w, share.x, share.y);
+    qn_walker_run(w, share.x, share.y);
 }
 
-// n slots further.
+FN void qn_walker_next_batch(qn_walker *w)
+{
+    w->left -= w->n;
+    w->run -= w->n;
+    w->batch += (ulong)w->n * w->strip_bytes;
+    if (w->left == 0)
+        qn_walker_enter(w);
+    else if (w->run > 0)
+        qn_walker_cut(w);
+    else if (w->end < w->now.n_strips)
+        qn_walker_run(w, w->end, w->part);
+    else
+        qn_walker_run(w, 0, w->part + 1);
+}
+// n turns further.
 FN void qn_walker_on(qn_walker *w, int n)
 {
-    while (n >= w->left) {
-        n -= w->left;
-        qn_walker_enter(w);
-        if (w->left == 0) return;
+    w->which += n;
+    while (w->left > 0 && w->which >= w->n) {
+        w->which -= w->n;
+        if (++w->slot == w->n_slots) qn_walker_next_batch(w);
     }
-    w->left -= n;
-    n += w->slot;
-    while (n >= w->n_slots) {
-        n -= w->n_slots;
-        if (--w->run > 0)
-            w->unit += w->strip_bytes;
-        else if (w->end < w->now.n_strips)
-            qn_walker_unit(w, w->end, w->part);
-        else
-            qn_walker_unit(w, 0, w->part + 1);
-    }
-    w->slot = n;
 }
 // The slot's weights: how many bytes, and where.
 FN ulong qn_walker_at(const qn_walker *w, uint *n_bytes)
 {
     uint before = (uint)w->slot * w->slot_bytes, left = w->unit_bytes - before;
     *n_bytes = left < w->slot_bytes ? left : w->slot_bytes;
-    return w->unit + before;
+    return w->batch + (ulong)w->which * w->strip_bytes + before;
 }
 
 // `shares`: the group's of the first product. To the slot whose turn is `turn`.
@@ -295,8 +319,9 @@ FN void qn_walker_begin(qn_walker *w, const qn_cuda_stream *streams, const int4 
     w->rows = rows;
     w->next = qn_load_stream(streams);
     w->next_share = __ldg(shares);
+    w->which = 0;
     qn_walker_enter(w);
-    if (w->left) qn_walker_on(w, (int)turn);
+    qn_walker_on(w, (int)turn);
 }
 
 // ---- filling ----
