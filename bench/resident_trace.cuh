@@ -18,7 +18,7 @@ enum {
     TRACE_UNITS,    // all units multiplied
     TRACE_FOLDED,
     TRACE_END,     // of the task, for the whole group
-    TRACE_STARVED, // cycles spent waiting for weights, or for sums to go on from
+    TRACE_STARVED, // cycles spent waiting for weights
     TRACE_PLACES
 };
 static __device__ unsigned trace_times[132][TRACE_TASKS][8][TRACE_PLACES];

@@ -13,9 +13,9 @@ enum {
     QN_CUDA_PRODUCT_UNITS = 64,
     QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
     // The resident kernel's shared memory: the tasks' own, what is beside it and the ring (ring.cuh), and all the rest as the ring of weights.
-    QN_CUDA_RESIDENT_SHARED = 232448,
-    QN_CUDA_RESIDENT_WORK = 56960,
-    QN_CUDA_EARLY_BLOCKS = 1024, // of a block table (attention_early.cuh)
+    QN_CUDA_RESIDENT_SHARED = 232320, // bench/resident_trace.cuh has a little beside it
+    QN_CUDA_RESIDENT_WORK = 58880,    // two whole rows of 5,120 and their norm too
+    QN_CUDA_EARLY_BLOCKS = 1024,      // of a block table (attention_early.cuh)
     QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 640,
     QN_CUDA_SLOTS = 64, // of the ring, at most
     QN_CUDA_RESIDENT_SIDE = 20 * QN_CUDA_SLOTS + 1536 + QN_CUDA_EARLY_BYTES,

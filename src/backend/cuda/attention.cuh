@@ -109,7 +109,7 @@ FN void qn_flash_range(qn_range *r, qn_walk *at, const qn_view *c, int z, int ea
 
 // ---- shared memory ----
 
-// Two stages as tiles come from the cache, then of blocks the tile of F16 numbers that is made of one; then what is beside them.
+// The stages, tiles as they come from the cache, then of blocks the tile of F16 numbers that is made of one; then what is beside them.
 template <int D, bool BLOCKS> struct qn_flash_room {
     static const int tile_bytes = QN_FLASH_TILE * D * 4, stage_bytes = BLOCKS ? tile_bytes / 64 * 34 : tile_bytes;
     static const int tile_at = QN_FLASH_STAGES * stage_bytes, tops_at = tile_at + (BLOCKS ? tile_bytes : 0);
@@ -122,8 +122,8 @@ FN int qn_chunk(int row, int chunk)
     return chunk ^ (row & 7);
 }
 
-// The keys and the values of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
-template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int tile, char *stage, int without)
+// The keys, the values or both of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
+template <int D> FN void qn_flash_load(const qn_view *c, bool keys, bool values, int from, int to, int tile, char *stage, int without)
 {
     for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 8; i += QN_GPU_THREADS) {
         int row = i / (D / 8), chunk = i % (D / 8), p = tile * QN_FLASH_TILE + row;
@@ -132,24 +132,31 @@ template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int t
         if (p == without) continue;
         if (there) at = qn_block_at(c, p) + (ulong)(p % QN_BLOCK_TOKENS * D + chunk * 8);
         char *room = stage + row * D * 2 + qn_chunk(row, chunk) * 16;
-        qn_copy16(room, (const ushort *)c->k + at, there);
-        qn_copy16(room + QN_FLASH_TILE * D * 2, (const ushort *)c->v + at, there);
+        if (keys) qn_copy16(room, (const ushort *)c->k + at, there);
+        if (values) qn_copy16(room + QN_FLASH_TILE * D * 2, (const ushort *)c->v + at, there);
     }
 }
 
 #include "backend/cuda/attention_blocks.cuh"
 
-// Walks `ahead` one tile further, loading it; the group of copies is closed in any case.
+// Walks `ahead` one tile further, loading it; a group of copies is closed in any case. Where there is one stage, keys and values are a group each,
+// so that the next tile's follow when this one's have been read.
 template <int D, bool BLOCKS>
 FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int from, int to,
                        char *stage, int without = -1)
 {
     if (ahead->split < r->end) {
-        if (BLOCKS)
+        if (BLOCKS) {
             qn_blocks_load<D>(c, from, to, ahead->tile, stage);
-        else
-            qn_flash_load<D>(c, from, to, ahead->tile, stage, without);
+        } else {
+            const bool both = QN_FLASH_STAGES > 1;
+            qn_flash_load<D>(c, true, both, from, to, ahead->tile, stage, without);
+            if (!both) qn_copy_commit();
+            if (!both) qn_flash_load<D>(c, false, true, from, to, ahead->tile, stage, without);
+        }
         qn_walk_on(r, ahead);
+    } else if (QN_FLASH_STAGES == 1 && !BLOCKS) {
+        qn_copy_commit();
     }
     qn_copy_commit();
 }

@@ -11,10 +11,10 @@ template <int D> struct qn_flash_head {
     float m, l;
 };
 
-// A tile: this row's heads times 64 keys.
-template <int TYPE, int D>
+// A tile: this row's heads times 64 keys. keys_read(): once the group has read the keys; values_come(): before it reads the values.
+template <int TYPE, int D, typename Read, typename Come>
 FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const uint2 q[D / 16],
-                          ushort *weights, float *tops, qn_flash_head<D> *h)
+                          ushort *weights, float *tops, qn_flash_head<D> *h, Read keys_read, Come values_come)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     int key = 8 * warp + 2 * quarter, p = tile * QN_FLASH_TILE + key;
@@ -31,12 +31,14 @@ FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const u
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     if (quarter == 0) tops[8 * g + warp] = top;
     BARRIER();
+    keys_read();
     float most = h->m;
 #pragma unroll
     for (int i = 0; i < 8; i++)
         most = fmaxf(most, tops[8 * g + i]);
     *(uint *)(weights + g * QN_P_LINE + key) = qn_flash_pack<TYPE>(
         seen0 ? qn_flash_weight(s0, most) : 0.0f, seen1 ? qn_flash_weight(s1, most) : 0.0f);
+    values_come();
     BARRIER();
     uint w[4][2];
 #pragma unroll
@@ -137,6 +139,7 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     qn_flash_head<D> now, all;
     qn_flash_head_clear<D>(&now);
     qn_flash_head_clear<D>(&all);
+    const bool one_by_one = QN_FLASH_STAGES == 1 && !BLOCKS; // keys and values come by themselves
     qn_walk ahead = at;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
         if (!armed)
@@ -146,13 +149,23 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     for (int i = 0; at.split < r.end; i = (i + 1) % QN_FLASH_STAGES) {
         char *stage = room + i * form::stage_bytes, *tile = BLOCKS ? room + form::tile_at : stage;
         int split = at.split;
-        qn_copy_wait<QN_FLASH_STAGES - 1>();
+        qn_copy_wait<one_by_one ? 1 : QN_FLASH_STAGES - 1>();
         BARRIER();
         if (BLOCKS) {
             qn_blocks_tile<D>(stage, c->first, c->position, at.tile, tile, own);
             BARRIER();
+            if (QN_FLASH_STAGES == 1) qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
         }
-        qn_flash_row_tile<TYPE, D>(c, at.tile, tile, queries, weights, tops, &now);
+        qn_flash_row_tile<TYPE, D>(
+            c, at.tile, tile, queries, weights, tops, &now,
+            [&] {
+                if (!one_by_one) return;
+                if (ahead.split < r.end) qn_flash_load<D>(c, true, false, c->first, c->position, ahead.tile, stage, -1);
+                qn_copy_commit();
+            },
+            [&] {
+                if (one_by_one) qn_copy_wait<1>();
+            });
         qn_walk_on(&r, &at);
         if (z < 0 && at.split != split) {
             qn_flash_head_join<D>(&all, &now);
@@ -163,7 +176,15 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
             qn_flash_head_clear<D>(&now);
         }
         BARRIER(); // all are done with the stage
-        qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
+        if (one_by_one) {
+            if (ahead.split < r.end) {
+                qn_flash_load<D>(c, false, true, c->first, c->position, ahead.tile, stage, -1);
+                qn_walk_on(&r, &ahead);
+            }
+            qn_copy_commit();
+        } else if (QN_FLASH_STAGES > 1) {
+            qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
+        }
     }
     qn_copy_wait<0>();
     PROFILE_AT(TRACE_STAGED);

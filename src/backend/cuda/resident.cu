@@ -148,7 +148,8 @@ static_assert(QN_TASKS_AT % 16 == 0 && QN_PRODUCT_AT % 16 == 0 && QN_FINISH_AT %
                   QN_FINISH_AT + sizeof(qn_cuda_resident_task) <= QN_SLOTS_AT,
               "args.h");
 
-// slot_bytes: of the ring; a multiple of 128, and no slot of a product has more. shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often the program has been launched, with this one.
+// shares: qn_cuda_share, a group of the grid each, for every stream. progress: a counter an epoch, QN_CUDA_PROGRESS_WORDS apart. launch: how often
+// the program has been launched, with this one. slot_bytes: of the ring; a multiple of 128, and no slot of a product has more.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     resident(const qn_cuda_resident_task *tasks, int n_tasks, const qn_cuda_stream *streams, const int4 *shares, uint *progress, uint launch,
              const qn_step_counts *staged, uint slot_bytes)
@@ -202,10 +203,13 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
         int done = 1;
         if (is_product) {
             done = !qn_finishers_do(product->n_rows);
-            QN_FINISH_BEGINS("arrive");
+            QN_FINISH_BEGINS(QN_BAR_ARRIVE);
             qn_resident_product_run(product, shared);
             qn_share_come();
             QN_FINISH_MULTIPLIED();
+            if (!done) {
+                PROFILE_AT(TRACE_FOLDED); // by others
+            }
         } else {
             done = run_groups(t, shared);
             if (t->joins) qn_flash_join(t, early, rows->x), done = 1; // with a place in the grid or without
@@ -217,6 +221,6 @@ extern "C" __global__ void __launch_bounds__(QN_CUDA_RESIDENT_THREADS, 1)
     }
     if (threadIdx.x == 0) product->t = NULL;
     BARRIER();
-    QN_FINISH_BEGINS("arrive");
+    QN_FINISH_BEGINS(QN_BAR_ARRIVE);
     PROFILE_REPORT(tasks);
 }

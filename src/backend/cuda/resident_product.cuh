@@ -2,15 +2,13 @@
 // A warp writes the sums of its units to the device's memory, each number with the mark of this product; then those of a strip are added up, in
 // order, as they come. So a strip's parts may be done by any warps of the grid.
 // Every group of the grid says once that it is done with a product, whether it had a part in it or not.
-// What is called here and what calls are functions of their own: inlined, ptxas spills the ring's state inside the loop over units.
+// What is called here and what calls are functions of their own: inlined, ptxas spills inside the loop over units.
 #ifndef QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #define QN_BACKEND_CUDA_RESIDENT_PRODUCT_CUH
 #include "backend/cuda/ring.cuh"
 
 #define QN_FOLD_AT_ONCE 10 // parts whose sums are loaded together
-#ifndef QN_FINISHERS_ROWS
 #define QN_FINISHERS_ROWS 2 // of products that warps of their own finish, at most
-#endif
 
 // A task's product, of n_rows rows, in shared memory. Buffer 12 of the task: the units' sums, marked, [strip][part][QN_CUDA_UNIT_FLOATS], and
 // behind them the inverses of the rows' norms.
@@ -208,7 +206,7 @@ static __device__ __noinline__ void qn_finish_strips(const qn_cuda_resident_task
 
 // Of few rows, by warps of their own: they know what they need when the last sums come, and the others are at the next task by then.
 // Barriers of the group tell them of a product, whose epoch has begun, and that it has been multiplied.
-#define QN_FINISH_BEGINS(how) asm volatile("bar." how " 2, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
+#define QN_FINISH_BEGINS(how) asm volatile(how " 2, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
 #define QN_FINISH_MULTIPLIED() asm volatile("bar.sync 3, %0;" ::"n"((QN_GPU_SIMDS + QN_FINISHERS) * 32) : "memory")
 #define QN_FINISH_TOGETHER() asm volatile("bar.sync 4, %0;" ::"n"(QN_FINISHERS * 32) : "memory")
 
@@ -229,7 +227,7 @@ FN const qn_cuda_resident_task *qn_finish_copy(const qn_cuda_resident_task *t, c
 static __device__ __noinline__ void qn_finish_all(const volatile qn_resident_product *p, char *room, int finisher)
 {
     for (;;) {
-        QN_FINISH_BEGINS("sync");
+        QN_FINISH_BEGINS("bar.sync");
         const qn_cuda_resident_task *t = p->t;
         int n_rows = p->n_rows;
         uint mark = p->mark, *counter = p->counter;
