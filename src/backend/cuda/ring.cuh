@@ -175,7 +175,8 @@ FN void qn_ring_init(uint slot_bytes)
 }
 
 // Whether a slot's weights have come. Units may be asked for before the one that has had their slots: then what tells of the slot's weights is two phases
-// behind, and would look as if they had come.
+// behind, and would look as if they had come. So who read it last is looked at first (PTX promises no order of the two; nvcc 13.0 keeps it, and the
+// multiprocessor does them in turn).
 FN bool qn_slot_come(const qn_ring *r, const qn_slot *s)
 {
     uint read = qn_look_shared(qn_slot_read(s->slot));
