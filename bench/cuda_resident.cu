@@ -82,7 +82,7 @@ static double run(const list *l, unsigned *progress, const qn_step_counts *count
     int n_tasks = (int)l->tasks.size();
     for (unsigned launch = 1; launch <= LAUNCHES; launch++) {
         if (launch == 3) cudaEventRecord(a);
-        uint slot_bytes = (QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(w_type)) * QN_CUDA_STEP_BYTES(w_type) + 127) / 128 * 128;
+        uint slot_bytes = QN_CUDA_SLOT_BYTES(QN_CUDA_STEP_BYTES(w_type));
         void *args[] = {&tasks, &n_tasks, &streams, &shares, &progress, &launch, &counts, &slot_bytes};
         if (cooperative)
             cudaLaunchCooperativeKernel((void *)resident, l->n_groups, QN_CUDA_RESIDENT_THREADS, args, QN_CUDA_RESIDENT_SHARED, 0);

@@ -67,6 +67,10 @@ enum {
      : (step_bytes) <= 144                                               ? 32                      \
      : (step_bytes) == 160 || (step_bytes) == 168 || (step_bytes) == 192 ? 24                      \
                                                                          : 16)
+// Bytes of such a slot, as the ring lays them out: a multiple of 128, at most QN_CUDA_SLOT_MOST.
+#define QN_CUDA_SLOT_BYTES(step_bytes)                                                             \
+    ((QN_CUDA_SLOT_STEPS(step_bytes) * (step_bytes) + 127) / 128 * 128)
+#define QN_CUDA_SLOT_MOST 4608
 
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off

@@ -198,14 +198,13 @@ static void write_task(const qn_program *p, int flight, const qn_gpu_task *t,
 
 static int slot_bytes(const qn_gpu_task *t)
 {
-    enum { MULTIPLE = 128 };
     qn_cuda_product_args a = product_args(t);
     int most = 0;
     for (int i = 0; i < a.n_matrices; i++) {
-        int step = QN_CUDA_STEP_BYTES(a.w_type[i]), n = QN_CUDA_SLOT_STEPS(step) * step;
+        int n = QN_CUDA_SLOT_BYTES(QN_CUDA_STEP_BYTES(a.w_type[i]));
         if (n > most) most = n;
     }
-    return (most + MULTIPLE - 1) / MULTIPLE * MULTIPLE;
+    return most;
 }
 
 // Room for a product's sums, none of which another of the epoch has.

@@ -127,7 +127,7 @@ static __device__ __noinline__ void qn_multiply_block_unit(uint turn, uint to_ne
 {
     typedef qn_group_form<TYPE> form;
     const int slot_steps = QN_CUDA_SLOT_STEPS(QN_CUDA_STEP_BYTES(TYPE));
-    static_assert(slot_steps % form::steps == 0 && form::steps == QN_CUDA_GROUP_STEPS(TYPE), "args.h");
+    static_assert(QN_CUDA_SLOT_BYTES(QN_CUDA_STEP_BYTES(TYPE)) <= QN_CUDA_SLOT_MOST && slot_steps % form::steps == 0 && form::steps == QN_CUDA_GROUP_STEPS(TYPE), "args.h");
     qn_ring ring = qn_ring_at();
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1

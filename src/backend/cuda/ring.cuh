@@ -163,7 +163,7 @@ FN uint qn_look_shared(uint at)
 FN void qn_ring_init(uint slot_bytes)
 {
     uint n = QN_CUDA_RING_BYTES / slot_bytes;
-    static_assert(QN_CUDA_RING_BYTES / 4608 / QN_FILLERS > QN_SLOTS_ON_WAY, "what is on its way has slots of its own, whatever a slot has");
+    static_assert(QN_CUDA_RING_BYTES / QN_CUDA_SLOT_MOST / QN_FILLERS > QN_SLOTS_ON_WAY, "what is on its way has slots of its own, whatever a slot has");
     n = (n > QN_CUDA_SLOTS ? QN_CUDA_SLOTS : n) / QN_FILLERS * QN_FILLERS; // a slot is always filled by the same
     if (qn_lane_is_first()) *(qn_ring *)(qn_resident_memory + QN_RING_AT) = {slot_bytes, n, 0xffffffffu / n + 1};
     for (uint slot = threadIdx.x & 31; slot < n; slot += 32) {
