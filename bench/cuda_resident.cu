@@ -174,7 +174,7 @@ int main(int argc, char **argv)
     printf("a launch of next to nothing: %.1f us, not cooperative %.1f us\n", run(&small, progress, counts) * 1e3,
            run(&small, progress, counts, false) * 1e3);
     for (const shape &m : shapes)
-    for (int n_rows = 1; n_rows <= 8; n_rows += n_rows == 1 ? 3 : 4) {
+    for (int n_rows = 1; n_rows <= QN_CUDA_RESIDENT_ROWS; n_rows *= 2) {
         host.n_rows = host.n_outputs = n_rows;
         cudaMemcpy(counts, &host, sizeof host, cudaMemcpyHostToDevice);
         list l;

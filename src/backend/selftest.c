@@ -22,7 +22,7 @@ enum {
     MAX_ROWS = 136, // of a plan
     MANY_ROWS = 72, // of a step, at most
     SOME_ROWS = 12, // of all kinds but one
-    FEW_ROWS = 8,
+    FEW_ROWS = 4,
     MAX_SLOTS = 4,
     MAX_CONTEXT = 300, // GPUs split attention over more than 256 positions
     MAX_EDITS = 16,
@@ -469,7 +469,7 @@ static void lay_out(layout *l, const kind *k, qn_plan *plan, char *base, void *b
     qn_plan_init(plan, k->rows == ONE ? 1 : k->rows == MANY ? MAX_ROWS : SOME_ROWS, &batch);
     fill_step(l);
     if (l->n_rows > 1 && l->n_rows <= FEW_ROWS)
-        plan->max_rows = FEW_ROWS; // backends run plans of few rows in another way
+        plan->max_rows = FEW_ROWS; // some backends run plans of few rows in another way
     k->make(l);
 }
 
@@ -650,8 +650,8 @@ static int has_sizes(const qn_backend *b)
 // 0 where the first row has the same bits in every class, and of a product at every place; INFINITY where not.
 static double run_alone(run *r, const kind *k, layout *l, quern_error *e)
 {
-    static const int classes[] = {MANY_ROWS, FEW_ROWS, 1, MAX_ROWS, 32, 16};
-    int n_classes = has_sizes(r->device.backend) ? 6 : 3;
+    static const int classes[] = {MANY_ROWS, 8, FEW_ROWS, 1, MAX_ROWS, 32, 16};
+    int n_classes = has_sizes(r->device.backend) ? 7 : 4;
     layout done;
     l->tolerance = 0;
     for (int i = 0; i < n_classes; i++) {

@@ -259,7 +259,7 @@ static void test_left(void **unused)
     assert_int_equal(s.out.tasks[2].kernel, QN_GPU_swiglu);
     end(&s);
     begin(&s);
-    s.plan.max_rows = 8;
+    s.plan.max_rows = QN_CUDA_RESIDENT_ROWS;
     mlp(&s, GATE);
     rewrite(&s);
     assert_int_equal(s.out.n_tasks, s.in.n_tasks);

@@ -9,8 +9,9 @@
 #include "backend/cuda/accesses.h"
 #include "backend/cuda/resident.h"
 #include "backend/gpu/lower.h"
+#include "backend/ops/matmul.h"
 
-enum { PROCESSORS = 132, SHARED = 232448, ROWS = 8 };
+enum { PROCESSORS = 132, SHARED = 232448, ROWS = QN_CUDA_RESIDENT_ROWS };
 
 static int fits(const qn_device *d, int max_rows, int kernel, int n, int k)
 {
@@ -32,7 +33,10 @@ static int own(qn_cuda_kernel kernel)
 static void test_kernels(void **state)
 {
     (void)state;
-    const qn_device d = {.resident = 1, .n_processors = PROCESSORS, .shared_bytes = SHARED};
+    const qn_device d = {.capability = QN_CUDA_HOPPER,
+                         .resident = 1,
+                         .n_processors = PROCESSORS,
+                         .shared_bytes = SHARED};
     assert_true(fits(&d, ROWS, QN_GPU_sample_finish, 16, 128));
     assert_true(fits(&d, ROWS, QN_GPU_matmul_q4_k_1x2, 16, 128));
     assert_true(fits(&d, ROWS, own(QN_CUDA_product), 16, 128));
@@ -48,7 +52,10 @@ static void test_kernels(void **state)
 static void test_room(void **state)
 {
     (void)state;
-    const qn_device d = {.resident = 1, .n_processors = PROCESSORS, .shared_bytes = SHARED};
+    const qn_device d = {.capability = QN_CUDA_HOPPER,
+                         .resident = 1,
+                         .n_processors = PROCESSORS,
+                         .shared_bytes = SHARED};
     qn_device few = d, fewer = d, old = d, small = d;
     few.n_processors = ROWS;
     fewer.n_processors = ROWS - 1;
@@ -62,6 +69,25 @@ static void test_room(void **state)
     assert_false(fits(&d, ROWS + 1, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&old, ROWS, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&small, ROWS, own(QN_CUDA_product), 16, 128));
+}
+
+// Many rows of weights, and from fewer rows on very large 16-bit ones, are the graph's on Hopper.
+static void test_rows(void **state)
+{
+    (void)state;
+    const qn_device hopper = {.capability = QN_CUDA_HOPPER}, older = {.capability = 80};
+    qn_matmul_args args = {.w = {.dtype = QN_DTYPE_F16, .dim = {50000, 100000}}};
+    qn_record record = {.op = QN_OP_MATMUL, .args = &args};
+    const qn_plan plan = {.records = &record, .n_records = 1};
+    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
+    args.w.dim[0]++;
+    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), 2);
+    assert_int_equal(qn_cuda_resident_rows(&older, &plan), 8);
+    args.w.dtype = QN_DTYPE_Q8_0;
+    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
+    record.op = QN_OP_EMBED;
+    args.w.dtype = QN_DTYPE_F16;
+    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
 }
 
 static qn_access bytes(const char *from, size_t n, int write)
@@ -91,6 +117,7 @@ static void test_read_later(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_room),
+                                       cmocka_unit_test(test_rows),
                                        cmocka_unit_test(test_read_later)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ enum {
     QN_CUDA_SLOTS = 64, // of the ring, at most
     QN_CUDA_RESIDENT_SIDE = 20 * QN_CUDA_SLOTS + 1536 + QN_CUDA_EARLY_BYTES,
     QN_CUDA_RING_BYTES = QN_CUDA_RESIDENT_SHARED - QN_CUDA_RESIDENT_WORK - QN_CUDA_RESIDENT_SIDE,
-    QN_CUDA_RESIDENT_ROWS = 8,          // of x, at most
+    QN_CUDA_RESIDENT_ROWS = 4,          // of x, at most
     QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
     QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
     QN_CUDA_RESIDENT_THREADS = 14 * 32, // with those that fill the ring and that finish products

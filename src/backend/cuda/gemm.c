@@ -5,11 +5,11 @@
 
 #include "backend/cuda/accesses.h"
 #include "backend/cuda/flash.h"
+#include "backend/cuda/resident.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
 enum {
-    FEW_ROWS = 8,
     MOST_PACKED_ROWS = 128, // past these, weights in blocks become F16 once, not once a tile of x
     THREADS = 384,
     ALIGNMENT = 1024,
@@ -82,6 +82,7 @@ typedef struct {
     const qn_gpu_list *in;
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
+    int fused;         // 1: the plan's rows are few, and its operations fused in other ways
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -230,9 +231,8 @@ static int find(const rewriting *r, int i, bundle *b)
     int is_norm = (int)t->kernel == QN_GPU_rms_norm;
     *b = (bundle){.first = is_norm ? i + 1 : i, .norm = is_norm ? i : -1, .swiglu = -1};
     const qn_cuda_product_args *a = product_at(l, b->first);
-    if (!a) return 0;
+    if (!a || r->fused) return 0;
     b->n_rows = rows_of(r->plan, a->over_outputs);
-    if (b->n_rows <= FEW_ROWS) return 0;
     b->a.padded_k = a->padded_k;
     b->a.type = a->type;
     b->a.accumulate = a->accumulate;
@@ -668,12 +668,19 @@ static void rewrite(rewriting *r)
     }
 }
 
+static rewriting begin(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
+                       qn_cuda_gemm_room *room, qn_gpu_list *out)
+{
+    int fused = plan->max_rows <= qn_cuda_resident_rows(d, plan);
+    return (rewriting){.d = d, .plan = plan, .in = in, .room = room, .out = out, .fused = fused};
+}
+
 void qn_cuda_gemm_measure(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                           qn_cuda_gemm_room *room)
 {
     qn_gpu_list out = {0};
     *room = (qn_cuda_gemm_room){0};
-    rewriting r = {.d = d, .plan = plan, .in = in, .room = room, .out = &out};
+    rewriting r = begin(d, plan, in, room, &out);
     rewrite(&r);
     qn_gpu_list_free(&out);
 }
@@ -683,6 +690,6 @@ void qn_cuda_gemm_rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_
 {
     qn_cuda_gemm_room sizes = *room;
     *out = (qn_gpu_list){0};
-    rewriting r = {.d = d, .plan = plan, .in = in, .room = &sizes, .out = out};
+    rewriting r = begin(d, plan, in, &sizes, out);
     rewrite(&r);
 }

@@ -336,7 +336,9 @@ FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
         sum.total = qn_gemm_total<NX, CLUSTER>(b, &piece, cluster, rank);
         if (piece.taken) qn_gemm_take<NX, CLUSTER>(b, p, &piece, &sum, cluster, rank);
+        if (i == 0) PROFILE_GROUP(TRACE_FIRST);
         qn_gemm_tile<NX, CLUSTER>(p, &piece, c, &sum, [&](float *part, int n) QN_INLINED { chain(piece.tile, part, n); });
+        PROFILE_GROUP(TRACE_MULTIPLIED);
         if (piece.handed)
             qn_gemm_hand_over<NX, CLUSTER>(b, p, &piece, &sum, cluster + 1, rank);
         else
@@ -372,6 +374,7 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     qn_gemm_plan *p = (qn_gemm_plan *)(shared + form::plan_at);
     int cluster = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
     qn_gemm_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)), 0, 0};
+    PROFILE_GROUP(TRACE_BEGUN);
     qn_gemm_begin<NX, CLUSTER>(b, a, p, &r, form::n_stages);
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<form::fetch_registers>();
@@ -381,9 +384,11 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     } else {
         qn_more_registers<form::multiply_registers>();
         qn_grid_wait();
+        PROFILE_GROUP(TRACE_WAITED);
         qn_gemm_multiply<TYPE, NX, CLUSTER>(b, a, p, shared + form::room_at, cluster, rank,
                                             [&](int, float *c, int n) QN_INLINED { qn_gemm_chain<TYPE, NX, CLUSTER>(c, &r, n); });
         if (CLUSTER > 1) qn_cluster_meet();
+        PROFILE_GROUP(TRACE_OVER);
     }
 }
 

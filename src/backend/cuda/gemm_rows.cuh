@@ -86,6 +86,7 @@ FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, c
     float4 *x = (float4 *)(b->y[0] + (ulong)r * (ulong)n_k);
     float w[QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8)][8];
     qn_gemm_plan p;
+    PROFILE_GRAPH();
     qn_grid_go_on();
 #pragma unroll
     for (int i = 0; i < QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8); i++)

@@ -4,6 +4,9 @@
 #include "backend/gpu/kernels/all.h"
 
 #include "backend/cuda/args.h"
+#ifdef QN_PROFILE
+#include <graph_trace.cuh> // bench/: when each kernel of a graph was there
+#endif
 #include "backend/cuda/blocks_pack.cuh"
 #include "backend/cuda/embed_packed.cuh"
 #include "backend/cuda/gemm_kernels.cuh"

@@ -88,6 +88,12 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 
 // ---- kernels one after another ----
 
+#ifndef PROFILE_GRID // bench/graph_trace.cuh
+#define PROFILE_GRID(what)
+#define PROFILE_GROUP(moment)
+#define PROFILE_GRAPH()
+#endif
+
 // Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this
 // before it ends, or else the next kernel would not wait for the one before.
 FN void qn_grid_wait(void)
@@ -95,10 +101,12 @@ FN void qn_grid_wait(void)
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+    PROFILE_GRID(TRACE_GOES_ON);
 }
 // The next kernel may be launched where there is room, once all groups said so.
 FN void qn_grid_go_on(void)
 {
+    PROFILE_GRID(TRACE_THERE);
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif

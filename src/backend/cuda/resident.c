@@ -7,11 +7,15 @@
 #include "backend/cuda/accesses.h"
 #include "backend/cuda/shares.h"
 #include "backend/gpu/args.h"
+#include "backend/ops/matmul.h"
 
 enum {
     UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
-    SUMS = 12, // buffer of the task of a product, or of an attention that joins
+    SUMS = 12,      // buffer of the task of a product, or of an attention that joins
+    FUSED_ROWS = 8, // of plans on cards before Hopper, whose products take so many at once
+    LARGE_ROWS = 2, // of plans with more bytes of 16-bit weights than these
 };
+static const int64_t LARGE_BYTES = 10000000000;
 
 static int is_product(const qn_gpu_task *t)
 {
@@ -83,9 +87,28 @@ static int has_body(int kernel)
     }
 }
 
+// Bytes of 16-bit weights that a step of the plan reads.
+static int64_t plain_bytes(const qn_plan *plan)
+{
+    int64_t n_bytes = 0;
+    for (int i = 0; i < plan->n_records; i++) {
+        const qn_matmul_args *a = plan->records[i].args;
+        if (plan->records[i].op == QN_OP_MATMUL &&
+            (a->w.dtype == QN_DTYPE_F16 || a->w.dtype == QN_DTYPE_BF16))
+            n_bytes += 2 * a->w.dim[0] * a->w.dim[1];
+    }
+    return n_bytes;
+}
+
+int qn_cuda_resident_rows(const qn_device *d, const qn_plan *plan)
+{
+    if (d->capability != QN_CUDA_HOPPER) return FUSED_ROWS;
+    return plain_bytes(plan) > LARGE_BYTES ? LARGE_ROWS : QN_CUDA_RESIDENT_ROWS;
+}
+
 int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
 {
-    if (!d->resident || plan->max_rows > QN_CUDA_RESIDENT_ROWS) return 0;
+    if (!d->resident || plan->max_rows > qn_cuda_resident_rows(d, plan)) return 0;
     if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED) return 0;
     if (d->n_processors < QN_CUDA_RESIDENT_ROWS) return 0; // a group tells one row's norm
     for (int i = 0; i < list->n_tasks; i++) {
