@@ -24,11 +24,16 @@ FN unsigned *trace_product(void)
     extern __shared__ __align__(16) char trace_shared[];
     return (unsigned *)(trace_shared + QN_CUDA_GEMM_SHARED - 4);
 }
+// A moment that a group does not come to stays 0.
 #define PROFILE_GROUP(moment)                                                                                          \
-    if (threadIdx.x == 0 && gridDim.x <= TRACE_GROUPS) {                                                               \
-        if ((moment) == TRACE_BEGUN) *trace_product() = atomicAdd(&trace_products[blockIdx.x], 1);       \
-        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(trace_moments[*trace_product() % TRACE_PRODUCTS][blockIdx.x][moment]));           \
-    }
+    do {                                                                                                               \
+        if (threadIdx.x != 0 || gridDim.x > TRACE_GROUPS) break;                                                       \
+        if ((moment) == TRACE_BEGUN) *trace_product() = atomicAdd(&trace_products[blockIdx.x], 1);                     \
+        long long *trace_at = trace_moments[*trace_product() % TRACE_PRODUCTS][blockIdx.x];                            \
+        for (int trace_i = 1; (moment) == TRACE_BEGUN && trace_i < TRACE_MOMENTS; trace_i++)                           \
+            trace_at[trace_i] = 0;                                                                                     \
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(trace_at[moment]));                                           \
+    } while (0)
 
 FN void trace_add(unsigned what)
 {
@@ -47,13 +52,17 @@ static __device__ __noinline__ void trace_print(void)
         const trace_event *p = &trace_events[i % TRACE_KEPT];
         printf("graph %u %u %u %u %u %lld\n", i, p->what, p->threads, p->x, p->y, p->time);
     }
-    for (unsigned i = trace_products[0] + 2; i < trace_products[0] + TRACE_PRODUCTS - 1; i++)
+    for (unsigned i = trace_products[0] - TRACE_PRODUCTS + 2; i != trace_products[0] - 1; i++)
         for (int g = 0; g < TRACE_GROUPS; g++) {
             const long long *m = trace_moments[i % TRACE_PRODUCTS][g];
             printf("product %u %d %lld %lld %lld %lld %lld\n", i, g, m[0], m[1], m[2], m[3], m[4]);
         }
 }
 #define PROFILE_GRAPH()                                                                                                \
-    if (threadIdx.x == 0 && blockIdx.x == 0) trace_print()
-#define PROFILE_GRID(what)                                                                    \
-    if (threadIdx.x == 0 && blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) trace_add(what)
+    do {                                                                                                               \
+        if (threadIdx.x == 0 && blockIdx.x == 0) trace_print();                                                        \
+    } while (0)
+#define PROFILE_GRID(what)                                                                                             \
+    do {                                                                                                               \
+        if (threadIdx.x == 0 && blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) trace_add(what);                \
+    } while (0)

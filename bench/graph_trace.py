@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A table of what bench/graph_trace.cuh printed: of each kernel of a layer, how long before the end of the kernel before it it was
 there, and how long it was until the next one could go on. Microseconds, means; a kernel is known by its threads and grid and by those before it. Then the last products, group by group: when each
-was there, could go on, began to multiply, had multiplied its last tile and was over, since the first group could go on (least, mean, most).
+was there, could go on, began to multiply, had multiplied its last tile and was over, since the first group could go on (least, mean, most of those
+that did).
 
 usage: graph_trace.py < LOG"""
 import sys
@@ -36,7 +37,7 @@ def groups(product, of):
     start = min(m[1] for m in of)
     places = []
     for i, name in enumerate("there goes first multiplied over".split()):
-        t = sorted((m[i] - start) / 1e3 for m in of)
+        t = sorted((m[i] - start) / 1e3 for m in of if m[i])
         places.append(f"{name} {t[0]:.1f} {sum(t) / len(t):.1f} {t[-1]:.1f}")
     print(f"  product {product}: " + "; ".join(places))
 

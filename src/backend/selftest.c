@@ -19,10 +19,11 @@
 
 enum {
     MEMORY_BYTES = 12 << 20,
-    MAX_ROWS = 136, // of a plan
-    MANY_ROWS = 72, // of a step, at most
-    SOME_ROWS = 12, // of all kinds but one
-    FEW_ROWS = 4,
+    MAX_ROWS = 136,   // of a plan
+    MANY_ROWS = 72,   // of a step, at most
+    SOME_ROWS = 12,   // of all kinds but one
+    FEW_ROWS = 4,     // backends run plans of few rows in other ways,
+    SEVERAL_ROWS = 8, // and of several
     MAX_SLOTS = 4,
     MAX_CONTEXT = 300, // GPUs split attention over more than 256 positions
     MAX_EDITS = 16,
@@ -443,6 +444,7 @@ static void fill_step(layout *l)
     for (int i = 0; i < MAX_SLOTS * s->max_blocks && l->writes; i++)
         s->table[i] = (i * 7) % (MAX_SLOTS * s->max_blocks);
     l->n_rows = pick(l, 0, 1) ? SOME_ROWS : pick(l, MAX_SLOTS, SOME_ROWS);
+    if (l->n_rows <= SEVERAL_ROWS && pick(l, 0, 1)) l->n_rows = FEW_ROWS;
     if (l->plan->max_rows == 1) l->n_rows = 1;
     if (l->plan->max_rows == MAX_ROWS) l->n_rows = pick(l, SOME_ROWS + 1, MANY_ROWS);
     int first = pick(l, 0, MAX_CONTEXT - 1);
@@ -468,8 +470,8 @@ static void lay_out(layout *l, const kind *k, qn_plan *plan, char *base, void *b
     batch.results = take(l, MAX_OUTPUTS * sizeof(qn_step_result));
     qn_plan_init(plan, k->rows == ONE ? 1 : k->rows == MANY ? MAX_ROWS : SOME_ROWS, &batch);
     fill_step(l);
-    if (l->n_rows > 1 && l->n_rows <= FEW_ROWS)
-        plan->max_rows = FEW_ROWS; // some backends run plans of few rows in another way
+    if (l->n_rows > 1 && l->n_rows <= SEVERAL_ROWS)
+        plan->max_rows = l->n_rows <= FEW_ROWS ? FEW_ROWS : SEVERAL_ROWS;
     k->make(l);
 }
 
@@ -650,7 +652,7 @@ static int has_sizes(const qn_backend *b)
 // 0 where the first row has the same bits in every class, and of a product at every place; INFINITY where not.
 static double run_alone(run *r, const kind *k, layout *l, quern_error *e)
 {
-    static const int classes[] = {MANY_ROWS, 8, FEW_ROWS, 1, MAX_ROWS, 32, 16};
+    static const int classes[] = {MANY_ROWS, SEVERAL_ROWS, FEW_ROWS, 1, MAX_ROWS, 32, 16};
     int n_classes = has_sizes(r->device.backend) ? 7 : 4;
     layout done;
     l->tolerance = 0;

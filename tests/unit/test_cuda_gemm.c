@@ -12,6 +12,7 @@
 #include "backend/cuda/gemm.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
+#include "backend/ops/matmul.h"
 
 enum { ROWS = 300, WIDTH = 1024, INNER = 2048, HEADS = 512, PLACE = 1 << 24 };
 
@@ -267,6 +268,28 @@ static void test_left(void **unused)
     end(&s);
 }
 
+// Past few rows all are rewritten, and with very large weights from fewer on.
+static void test_few(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        state s;
+        qn_matmul_args large = {.w = {.dtype = QN_DTYPE_BF16, .dim = {100000, 60000}}};
+        qn_record record = {.op = QN_OP_MATMUL, .args = &large};
+        begin(&s);
+        if (i) s.plan.records = &record, s.plan.n_records = 1;
+        s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 3 : 2;
+        s.plan.batch.limits.max_outputs = 1;
+        mlp(&s, GATE);
+        rewrite(&s);
+        if (i < 2)
+            assert_int_equal(s.out.tasks[1].kernel, own(QN_CUDA_gemm_f16_16));
+        else
+            assert_int_equal(s.out.n_tasks, s.in.n_tasks);
+        end(&s);
+    }
+}
+
 // Of up to 128 rows blocks are multiplied as they lie, each format as it is: no room for them.
 static void test_packed(void **unused)
 {
@@ -409,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_mlp),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_left),
+        cmocka_unit_test(test_few),
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_rooms),
         cmocka_unit_test(test_entering),

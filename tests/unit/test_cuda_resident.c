@@ -57,37 +57,51 @@ static void test_room(void **state)
                          .n_processors = PROCESSORS,
                          .shared_bytes = SHARED};
     qn_device few = d, fewer = d, old = d, small = d;
-    few.n_processors = ROWS;
-    fewer.n_processors = ROWS - 1;
+    few.n_processors = 8;
+    fewer.n_processors = 7;
     old.resident = 0;
     small.shared_bytes = 100 << 10;
     assert_true(fits(&d, ROWS, own(QN_CUDA_product), 8192, 29568));
     assert_true(fits(&few, 1, own(QN_CUDA_product), 8192, 29568));
-    assert_false(
-        fits(&few, ROWS, own(QN_CUDA_product), 8192, 29568)); // a group: five parts of eight rows
+    assert_true(
+        fits(&few, ROWS, own(QN_CUDA_product), 8192, 29568)); // a group: five parts of four rows
+    assert_false(fits(&few, ROWS, own(QN_CUDA_product), 8192, 65536)); // ten
     assert_false(fits(&fewer, 1, own(QN_CUDA_product), 16, 128)); // a group tells one row's norm
     assert_false(fits(&d, ROWS + 1, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&old, ROWS, own(QN_CUDA_product), 16, 128));
     assert_false(fits(&small, ROWS, own(QN_CUDA_product), 16, 128));
 }
 
-// Many rows of weights, and from fewer rows on very large 16-bit ones, are the graph's on Hopper.
+static int fits_plan(const qn_device *d, const qn_plan *of, int max_rows)
+{
+    qn_plan plan = *of;
+    qn_gpu_list list = {0};
+    plan.max_rows = max_rows;
+    return qn_cuda_resident_fits(d, &plan, &list);
+}
+
+// More than few rows are a graph's on Hopper; of very large 16-bit weights fewer are few.
 static void test_rows(void **state)
 {
     (void)state;
     const qn_device hopper = {.capability = QN_CUDA_HOPPER}, older = {.capability = 80};
+    const qn_device able = {.capability = QN_CUDA_HOPPER,
+                            .resident = 1,
+                            .n_processors = PROCESSORS,
+                            .shared_bytes = SHARED};
     qn_matmul_args args = {.w = {.dtype = QN_DTYPE_F16, .dim = {50000, 100000}}};
     qn_record record = {.op = QN_OP_MATMUL, .args = &args};
-    const qn_plan plan = {.records = &record, .n_records = 1};
-    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
+    qn_plan plan = {.records = &record, .n_records = 1};
+    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);
     args.w.dim[0]++;
-    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), 2);
-    assert_int_equal(qn_cuda_resident_rows(&older, &plan), 8);
+    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), 2);
+    assert_true(fits_plan(&able, &plan, 2) && !fits_plan(&able, &plan, 3));
+    assert_int_equal(qn_cuda_few_rows(&older, &plan), 8);
     args.w.dtype = QN_DTYPE_Q8_0;
-    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
+    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);
     record.op = QN_OP_EMBED;
     args.w.dtype = QN_DTYPE_F16;
-    assert_int_equal(qn_cuda_resident_rows(&hopper, &plan), ROWS);
+    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);
 }
 
 static qn_access bytes(const char *from, size_t n, int write)

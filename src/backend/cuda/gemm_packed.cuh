@@ -1,4 +1,4 @@
-// Products of five (gemm.h) to 128 rows with weights in blocks (blocks_packed.cuh), in the order and with the bits of gemm.cuh's, whose tiles,
+// Products of more than few (gemm.h), up to 128 rows with weights in blocks (blocks_packed.cuh), in the order and with the bits of gemm.cuh's, whose tiles,
 // sums and results they have. A stage holds 256 numbers of K, or 128 at a row's end: the rows of x, then of each of the eight strips its
 // groups as they lie in memory, in a place that the largest of the product's formats fits. A warp makes its strip's fragments of them in
 // registers, those of the next two steps while the matrix units have two. The four warps of a warpgroup issue a product together, so their
@@ -194,6 +194,7 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
     shared += (1024 - (qn_shared_address(shared) & 1023)) & 1023;
     qn_gemm_plan *p = (qn_gemm_plan *)(shared + qn_gemm_packed_form<NX>::plan_at);
     qn_gemm_packed_ring r = qn_gemm_packed_begin<NX>(a, shared);
+    PROFILE_GROUP(TRACE_BEGUN);
     qn_gemm_begin<NX, 1>(b, a, p, &r.at, r.n_stages);
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<qn_gemm_packed_form<NX>::fetch_registers>();
@@ -202,11 +203,13 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
     } else {
         qn_more_registers<qn_gemm_packed_form<NX>::multiply_registers>();
         qn_grid_wait();
+        PROFILE_GROUP(TRACE_WAITED);
         qn_gemm_multiply<1, NX, 1>(b, a, p, shared, blockIdx.x, 0, [&](int tile, float *c, int n_slabs) QN_INLINED {
             int m, s;
             qn_gemm_strip(a, p, tile, 0, (int)(threadIdx.x >> 7) * 4, &m, &s);
             qn_gemm_packed_chain_of<NX>(a.w_type[m], c, &r, n_slabs);
         });
+        PROFILE_GROUP(TRACE_OVER);
     }
 }
 

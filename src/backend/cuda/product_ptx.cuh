@@ -89,9 +89,9 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 // ---- kernels one after another ----
 
 #ifndef PROFILE_GRID // bench/graph_trace.cuh
-#define PROFILE_GRID(what)
-#define PROFILE_GROUP(moment)
-#define PROFILE_GRAPH()
+#define PROFILE_GRID(what) (void)0
+#define PROFILE_GROUP(moment) (void)0
+#define PROFILE_GRAPH() (void)0
 #endif
 
 // Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this

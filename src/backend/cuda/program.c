@@ -164,9 +164,9 @@ static int check_rows(const qn_plan *plan, int own, const qn_gpu_list *list, que
 static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
                      quern_error *e)
 {
-    // The fused forms of CUDA's own take as many rows as the resident kernel; the dialect's take one.
+    // The fused forms of CUDA's own take several rows; the dialect's take one.
     int flash = qn_cuda_flash_all(plan), all_own = flash && qn_cuda_products_all(d, p, plan);
-    qn_gpu_options options = {.fuse_rows = all_own ? qn_cuda_resident_rows(d, plan) : 1,
+    qn_gpu_options options = {.fuse_rows = all_own ? qn_cuda_few_rows(d, plan) : 1,
                               .fuse_blocks = all_own,
                               .piece = flash ? QN_CUDA_PIECE : 0};
     qn_gpu_list dialect = {0}, own = {0};

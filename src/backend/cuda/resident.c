@@ -11,9 +11,10 @@
 
 enum {
     UNIT_STEPS = QN_CUDA_PART / QN_CUDA_STEP,
-    SUMS = 12,      // buffer of the task of a product, or of an attention that joins
-    FUSED_ROWS = 8, // of plans on cards before Hopper, whose products take so many at once
-    LARGE_ROWS = 2, // of plans with more bytes of 16-bit weights than these
+    SUMS = 12,        // buffer of the task of a product, or of an attention that joins
+    LEAST_GROUPS = 8, // each of a tile's rows has one that tells its norm (resident_product.cuh)
+    FUSED_ROWS = 8,   // of plans on other cards than Hopper, whose products take so many at once
+    LARGE_ROWS = 2,   // of plans with more bytes of 16-bit weights than LARGE_BYTES
 };
 static const int64_t LARGE_BYTES = 10000000000;
 
@@ -100,7 +101,7 @@ static int64_t plain_bytes(const qn_plan *plan)
     return n_bytes;
 }
 
-int qn_cuda_resident_rows(const qn_device *d, const qn_plan *plan)
+int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan)
 {
     if (d->capability != QN_CUDA_HOPPER) return FUSED_ROWS;
     return plain_bytes(plan) > LARGE_BYTES ? LARGE_ROWS : QN_CUDA_RESIDENT_ROWS;
@@ -108,9 +109,10 @@ int qn_cuda_resident_rows(const qn_device *d, const qn_plan *plan)
 
 int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
 {
-    if (!d->resident || plan->max_rows > qn_cuda_resident_rows(d, plan)) return 0;
+    if (!d->resident || plan->max_rows > qn_cuda_few_rows(d, plan)) return 0;
+    if (plan->max_rows > QN_CUDA_RESIDENT_ROWS) return 0;
     if (d->shared_bytes < QN_CUDA_RESIDENT_SHARED) return 0;
-    if (d->n_processors < QN_CUDA_RESIDENT_ROWS) return 0; // a group tells one row's norm
+    if (d->n_processors < LEAST_GROUPS) return 0;
     for (int i = 0; i < list->n_tasks; i++) {
         const qn_gpu_task *t = &list->tasks[i];
         if (!has_body((int)t->kernel)) return 0;
