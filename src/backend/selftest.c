@@ -444,7 +444,8 @@ static void fill_step(layout *l)
     for (int i = 0; i < MAX_SLOTS * s->max_blocks && l->writes; i++)
         s->table[i] = (i * 7) % (MAX_SLOTS * s->max_blocks);
     l->n_rows = pick(l, 0, 1) ? SOME_ROWS : pick(l, MAX_SLOTS, SOME_ROWS);
-    if (l->n_rows <= SEVERAL_ROWS && pick(l, 0, 1)) l->n_rows = FEW_ROWS;
+    if (l->n_rows <= SEVERAL_ROWS && l->n_rows % 2)
+        l->n_rows = FEW_ROWS; // so that these are as frequent
     if (l->plan->max_rows == 1) l->n_rows = 1;
     if (l->plan->max_rows == MAX_ROWS) l->n_rows = pick(l, SOME_ROWS + 1, MANY_ROWS);
     int first = pick(l, 0, MAX_CONTEXT - 1);
