@@ -34,10 +34,12 @@ def table(events):
 
 
 def groups(product, of):
-    start = min(m[1] for m in of)
+    start = min((m[1] for m in of if m[1]), default=0)
     places = []
     for i, name in enumerate("there goes first multiplied over".split()):
         t = sorted((m[i] - start) / 1e3 for m in of if m[i])
+        if not t:
+            continue
         places.append(f"{name} {t[0]:.1f} {sum(t) / len(t):.1f} {t[-1]:.1f}")
     print(f"  product {product}: " + "; ".join(places))
 

@@ -279,7 +279,6 @@ static void test_few(void **unused)
         begin(&s);
         if (i) s.plan.records = &record, s.plan.n_records = 1;
         s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 3 : 2;
-        s.plan.batch.limits.max_outputs = 1;
         mlp(&s, GATE);
         rewrite(&s);
         if (i < 2)
