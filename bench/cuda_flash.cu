@@ -1,7 +1,7 @@
-// Attention of prefill on sm_90a: the bits of flash_wide and flash_tiles against flash_rows with every row alone, and the time of both
-// for the 7B's and the 3B's heads, over F16, BF16 and Q8_0 caches. A cache in shuffled blocks; what no row sees is NaN.
+// Attention on sm_90a: the bits of flash_wide and flash_tiles against flash_rows with every row alone, and the times of all for the 7B's and
+// the 3B's heads, over F16, BF16 and Q8_0 caches. A cache in shuffled blocks; what no row sees is NaN.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_flash bench/cuda_flash.cu
-//   ./cuda_flash [times]        times: leave the checks out
+//   ./cuda_flash [times | rows]        leaves the checks out; rows: and prompts' times
 #define QN_CUDA 1
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +45,11 @@ typedef struct {
     kernel_fn kernels[3][2];                // [type: f16, bf16, q8_0][64, 128]
 } form;
 
+#ifdef QN_WARPS // attention_warps.cuh; else every row is a group's, as those of Q8_0 caches are
+enum { ROW_THREADS = QN_WARPS * 32, ROW_BYTES_64 = QN_CUDA_FLASH_WARPS_SHARED_64, ROW_BYTES_128 = QN_CUDA_FLASH_WARPS_SHARED_128 };
+#else
+enum { ROW_THREADS = 256, ROW_BYTES_64 = QN_FLASH_SHARED(64), ROW_BYTES_128 = QN_FLASH_SHARED(128) };
+#endif
 static const form rows_form = {"rows", 0, 256, {QN_FLASH_SHARED(64), QN_FLASH_SHARED(128)}, 0, 1,
                                {{flash_rows_f16_64, flash_rows_f16_128}, {flash_rows_bf16_64, flash_rows_bf16_128}, {flash_rows_q8_0_64, flash_rows_q8_0_128}}};
 static const form forms[] = {
@@ -54,7 +59,7 @@ static const form forms[] = {
      {{flash_wide_f16_64, flash_wide_f16_128}, {flash_wide_bf16_64, flash_wide_bf16_128}, {flash_wide_q8_0_64, flash_wide_q8_0_128}}},
 };
 
-enum { MOST_ROWS = 4096, MOST_HEADS = 40, MOST_POSITIONS = 8192, SLOTS = 8, BLOCKS_A_SLOT = MOST_POSITIONS / 16, MOST_KV = 8 };
+enum { MOST_ROWS = 4096, MOST_HEADS = 40, MOST_POSITIONS = 4096, FEW_SLOTS = 8, SLOTS = 256, BLOCKS_A_SLOT = MOST_POSITIONS / 16, MOST_KV = 8 };
 
 static qn_step_counts *counts;
 static qn_row *rows, *reversed;
@@ -135,8 +140,10 @@ static void allocate(void)
     CHECK(cudaMalloc(&n_bad, 4));
     for (int i = 0; i < SLOTS * BLOCKS_A_SLOT; i++)
         host_table.push_back(i);
+    // The first slots' blocks lie in the first part of the cache, so that the checks need not fill all of it.
     for (int i = SLOTS * BLOCKS_A_SLOT - 1; i > 0; i--) {
-        int j = (int)((ulong)rand() % (ulong)(i + 1)), t = host_table[i];
+        int from = i < FEW_SLOTS * BLOCKS_A_SLOT ? 0 : FEW_SLOTS * BLOCKS_A_SLOT;
+        int j = from + (int)((ulong)rand() % (ulong)(i - from + 1)), t = host_table[i];
         host_table[i] = host_table[j], host_table[j] = t;
     }
     CHECK(cudaMemcpy(table, host_table.data(), host_table.size() * 4, cudaMemcpyHostToDevice));
@@ -178,7 +185,7 @@ static int set_rows(const step *s)
 
 static void set_cache(const step *s)
 {
-    ulong n = (ulong)SLOTS * BLOCKS_A_SLOT * 16 * s->n_kv * s->dim;
+    ulong n = (ulong)(s->n.size() > FEW_SLOTS ? SLOTS : FEW_SLOTS) * BLOCKS_A_SLOT * 16 * s->n_kv * s->dim;
     for (ushort *to : {k, v}) {
         uint seed = to == k ? 1 : 99;
         if (s->type < 3)
@@ -186,28 +193,51 @@ static void set_cache(const step *s)
         else
             fill_blocks<<<4096, 256>>>((uchar *)to, n / 32 * 34, seed);
     }
-    for (int slot = 0; slot < (int)s->n.size(); slot++) {
+    for (int slot = 0; slot < (int)s->n.size() && slot < FEW_SLOTS; slot++) {
         int last = s->from[slot] + s->n[slot] - 1, first = s->window && s->from[slot] >= s->window ? s->from[slot] - s->window + 1 : 0;
         for (ushort *to : {k, v})
             poison<<<MOST_POSITIONS, s->dim>>>(to, table + slot * BLOCKS_A_SLOT, first, last, s->n_kv, s->dim, s->type);
     }
 }
 
+// grid: groups of flash_wide, at most; 0: one a multiprocessor.
 static void launch(const form *f, const step *s, int n_rows, int backwards, float *out, int grid)
 {
     qn_gpu_attention_args a = args_of(s);
-    int group = s->n_heads / s->n_kv, window = f->rows / group;
-    int most = grid ? grid : n_processors;
-    kernel_fn fn = f->kernels[s->type - 1][s->dim == 128];
-    for (int n = 1; f->power && n * 2 * group <= f->rows; n *= 2)
-        window = n * 2;
+    int group = s->n_heads / s->n_kv, window = f->rows / group, wide = s->dim == 128, plain = s->type < 3;
+    dim3 groups, threads(f->n_threads);
+    int n_bytes = f->n_bytes[wide];
+    for (int i = 1; f->power && i * 2 * group <= f->rows; i *= 2)
+        window = i * 2;
     if (!window) window = 1;
-    dim3 groups(s->n_kv, (n_rows + window - 1) / window);
-    if (!f->rows) groups = dim3(s->n_kv * a.n_parts, n_rows);
-    if (!f->power && f->rows) groups = dim3((int)(groups.x * groups.y) < most ? groups.x * groups.y : most);
-    fn<<<groups, f->n_threads, f->n_bytes[s->dim == 128]>>>(out, backwards ? q_reversed : q, k, v, counts, backwards ? reversed : rows,
-                                                             table, a);
+    groups = dim3(s->n_kv, (n_rows + window - 1) / window);
+    if (!f->rows) {
+        groups = dim3(s->n_kv * a.n_parts, n_rows);
+#ifdef QN_WARPS
+        int most = 2 * n_processors / (int)groups.x;
+        if (plain) groups.y = n_rows < most ? n_rows : most;
+#endif
+        if (plain) threads = dim3(ROW_THREADS), n_bytes = wide ? ROW_BYTES_128 : ROW_BYTES_64;
+    } else if (!f->power) {
+        int most = grid ? grid : n_processors, all = (int)(groups.x * groups.y);
+        groups = dim3(all < most ? all : most);
+    }
+    f->kernels[s->type - 1][wide]<<<groups, threads, n_bytes>>>(out, backwards ? q_reversed : q, k, v, counts, backwards ? reversed : rows, table, a);
     CHECK(cudaGetLastError());
+}
+
+// Compares y with what was wanted.
+static int compare(const char *name, const step *s, int n_rows)
+{
+    int width = s->n_heads * s->dim;
+    uint bad = 0;
+    CHECK(cudaMemset(n_bad, 0, 4));
+    differ<<<n_rows, 256>>>(y, want, n_rows, width, n_bad);
+    CHECK(cudaMemcpy(&bad, n_bad, 4, cudaMemcpyDeviceToHost));
+    if (bad)
+        printf("FAIL %s: %d/%d heads of %d, type %d, window %d, splits %d, %d rows in %d slots, the first from %d: %u of %d differ\n", name,
+               s->n_heads, s->n_kv, s->dim, s->type, s->window, s->n_splits, n_rows, (int)s->n.size(), s->from[0], bad, n_rows * width);
+    return bad > 0;
 }
 
 static int check(const step *s)
@@ -218,7 +248,6 @@ static int check(const step *s)
     CHECK(cudaMemset(want, 0xff, (ulong)n_rows * width * 4));
     launch(&rows_form, s, n_rows, 1, want, 0);
     for (const form &f : forms) {
-        uint bad = 0;
         if (!f.kernels[s->type - 1][s->dim == 128]) continue;
         if (f.agrees) {
             CHECK(cudaMemset(y, 0xff, (ulong)n_rows * width * 4));
@@ -226,14 +255,7 @@ static int check(const step *s)
         } else
             reverse<<<n_rows, 256>>>(want, y, n_rows, width);
         launch(&f, s, n_rows, 0, y, 0);
-        CHECK(cudaMemset(n_bad, 0, 4));
-        differ<<<n_rows, 256>>>(y, want, n_rows, width, n_bad);
-        CHECK(cudaMemcpy(&bad, n_bad, 4, cudaMemcpyDeviceToHost));
-        if (bad)
-            printf("FAIL %s: %d/%d heads of %d, type %d, window %d, splits %d, %d rows in %d slots, the first from %d: %u of %d differ\n",
-                   f.name, s->n_heads, s->n_kv, s->dim, s->type, s->window, s->n_splits, n_rows, (int)s->n.size(), s->from[0], bad,
-                   n_rows * width);
-        failed += bad > 0;
+        failed += compare(f.name, s, n_rows);
     }
     return failed;
 }
@@ -279,6 +301,25 @@ static double seconds(const form *f, const step *s, int n_rows, int grid)
     return ms * 1e-3 / n;
 }
 
+// Steps of one row a sequence, each of so many positions.
+static void row_times(void)
+{
+    static const int heads[][2] = {{28, 4}, {16, 2}}, counts_of[] = {8, 32, 64, 128, 256};
+    for (int type : {1, 3})
+        for (const int *h : heads)
+            for (int length : {192, 1000, 4000})
+                for (int n : counts_of) {
+                    step s = {h[0], h[1], 128, type, 0, 16, std::vector<int>(n, 1), std::vector<int>(n, length - 1)};
+                    int n_rows = set_rows(&s);
+                    double bytes = 2.0 * 2 * n * h[1] * 128 * length * (type < 3 ? 1 : 34.0 / 64);
+                    set_cache(&s);
+                    printf("%s, %d/%d heads, %d rows of %d positions:", type == 1 ? "f16" : "q8_0", h[0], h[1], n, length);
+                    double t = seconds(&rows_form, &s, n_rows, 0);
+                    printf("  %.1f us, %.0f GB/s", t * 1e6, bytes / t * 1e-9);
+                    printf("\n");
+                }
+}
+
 static void times(void)
 {
     static const int heads[][2] = {{28, 4}, {16, 2}}, steps[][2] = {{2048, 0}, {2048, 2048}, {512, 0}};
@@ -312,11 +353,13 @@ int main(int argc, char **argv)
         const form *f = i < 0 ? &rows_form : &forms[i];
         for (int j = 0; j < 6; j++)
             if (f->kernels[j / 2][j % 2])
-                CHECK(cudaFuncSetAttribute(f->kernels[j / 2][j % 2], cudaFuncAttributeMaxDynamicSharedMemorySize, f->n_bytes[j % 2]));
+                CHECK(cudaFuncSetAttribute(f->kernels[j / 2][j % 2], cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           i >= 0 || j / 2 == 2 ? f->n_bytes[j % 2] : j % 2 ? ROW_BYTES_128 : ROW_BYTES_64));
     }
     allocate();
-    int failed = argc > 1 && !strcmp(argv[1], "times") ? 0 : check_all();
+    int failed = argc > 1 ? 0 : check_all();
     fflush(stdout);
-    times();
+    row_times();
+    if (argc < 2 || strcmp(argv[1], "rows")) times();
     return failed > 0;
 }

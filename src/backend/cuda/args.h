@@ -31,7 +31,10 @@ enum {
     QN_CUDA_GEMM_KINDS = 3,    // of sums that are kept in memory (gemm_handed.cuh)
     QN_CUDA_NORM_WIDTH = 8192, // of gemm_norm's rows, at most
     QN_CUDA_NORM_THREADS = 512,
-    QN_CUDA_ENTER_DIM = 256,    // of gemm_enter's heads, at most
+    QN_CUDA_ENTER_DIM = 256, // of gemm_enter's heads, at most
+    QN_CUDA_FLASH_WARPS = 4, // of flash_rows_… of a 16-bit cache (attention_warps.cuh)
+    QN_CUDA_FLASH_WARPS_SHARED_64 = 57856,
+    QN_CUDA_FLASH_WARPS_SHARED_128 = 115200,
     QN_CUDA_WIDE_THREADS = 384, // of flash_wide_…
     QN_CUDA_WIDE_ROWS = 128,    // rows of its products
     QN_CUDA_WIDE_SHARED_64 = 132256,

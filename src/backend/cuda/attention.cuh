@@ -19,7 +19,8 @@
 //
 // For the host, with type f16, bf16 or q8_0, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
 //   flash_rows_<type>_<64|128>        for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args; where
-//                                     args.whole fewer groups than rows will do
+//                                     args.whole fewer groups than rows will do. Of f16 and bf16 (attention_warps.cuh) a group has
+//                                     QN_CUDA_FLASH_WARPS splits and warps, and QN_CUDA_FLASH_WARPS_SHARED_<D> bytes
 //   flash_attend_<type>_<64|128>      for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<type>_<64|128>       where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of
@@ -265,7 +266,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
 #define QN_FLASH_MARK 0
 #endif
 
-#define FLASH(FORMAT, TYPE, D, BLOCKS)                                                             \
+#define FLASH_ROWS(FORMAT, TYPE, D, BLOCKS)                                                        \
     KERNEL(flash_rows_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),               \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
            BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
@@ -284,11 +285,14 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
             QN_FLASH_WAIT();                                                                       \
             qn_flash_tiled tiled = {a.tile_rows, a.n_heads * D, row, qn_head_of(a, TG_X) * D};     \
             qn_flash_row<TYPE, D, BLOCKS>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,               \
-                                  a.tile_rows ? out : out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)), &tiled); \
+                                  a.tile_rows ? out : out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)), &tiled, \
+                                  BLOCKS ? 1 : QN_CUDA_FLASH_WARPS); /* as flash.c has it */      \
             BARRIER(); /* all are done with the room */                                            \
         }                                                                                          \
         QN_FLASH_WAIT();                                                                           \
-    }                                                                                              \
+    }
+
+#define FLASH(FORMAT, TYPE, D, BLOCKS)                                                             \
     KERNEL(flash_tiles_##FORMAT##_##D, BUF(0, float, y), BUF(1, const float, q_in),                \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
            BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
@@ -352,5 +356,15 @@ FLASH(bf16, 2, 64, false)
 FLASH(bf16, 2, 128, false)
 FLASH(q8_0, 1, 64, true)
 FLASH(q8_0, 1, 128, true)
+FLASH_ROWS(q8_0, 1, 64, true)
+FLASH_ROWS(q8_0, 1, 128, true)
+#ifdef QN_CUDA_BODIES
+FLASH_ROWS(f16, 1, 64, false)
+FLASH_ROWS(f16, 1, 128, false)
+FLASH_ROWS(bf16, 2, 64, false)
+FLASH_ROWS(bf16, 2, 128, false)
+#else
+#include "backend/cuda/attention_warps.cuh"
+#endif
 
 #endif

@@ -15,6 +15,11 @@ enum {
     RUN_ROWS = 4,
     SHARED_64 = 40960,
     SHARED_128 = 73728,
+    OF_16_BITS =
+        4, // of a kernel's six forms, those of 16-bit caches: flash_rows has a split a warp there (attention_warps.cuh)
+    AT_ONCE = 2,   // of its groups on a multiprocessor
+    FEW_ROWS = 32, // each has a group then
+    NEAR = 512,    // positions
 };
 
 static int own(int kernel)
@@ -101,8 +106,13 @@ static void rewrite(const qn_device *d, const qn_plan *plan, const qn_gpu_task *
     }
     // In a large step most rows lie in runs, and those that do not stand together: some hundred groups each look at every n-th row.
     uint32_t rows = a.whole && t->n_groups[1] > MOST_GROUPS ? MOST_GROUPS : t->n_groups[1];
-    copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at),
-         (uint32_t[]){t->n_groups[0], rows, t->n_groups[2]});
+    uint32_t splits = t->n_groups[2];
+    if (at < OF_16_BITS && a.whole && rows > FEW_ROWS) {
+        uint32_t most = (uint32_t)(AT_ONCE * d->n_processors) / t->n_groups[0];
+        rows = most < FEW_ROWS ? FEW_ROWS : most < rows ? most : rows;
+    }
+    if (at < OF_16_BITS && !a.whole) splits = qn_gpu_groups(splits, QN_CUDA_FLASH_WARPS);
+    copy(out, t, own(QN_CUDA_flash_rows_f16_64 + at), (uint32_t[]){t->n_groups[0], rows, splits});
     if (a.whole && plan->max_rows >= RUN_ROWS) add_runs(d, plan, t, at, out);
 }
 
@@ -137,16 +147,24 @@ static int is_wide(int kernel)
     return between(kernel, own(QN_CUDA_flash_wide_f16_64), own(QN_CUDA_flash_wide_q8_0_128));
 }
 
+static int is_by_warps(int kernel)
+{
+    return between(kernel, own(QN_CUDA_flash_rows_f16_64), own(QN_CUDA_flash_rows_bf16_128));
+}
+
 int qn_cuda_flash_shared(int kernel)
 {
     int i = kernel - own(QN_CUDA_flash_rows_f16_64);
     if (is_wide(kernel)) return i % 2 ? QN_CUDA_WIDE_SHARED_128 : QN_CUDA_WIDE_SHARED_64;
+    if (is_by_warps(kernel))
+        return i % 2 ? QN_CUDA_FLASH_WARPS_SHARED_128 : QN_CUDA_FLASH_WARPS_SHARED_64;
     if (i < 0 || i > QN_CUDA_flash_attend_q8_0_128 - QN_CUDA_flash_rows_f16_64) return 0;
     return i % 2 ? SHARED_128 : SHARED_64;
 }
 
 int qn_cuda_flash_threads(int kernel)
 {
+    if (is_by_warps(kernel)) return QN_CUDA_FLASH_WARPS * 32;
     return is_wide(kernel) ? QN_CUDA_WIDE_THREADS : 0;
 }
 
@@ -201,6 +219,23 @@ qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window)
             n_in_runs += to - from;
     }
     return !n_in_runs ? QN_CUDA_ALONE : n_alone ? QN_CUDA_MIXED : QN_CUDA_RUNS;
+}
+
+int qn_cuda_flash_shares(const qn_gpu_list *list)
+{
+    for (int i = 0; i < list->n_tasks; i++) {
+        qn_gpu_attention_args a;
+        memcpy(&a, list->tasks[i].args, sizeof a);
+        if (is_by_warps((int)list->tasks[i].kernel) && !a.whole) return 1;
+    }
+    return 0;
+}
+
+int qn_cuda_flash_is_far(const qn_row *rows, int n_rows)
+{
+    for (int i = 0; i < n_rows; i++)
+        if (rows[i].position >= NEAR) return 1;
+    return 0;
 }
 
 int qn_cuda_flash_spares(qn_cuda_steps steps, const qn_gpu_task *t)

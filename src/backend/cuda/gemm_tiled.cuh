@@ -6,12 +6,13 @@
 
 #define QN_GEMM_SLAB 64 // numbers of K
 
-// The place of number k of row r.
+// The place of number k of row r; n is a power of two.
 FN ulong qn_gemm_tiled(int n, int padded_k, int r, int k)
 {
-    int in_tile = r % n, piece = k % QN_GEMM_SLAB / 8 ^ in_tile % 8;
-    ulong line = ((ulong)(r / n) * (ulong)(padded_k / QN_GEMM_SLAB) + (ulong)(k / QN_GEMM_SLAB)) * (ulong)n + (ulong)in_tile;
-    return line * QN_GEMM_SLAB + (ulong)(piece * 8 + k % 8);
+    uint in_tile = (uint)r & (uint)(n - 1), tile = (uint)r >> (31 - __clz(n)), slab = (uint)k / QN_GEMM_SLAB;
+    uint piece = (uint)k % QN_GEMM_SLAB / 8 ^ in_tile % 8;
+    ulong line = ((ulong)tile * (ulong)(padded_k / QN_GEMM_SLAB) + (ulong)slab) * (ulong)n + (ulong)in_tile;
+    return line * QN_GEMM_SLAB + (ulong)(piece * 8 + (uint)k % 8);
 }
 FN uint qn_gemm_pack(int type, float low, float high)
 {

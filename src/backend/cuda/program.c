@@ -126,16 +126,16 @@ static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_
     int rc = 0;
     if (d->capability != QN_CUDA_HOPPER) {
         size_t n_bytes = qn_cuda_wide_bytes(d, plan, in);
-        if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+        if (n_bytes && !p->partials) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
         if (!rc) qn_cuda_wide_rewrite(d, plan, in, p->partials, out);
         return rc;
     }
     qn_cuda_gemm_measure(d, plan, in, &room);
     size_t n_bytes = qn_cuda_gemm_room_bytes(&room);
-    if (n_bytes) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+    if (n_bytes && !p->partials) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
     room.at = p->partials;
     if (!rc && room.weight_bytes) {
-        p->unpacked = qn_cuda_shared_take(d, room.weight_bytes, e);
+        if (!p->unpacked) p->unpacked = qn_cuda_shared_take(d, room.weight_bytes, e);
         rc = p->unpacked ? 0 : QUERN_E_MEMORY;
         room.weights = rc ? NULL : p->unpacked->at;
     }
@@ -160,19 +160,21 @@ static int check_rows(const qn_plan *plan, int own, const qn_gpu_list *list, que
     return 0;
 }
 
-// The plan as tasks in CUDA's forms.
-static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_list *out,
+// The plan as tasks in CUDA's forms. whole: no row's attention is split. A second list of a program has the rooms of the first.
+static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, int whole, qn_gpu_list *out,
                      quern_error *e)
 {
     // The fused forms of CUDA's own take several rows; the dialect's take one.
     int flash = qn_cuda_flash_all(plan), all_own = flash && qn_cuda_products_all(d, p, plan);
     qn_gpu_options options = {.fuse_rows = all_own ? qn_cuda_few_rows(d, plan) : 1,
                               .fuse_blocks = all_own,
-                              .piece = flash ? QN_CUDA_PIECE : 0};
+                              .piece = flash ? QN_CUDA_PIECE : 0,
+                              .whole = whole};
     qn_gpu_list dialect = {0}, own = {0};
     int rc = 0;
     options.scratch_bytes = qn_gpu_scratch_bytes(plan);
-    if (options.scratch_bytes) rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
+    if (options.scratch_bytes && !p->scratch)
+        rc = qn_cuda_device_alloc(d, options.scratch_bytes, &p->scratch, e);
     options.scratch = p->scratch;
     if (!rc) rc = qn_gpu_lower(plan, &options, &dialect, e);
     if (!rc) qn_cuda_flash_rewrite(d, plan, &dialect, &own);
@@ -186,17 +188,36 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, qn_gpu_li
     return rc;
 }
 
+// Graphs of each kind of step. `list` is for all of them; near: for those without long contexts, or NULL.
+static int capture_all(qn_device *d, qn_program *p, const qn_gpu_list *list,
+                       const qn_gpu_list *near, quern_error *e)
+{
+    int rc = 0;
+    p->has_far = near != NULL;
+    p->run_window = qn_cuda_flash_window(d, near ? near : list);
+    for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
+        for (int steps = QN_CUDA_MIXED;
+             steps <= (p->run_window ? QN_CUDA_RUNS : QN_CUDA_MIXED) && !rc; steps++)
+            rc = capture(d, p, i, (qn_cuda_steps)steps, near ? near : list, e);
+        if (!rc && near) rc = capture(d, p, i, QN_CUDA_FAR, list, e);
+    }
+    return rc;
+}
+
 static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *e)
 {
-    qn_gpu_list list = {0};
+    qn_gpu_list list = {0}, near = {0};
     int rc = make_places(d, p, e);
     if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
-    if (!rc) rc = make_list(d, plan, p, &list, e);
-    if (!rc && qn_cuda_resident_fits(d, plan, &list)) rc = qn_cuda_resident_make(d, p, &list, e);
-    p->run_window = qn_cuda_flash_window(d, &list);
-    int n_steps = p->run_window ? QN_CUDA_N_STEPS : 1;
-    for (int i = 0; i < QN_CUDA_IN_FLIGHT * n_steps && !rc && !p->n_tasks; i++)
-        rc = capture(d, p, i / n_steps, (qn_cuda_steps)(i % n_steps), &list, e);
+    if (!rc) rc = make_list(d, plan, p, 0, &list, e);
+    if (!rc && qn_cuda_resident_fits(d, plan, &list)) {
+        rc = qn_cuda_resident_make(d, p, &list, e);
+    } else if (!rc) {
+        int shares = qn_cuda_flash_shares(&list);
+        if (shares) rc = make_list(d, plan, p, 1, &near, e);
+        if (!rc) rc = capture_all(d, p, &list, shares ? &near : NULL, e);
+    }
+    qn_gpu_list_free(&near);
     qn_gpu_list_free(&list);
     return rc;
 }

@@ -105,6 +105,7 @@ typedef struct {
     int n_vocab, n_segments;
     int scratch_width, work_words; // of an output
     int max_context;
+    int each; // outputs that a group of sample_count and sample_place looks at: at most 32
 } qn_gpu_sample_args;
 
 #endif

@@ -66,7 +66,7 @@ qn_gpu_attention_args qn_gpu_attention_shape(const qn_gpu_lowering *l, const qn_
         .n_parts = (int)qn_gpu_groups(group, HEADS_A_GROUP),
         .n_splits = splits_of(o),
         .piece = l->options->piece ? l->options->piece : PIECE,
-        .whole = is_whole(l->plan, o) || !fits,
+        .whole = is_whole(l->plan, o) || !fits || l->options->whole,
         .max_blocks = o->slots.max_blocks,
         .wide_k = blocks || (o->head_dim % 8 == 0 && (uintptr_t)o->k_cache.data % 16 == 0),
         .wide_v = blocks || (o->head_dim % mine == 0 && (uintptr_t)o->v_cache.data % 16 == 0),

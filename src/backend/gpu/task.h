@@ -44,6 +44,7 @@ typedef struct {
     int fuse_blocks; // 1: products with weights in blocks too, of which q, k and v may differ in format, and attend over caches in Q8_0; the
         // host has all of these in its own form and replaces the tasks, whose kernels are then those of F16
     int piece; // positions of a piece of attention, where the host's own kernels take others than the dialect's; 0: as the dialect's
+    int whole; // 1: attention never splits a row among groups, whatever the plan's rows
     // Takes over a record (a product in the platform's own form): 1 when it appended its own tasks, 0 to have the dialect's. May be NULL.
     int (*claim)(void *context, const qn_record *r, const qn_plan *plan, qn_gpu_list *out);
     void *context;

@@ -244,6 +244,19 @@ static void ldmatrix_transposed(warp *w, const ptx_instruction *i, uint32_t lane
     (void)lanes;
     load_matrices(w, i, true);
 }
+static void movmatrix(warp *w, const ptx_instruction *i, uint32_t lanes)
+{
+    uint32_t out[PTX_LANES];
+    const uint32_t *in = OPERAND(uint32_t, 1);
+    (void)lanes;
+    for (int l = 0; l < PTX_LANES; l++) { // row b of the matrix is in lanes 4 b …, two numbers each
+        int a = l / 4, b = l % 4 * 2;
+        uint32_t low = in[4 * b + a / 2] >> 16 * (a % 2) & 0xffff;
+        uint32_t high = in[4 * (b + 1) + a / 2] >> 16 * (a % 2) & 0xffff;
+        out[l] = low | high << 16;
+    }
+    memcpy(OPERAND(uint32_t, 0), out, sizeof out);
+}
 static void stmatrix_transposed(warp *w, const ptx_instruction *i, uint32_t lanes)
 {
     (void)lanes;
@@ -281,6 +294,7 @@ const ptx_row ptx_matrix_rows[] = {
     {"wgmma.wait_group.sync.aligned", "w", wgmma_wait, PTX_MEET},
     {"ldmatrix.sync.aligned.m8n8.x4.shared.b16", "wa", ldmatrix, PTX_MEET},
     {"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16", "wa", ldmatrix_transposed, PTX_MEET},
+    {"movmatrix.sync.aligned.m8n8.trans.b16", "ww", movmatrix, PTX_MEET},
     {"stmatrix.sync.aligned.m8n8.x4.trans.shared.b16", "aw", stmatrix_transposed, PTX_MEET},
     {NULL, NULL, NULL, PTX_PLAIN},
 };

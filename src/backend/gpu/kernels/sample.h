@@ -3,6 +3,7 @@
 //   sample_count: with the row's largest value known, the mass of each segment, and where an order is needed a histogram over bins.
 //   sample_place: puts the ids of the bins that can matter together, a bin behind the other.
 //   sample_finish: one group an output and job; picks, and writes the result.
+// Many outputs draw nothing: a group of sample_count and sample_place looks at `each` of them at once, and does those that have work.
 // An output has two jobs (TG_Z): 0 draws the token, 1 lists the n_top best. Values: the logits where nothing is penalised, else in
 // part 0 of the record's scratch; ids of job 0 in part 1, of job 1 in part 2. Masses are integers (sample_values.h), so nothing
 // depends on the order of threads; Σ exp is added in a fixed order.
@@ -16,8 +17,8 @@
            BUF(5, const qn_step_counts, counts), BUF(6, const qn_row, rows),                       \
            BUF(7, const qn_output, outputs), BUF(8, const qn_slot_params, params),                 \
            ARGS(9, qn_gpu_sample_args, a))
-#define SAMPLE_ROW(r)                                                                              \
-    qn_sample_row_of(r, logits, scratch, work, tokens, rows, outputs, params, TG_Y, a)
+#define SAMPLE_ROW(r, i)                                                                           \
+    qn_sample_row_of(r, logits, scratch, work, tokens, rows, outputs, params, i, a)
 
 // ---- the kernels ----
 
@@ -26,13 +27,13 @@ SAMPLE_KERNEL(sample_scan)
     SHARED(ATOMIC_UINT, seen, QN_SAMPLE_EACH * QN_GPU_THREADS);
     SHARED(uint, part, 4 * QN_GPU_SIMDS);
     if (TG_Y >= counts->n_outputs) return;
-    qn_sample_row r;
-    SAMPLE_ROW(&r);
-    if (r.kind == QN_OUTPUT_LOGITS) return;
     int first = TG_X * QN_SAMPLE_EACH * QN_GPU_THREADS + TID;
+    float x[QN_SAMPLE_EACH]; // on their way while the row is looked up
+    qn_sample_load(x, logits + (ulong)TG_Y * (ulong)a.n_vocab, first, a.n_vocab);
+    qn_sample_row r;
+    SAMPLE_ROW(&r, TG_Y);
+    if (r.kind == QN_OUTPUT_LOGITS) return;
     GLOBAL uint *segment = r.work + QN_SAMPLE_SEGMENTS_AT + TG_X * QN_SAMPLE_SEGMENT_WORDS;
-    float x[QN_SAMPLE_EACH];
-    qn_sample_load(x, r.logits, first, r.n_vocab);
     if (TG_X == 0)
         for (int i = TID; i < QN_SAMPLE_SEGMENTS_AT; i += QN_GPU_THREADS)
             r.work[i] = 0;
@@ -78,36 +79,32 @@ FN void qn_sample_bin_one(LOCAL ATOMIC_UINT *bins, int bin, ulong mass)
     if (low) ATOMIC_ADD(&bins[2 * QN_SAMPLE_BINS + bin], low);
 }
 
-SAMPLE_KERNEL(sample_count)
+// A segment of an output that has work for the job. seen, bins: threadgroup memory, and five numbers a simdgroup.
+FN void qn_sample_count_one(PRIV const qn_sample_row *r, int segment, int job,
+                            LOCAL ATOMIC_UINT *seen, LOCAL ATOMIC_UINT *bins, LOCAL uint *part,
+                            int tid, int lane, int sg)
 {
-    SHARED(ATOMIC_UINT, seen, QN_SAMPLE_EACH * QN_GPU_THREADS);
-    SHARED(ATOMIC_UINT, bins, 3 * QN_SAMPLE_BINS);
-    SHARED(uint, part, 5 * QN_GPU_SIMDS);
-    if (TG_Y >= counts->n_outputs) return;
-    qn_sample_row r;
-    SAMPLE_ROW(&r);
-    if (!qn_sample_works(&r, TG_Z)) return;
-    int first = TG_X * QN_SAMPLE_EACH * QN_GPU_THREADS + TID, top = r.kind == QN_OUTPUT_TOP;
+    int first = segment * QN_SAMPLE_EACH * QN_GPU_THREADS + tid, top = r->kind == QN_OUTPUT_TOP;
     float x[QN_SAMPLE_EACH];
-    qn_sample_load(x, top ? r.logits : qn_sample_values_of(&r, TG_Z), first, r.n_vocab);
+    qn_sample_load(x, top ? r->logits : qn_sample_values_of(r, job), first, r->n_vocab);
     qn_sample_stats s;
-    qn_sample_stats_of(&s, &r, LANE);
+    qn_sample_stats_of(&s, r, lane);
     if (s.is_bad) return;
-    int order = TG_Z == 1 || qn_sample_is_filtered(&r);
-    float max = TG_Z ? 0.0f : s.best_value, min_p = r.p->min_p;
-    if (top) qn_sample_penalise(x, &r, s.log_sum, seen, TG_X, TID);
-    for (int i = TID; i < 3 * QN_SAMPLE_BINS; i += QN_GPU_THREADS)
+    int order = job == 1 || qn_sample_is_filtered(r);
+    float max = job ? 0.0f : s.best_value, min_p = r->p->min_p;
+    if (top) qn_sample_penalise(x, r, s.log_sum, seen, segment, tid);
+    for (int i = tid; i < 3 * QN_SAMPLE_BINS; i += QN_GPU_THREADS)
         ATOMIC_SET(&bins[i], 0u);
     BARRIER();
     qn_sample_binning binning;
-    qn_sample_binning_of(&binning, &r, &s, TG_Z);
+    qn_sample_binning_of(&binning, r, &s, job);
     uint kept = 0, kept_high = 0, kept_low = 0, high = 0, low = 0;
     for (int j = 0; j < QN_SAMPLE_EACH; j++) {
         uint key = qn_sample_key(x[j]);
-        if (first + j * QN_GPU_THREADS >= r.n_vocab) continue;
-        if (qn_sample_is_bad(key)) ATOMIC_ADD((GLOBAL ATOMIC_UINT *)r.work + QN_SAMPLE_BAD_AT, 1u);
+        if (first + j * QN_GPU_THREADS >= r->n_vocab) continue;
+        if (qn_sample_is_bad(key)) ATOMIC_ADD((GLOBAL ATOMIC_UINT *)r->work + QN_SAMPLE_BAD_AT, 1u);
         if (!qn_sample_is_finite(key)) continue;
-        float share = TG_Z ? 0.0f : qn_sample_share(x[j], max, r.p->temperature);
+        float share = job ? 0.0f : qn_sample_share(x[j], max, r->p->temperature);
         ulong mass = qn_sample_fixed(share);
         if (order) qn_sample_bin_one(bins, qn_sample_bin(&binning, x[j]), mass);
         high += (uint)(mass >> QN_SAMPLE_LIMB);
@@ -122,20 +119,83 @@ SAMPLE_KERNEL(sample_count)
     kept = SG_SUM(kept);
     kept_high = SG_SUM(kept_high);
     kept_low = SG_SUM(kept_low);
-    if (LANE == 0) {
-        part[SG] = high;
-        part[QN_GPU_SIMDS + SG] = low;
-        part[2 * QN_GPU_SIMDS + SG] = kept;
-        part[3 * QN_GPU_SIMDS + SG] = kept_high;
-        part[4 * QN_GPU_SIMDS + SG] = kept_low;
+    if (lane == 0) {
+        part[sg] = high;
+        part[QN_GPU_SIMDS + sg] = low;
+        part[2 * QN_GPU_SIMDS + sg] = kept;
+        part[3 * QN_GPU_SIMDS + sg] = kept_high;
+        part[4 * QN_GPU_SIMDS + sg] = kept_low;
     }
     BARRIER();
-    if (order) qn_sample_add_bins(r.work + TG_Z * QN_SAMPLE_JOB_WORDS, bins, TG_Z == 0, TID);
-    if (TG_Z != 0 || TID >= 5) return;
+    if (order) qn_sample_add_bins(r->work + job * QN_SAMPLE_JOB_WORDS, bins, job == 0, tid);
+    if (job != 0 || tid >= 5) return;
     uint sum = 0;
     for (int i = 0; i < QN_GPU_SIMDS; i++)
-        sum += part[TID * QN_GPU_SIMDS + i];
-    r.work[QN_SAMPLE_SEGMENTS_AT + TG_X * QN_SAMPLE_SEGMENT_WORDS + QN_SAMPLE_MASS_AT + TID] = sum;
+        sum += part[tid * QN_GPU_SIMDS + i];
+    r->work[QN_SAMPLE_SEGMENTS_AT + segment * QN_SAMPLE_SEGMENT_WORDS + QN_SAMPLE_MASS_AT + tid] =
+        sum;
+}
+
+// Of the outputs that a group has, a bit for each that has work for the job.
+#define SAMPLE_TODO()                                                                              \
+    qn_sample_todo(outputs, rows, params, TG_Y *a.each, a.each, counts->n_outputs, TG_Z, LANE)
+
+SAMPLE_KERNEL(sample_count)
+{
+    SHARED(ATOMIC_UINT, seen, QN_SAMPLE_EACH * QN_GPU_THREADS);
+    SHARED(ATOMIC_UINT, bins, 3 * QN_SAMPLE_BINS);
+    SHARED(uint, part, 5 * QN_GPU_SIMDS);
+    uint todo = SAMPLE_TODO();
+    for (int i = TG_Y * a.each; todo; i++, todo >>= 1) {
+        if (!(todo & 1)) continue;
+        qn_sample_row r;
+        SAMPLE_ROW(&r, i);
+        qn_sample_count_one(&r, TG_X, TG_Z, seen, bins, part, TID, LANE, SG);
+        BARRIER();
+    }
+}
+
+// A segment of an output that has work for the job.
+FN void qn_sample_place_one(PRIV const qn_sample_row *r, int segment, int job,
+                            LOCAL ulong *before_n, LOCAL ulong *before_mass, LOCAL ulong *sums,
+                            LOCAL ATOMIC_UINT *bins, int tid, int lane, int sg)
+{
+    int first = segment * QN_SAMPLE_EACH * QN_GPU_THREADS + tid;
+    float x[QN_SAMPLE_EACH];
+    qn_sample_load(x, qn_sample_values_of(r, job), first, r->n_vocab);
+    qn_sample_stats s;
+    qn_sample_stats_of(&s, r, lane);
+    if (s.is_bad) return;
+    GLOBAL uint *work = r->work + job * QN_SAMPLE_JOB_WORDS;
+    qn_sample_kept by_min_p;
+    by_min_p.count = 0;
+    if (job == 0 && r->p->min_p > 0.0f) qn_sample_kept_by_min_p(&by_min_p, r, lane);
+    for (int i = tid; i < QN_SAMPLE_BINS; i += QN_GPU_THREADS)
+        ATOMIC_SET(&bins[i], 0u);
+    qn_sample_load_bins(work, job == 0, before_n, before_mass, sums, tid, lane, sg);
+    int last = qn_sample_last_bin(r, job, before_n, before_mass, by_min_p.count);
+    qn_sample_binning binning;
+    qn_sample_binning_of(&binning, r, &s, job);
+    for (int j = 0; j < QN_SAMPLE_EACH; j++) {
+        int bin = qn_sample_bin(&binning, x[j]);
+        if (first + j * QN_GPU_THREADS < r->n_vocab && bin <= last &&
+            qn_sample_is_finite(qn_sample_key(x[j])))
+            ATOMIC_ADD(&bins[bin], 1u);
+    }
+    BARRIER();
+    GLOBAL ATOMIC_UINT *cursors = (GLOBAL ATOMIC_UINT *)work + QN_SAMPLE_CURSORS_AT;
+    for (int i = tid; i <= last; i += QN_GPU_THREADS) {
+        uint n = ATOMIC_GET(&bins[i]);
+        if (n) ATOMIC_SET(&bins[i], (uint)before_n[i] + ATOMIC_ADD(&cursors[i], n));
+    }
+    BARRIER();
+    GLOBAL int *ids = r->ids + job * r->n_vocab;
+    for (int j = 0; j < QN_SAMPLE_EACH; j++) {
+        int id = first + j * QN_GPU_THREADS, bin = qn_sample_bin(&binning, x[j]);
+        if (id >= r->n_vocab || bin > last || !qn_sample_is_finite(qn_sample_key(x[j]))) continue;
+        uint at = ATOMIC_ADD(&bins[bin], 1u);
+        if (at < (uint)before_n[bin + 1]) ids[at] = id;
+    }
 }
 
 SAMPLE_KERNEL(sample_place)
@@ -144,45 +204,14 @@ SAMPLE_KERNEL(sample_place)
     SHARED(ulong, before_mass, QN_SAMPLE_BINS + 1);
     SHARED(ulong, sums, QN_GPU_SIMDS);
     SHARED(ATOMIC_UINT, bins, QN_SAMPLE_BINS); // the group's counts, then its places
-    if (TG_Y >= counts->n_outputs) return;
-    qn_sample_row r;
-    SAMPLE_ROW(&r);
-    if (!qn_sample_works(&r, TG_Z) || (TG_Z == 0 && !qn_sample_is_filtered(&r))) return;
-    int first = TG_X * QN_SAMPLE_EACH * QN_GPU_THREADS + TID;
-    float x[QN_SAMPLE_EACH];
-    qn_sample_load(x, qn_sample_values_of(&r, TG_Z), first, r.n_vocab);
-    qn_sample_stats s;
-    qn_sample_stats_of(&s, &r, LANE);
-    if (s.is_bad) return;
-    GLOBAL uint *job = r.work + TG_Z * QN_SAMPLE_JOB_WORDS;
-    qn_sample_kept by_min_p;
-    by_min_p.count = 0;
-    if (TG_Z == 0 && r.p->min_p > 0.0f) qn_sample_kept_by_min_p(&by_min_p, &r, LANE);
-    for (int i = TID; i < QN_SAMPLE_BINS; i += QN_GPU_THREADS)
-        ATOMIC_SET(&bins[i], 0u);
-    qn_sample_load_bins(job, TG_Z == 0, before_n, before_mass, sums, TID, LANE, SG);
-    int last = qn_sample_last_bin(&r, TG_Z, before_n, before_mass, by_min_p.count);
-    qn_sample_binning binning;
-    qn_sample_binning_of(&binning, &r, &s, TG_Z);
-    for (int j = 0; j < QN_SAMPLE_EACH; j++) {
-        int bin = qn_sample_bin(&binning, x[j]);
-        if (first + j * QN_GPU_THREADS < r.n_vocab && bin <= last &&
-            qn_sample_is_finite(qn_sample_key(x[j])))
-            ATOMIC_ADD(&bins[bin], 1u);
-    }
-    BARRIER();
-    GLOBAL ATOMIC_UINT *cursors = (GLOBAL ATOMIC_UINT *)job + QN_SAMPLE_CURSORS_AT;
-    for (int i = TID; i <= last; i += QN_GPU_THREADS) {
-        uint n = ATOMIC_GET(&bins[i]);
-        if (n) ATOMIC_SET(&bins[i], (uint)before_n[i] + ATOMIC_ADD(&cursors[i], n));
-    }
-    BARRIER();
-    GLOBAL int *ids = r.ids + TG_Z * r.n_vocab;
-    for (int j = 0; j < QN_SAMPLE_EACH; j++) {
-        int id = first + j * QN_GPU_THREADS, bin = qn_sample_bin(&binning, x[j]);
-        if (id >= r.n_vocab || bin > last || !qn_sample_is_finite(qn_sample_key(x[j]))) continue;
-        uint at = ATOMIC_ADD(&bins[bin], 1u);
-        if (at < (uint)before_n[bin + 1]) ids[at] = id;
+    uint todo = SAMPLE_TODO();
+    for (int i = TG_Y * a.each; todo; i++, todo >>= 1) {
+        if (!(todo & 1)) continue;
+        qn_sample_row r;
+        SAMPLE_ROW(&r, i);
+        if (TG_Z == 0 && !qn_sample_is_filtered(&r)) continue;
+        qn_sample_place_one(&r, TG_X, TG_Z, before_n, before_mass, sums, bins, TID, LANE, SG);
+        BARRIER();
     }
 }
 
@@ -300,7 +329,7 @@ SAMPLE_KERNEL(sample_finish)
     SHARED(ulong, sums, QN_GPU_SIMDS);
     if (TG_Y >= counts->n_outputs) return;
     qn_sample_row r;
-    SAMPLE_ROW(&r);
+    SAMPLE_ROW(&r, TG_Y);
     GLOBAL qn_step_result *to = results + TG_Y;
     int works = qn_sample_works(&r, TG_Z), token = -1, n_top = 0;
     float logprob = 0.0f;

@@ -67,6 +67,21 @@ FN int qn_sample_works(PRIV const qn_sample_row *r, int job)
     if (job == 1) return r->kind != QN_OUTPUT_LOGITS && r->n_top > 0;
     return r->kind == QN_OUTPUT_SAMPLE && !qn_sample_is_greedy(r->p);
 }
+// Of up to 32 outputs from `first` on, a bit for each that has.
+FN uint qn_sample_todo(GLOBAL const qn_output *outputs, GLOBAL const qn_row *rows,
+                       GLOBAL const qn_slot_params *params, int first, int each, int n_outputs,
+                       int job, int lane)
+{
+    uint bit = 0;
+    if (lane < each && first + lane < n_outputs) {
+        qn_sample_row r;
+        r.kind = outputs[first + lane].kind;
+        r.n_top = outputs[first + lane].n_top;
+        r.p = params + rows[outputs[first + lane].row].slot;
+        bit = (uint)qn_sample_works(&r, job) << lane;
+    }
+    return SG_SUM(bit);
+}
 FN GLOBAL const float *qn_sample_values_of(PRIV const qn_sample_row *r, int job)
 {
     if (r->kind == QN_OUTPUT_TOP || (job == 0 && r->penalised)) return r->values;
