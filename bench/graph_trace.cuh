@@ -15,8 +15,8 @@ static __device__ unsigned trace_n, trace_next = TRACE_EVENTS;
 
 // Of the last products, the moments of each group's first thread; the report of a product is printed with the events.
 enum { TRACE_PRODUCTS = 16, TRACE_GROUPS = 132 };
-enum { TRACE_BEGUN, TRACE_WAITED, TRACE_FIRST, TRACE_MULTIPLIED, TRACE_OVER, TRACE_MOMENTS };
-static __device__ long long trace_moments[TRACE_PRODUCTS][TRACE_GROUPS][TRACE_MOMENTS];
+enum { TRACE_BEGUN, TRACE_WAITED, TRACE_FIRST, TRACE_MULTIPLIED, TRACE_OVER, TRACE_MOMENTS, TRACE_PROCESSOR = TRACE_MOMENTS };
+static __device__ long long trace_moments[TRACE_PRODUCTS][TRACE_GROUPS][TRACE_MOMENTS + 1]; // and the multiprocessor
 static __device__ unsigned trace_products[TRACE_GROUPS];
 // Beside the dynamic shared memory of products there is none left.
 FN unsigned *trace_product(void)
@@ -33,6 +33,9 @@ FN unsigned *trace_product(void)
         for (int trace_i = 1; (moment) == TRACE_BEGUN && trace_i < TRACE_MOMENTS; trace_i++)                           \
             trace_at[trace_i] = 0;                                                                                     \
         asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(trace_at[moment]));                                           \
+        unsigned trace_processor;                                                                                      \
+        asm volatile("mov.u32 %0, %%smid;" : "=r"(trace_processor));                                                   \
+        trace_at[TRACE_PROCESSOR] = trace_processor;                                                                   \
     } while (0)
 
 FN void trace_add(unsigned what)
@@ -55,7 +58,7 @@ static __device__ __noinline__ void trace_print(void)
     for (unsigned i = trace_products[0] - TRACE_PRODUCTS + 2; i != trace_products[0] - 1; i++)
         for (int g = 0; g < TRACE_GROUPS; g++) {
             const long long *m = trace_moments[i % TRACE_PRODUCTS][g];
-            printf("product %u %d %lld %lld %lld %lld %lld\n", i, g, m[0], m[1], m[2], m[3], m[4]);
+            printf("product %u %d %lld %lld %lld %lld %lld %lld\n", i, g, m[0], m[1], m[2], m[3], m[4], m[5]);
         }
 }
 #define PROFILE_GRAPH()                                                                                                \

@@ -47,7 +47,7 @@ def groups(product, of):
 runs, last, products = [], None, {}
 for line in sys.stdin:
     word = line.split()
-    if len(word) == 8 and word[0] == "product":
+    if len(word) == 9 and word[0] == "product":
         products.setdefault((len(runs), int(word[1])), []).append([int(w) for w in word[3:]])
     if len(word) != 7 or word[0] != "graph":
         continue

@@ -51,15 +51,40 @@ static void test_spared(void **state)
                       tiles = attention(QN_CUDA_flash_tiles_bf16_64, 1);
     const qn_gpu_task other = attention(QN_CUDA_product, 1);
     const qn_gpu_task *all[] = {&rows, &parted, &wide, &tiles, &other};
-    const int spared[QN_CUDA_N_STEPS][5] = {
-        [MIXED] = {0, 0, 0, 0, 0}, [ALONE] = {0, 0, 1, 1, 0}, [RUNS] = {1, 0, 0, 0, 0}};
+    const int spared[QN_CUDA_N_STEPS][5] = {[MIXED] = {0, 0, 0, 0, 0},
+                                            [ALONE] = {0, 0, 1, 1, 0},
+                                            [RUNS] = {1, 0, 0, 0, 0},
+                                            [QN_CUDA_FAR] = {0, 0, 0, 0, 0}};
     for (int steps = 0; steps < QN_CUDA_N_STEPS; steps++)
         for (int i = 0; i < 5; i++)
             assert_int_equal(qn_cuda_flash_spares((qn_cuda_steps)steps, all[i]), spared[steps][i]);
 }
 
+// From where on groups share a row's splits.
+static void test_near(void **state)
+{
+    (void)state;
+    static const struct {
+        qn_cuda_kernel kernel;
+        int whole, n_splits, near;
+    } cases[] = {{QN_CUDA_flash_rows_f16_128, 0, 16, 512}, {QN_CUDA_flash_rows_bf16_64, 0, 2, 256},
+                 {QN_CUDA_flash_rows_f16_64, 1, 16, 0},    {QN_CUDA_flash_rows_q8_0_128, 0, 16, 0},
+                 {QN_CUDA_flash_wide_f16_128, 1, 16, 0},   {QN_CUDA_product, 0, 16, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        qn_gpu_attention_args a = {.whole = cases[i].whole, .n_splits = cases[i].n_splits};
+        qn_gpu_task t = attention(cases[i].kernel, 0);
+        memcpy(t.args, &a, sizeof a);
+        const qn_gpu_list list = {.tasks = &t, .n_tasks = 1};
+        assert_int_equal(qn_cuda_flash_near(&list), cases[i].near);
+    }
+    const qn_row rows[] = {{0, 511, 0}, {1, 512, 1}};
+    assert_false(qn_cuda_flash_is_far(rows, 1, 512));
+    assert_true(qn_cuda_flash_is_far(rows, 2, 512));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps), cmocka_unit_test(test_spared)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps), cmocka_unit_test(test_spared),
+                                       cmocka_unit_test(test_near)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,8 +33,8 @@ enum {
     QN_CUDA_NORM_THREADS = 512,
     QN_CUDA_ENTER_DIM = 256, // of gemm_enter's heads, at most
     QN_CUDA_FLASH_WARPS = 4, // of flash_rows_… of a 16-bit cache (attention_warps.cuh)
-    QN_CUDA_FLASH_WARPS_SHARED_64 = 57856,
-    QN_CUDA_FLASH_WARPS_SHARED_128 = 115200,
+    QN_CUDA_FLASH_WARPS_SHARED_64 = 41472,
+    QN_CUDA_FLASH_WARPS_SHARED_128 = 82432,
     QN_CUDA_WIDE_THREADS = 384, // of flash_wide_…
     QN_CUDA_WIDE_ROWS = 128,    // rows of its products
     QN_CUDA_WIDE_SHARED_64 = 132256,

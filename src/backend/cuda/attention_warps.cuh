@@ -5,7 +5,7 @@
 #define QN_BACKEND_CUDA_ATTENTION_WARPS_CUH
 
 #define QN_WARPS QN_CUDA_FLASH_WARPS
-#define QN_WARP_SLOTS 3 // of a ring
+#define QN_WARP_SLOTS 2 // of a ring
 #define QN_HALF_TILE (QN_FLASH_TILE / 2)
 
 template <int D> struct qn_warps_room {
@@ -410,8 +410,7 @@ FN void qn_warps_run(qn_warp_work *w, const qn_gpu_attention_args &a, int x, int
     if (row.row >= w->n_rows) return;
     qn_warp_fetch<D, 0>(w, &ahead);
     qn_warp_fetch<D, 1>(w, &ahead);
-    qn_warp_fetch<D, 2>(w, &ahead);
-    static_assert(QN_WARP_SLOTS == 3, "what is on its way");
+    static_assert(QN_WARP_SLOTS == 2, "what is on its way");
     q += head * D;
     qn_warp_queries<D> coming;
     qn_warp_load<D>(&coming, q + (ulong)(uint)row.row * (ulong)(uint)(a.n_heads * D), n_heads);

@@ -17,9 +17,9 @@ enum {
     SHARED_128 = 73728,
     OF_16_BITS =
         4, // of a kernel's six forms, those of 16-bit caches: flash_rows has a split a warp there (attention_warps.cuh)
-    AT_ONCE = 2,   // of its groups on a multiprocessor
-    FEW_ROWS = 32, // each has a group then
-    NEAR = 512,    // positions
+    AT_ONCE = 2,    // of its groups on a multiprocessor
+    FEW_ROWS = 32,  // each has a group then
+    NEAR_TILES = 2, // of a warp: of more, a row's splits are better shared among groups
 };
 
 static int own(int kernel)
@@ -221,20 +221,24 @@ qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window)
     return !n_in_runs ? QN_CUDA_ALONE : n_alone ? QN_CUDA_MIXED : QN_CUDA_RUNS;
 }
 
-int qn_cuda_flash_shares(const qn_gpu_list *list)
+int qn_cuda_flash_near(const qn_gpu_list *list)
 {
+    int near = 0;
     for (int i = 0; i < list->n_tasks; i++) {
         qn_gpu_attention_args a;
+        if (!is_by_warps((int)list->tasks[i].kernel)) continue;
         memcpy(&a, list->tasks[i].args, sizeof a);
-        if (is_by_warps((int)list->tasks[i].kernel) && !a.whole) return 1;
+        int n_warps = a.n_splits < QN_CUDA_FLASH_WARPS ? a.n_splits : QN_CUDA_FLASH_WARPS;
+        int own_near = a.whole ? 0 : NEAR_TILES * n_warps * QN_CUDA_PIECE;
+        if (own_near > near) near = own_near;
     }
-    return 0;
+    return near;
 }
 
-int qn_cuda_flash_is_far(const qn_row *rows, int n_rows)
+int qn_cuda_flash_is_far(const qn_row *rows, int n_rows, int near)
 {
     for (int i = 0; i < n_rows; i++)
-        if (rows[i].position >= NEAR) return 1;
+        if (rows[i].position >= near) return 1;
     return 0;
 }
 

@@ -16,10 +16,10 @@ typedef enum {
 // Of a list that this rewrote: rows of the windows within which runs are looked for; 0: there are no kernels of their own for runs.
 int qn_cuda_flash_window(const qn_device *d, const qn_gpu_list *list);
 qn_cuda_steps qn_cuda_flash_steps(const qn_row *rows, int n_rows, int window);
-// Whether groups share a row's splits in the list, which they had better not do where all contexts are short: then a second list is wanted, of
-// whole rows. And whether a step is one of long contexts.
-int qn_cuda_flash_shares(const qn_gpu_list *list);
-int qn_cuda_flash_is_far(const qn_row *rows, int n_rows);
+// Where groups share a row's splits in the list: the position from which on they had better do that; steps without such positions want a second
+// list, of whole rows. 0: they do not. And whether a step has such a position.
+int qn_cuda_flash_near(const qn_gpu_list *list);
+int qn_cuda_flash_is_far(const qn_row *rows, int n_rows, int near);
 // Whether steps of the kind do without a task of such a list.
 int qn_cuda_flash_spares(qn_cuda_steps steps, const qn_gpu_task *t);
 // *out: the tasks of `in`, those of attention rewritten where qn_cuda_flash_all(plan) and the list has pieces of QN_CUDA_PIECE; initialised by

@@ -186,15 +186,26 @@ static void set_form(const rewriting *r, bundle *b, int form)
     b->a.n_clusters = r->d->n_processors / b->a.cluster;
 }
 
-// Whether a step of all rows leaves many clusters without a tile, or parts that are work of their own go round twice (gemm_schedule.cuh).
+// Whether parts that are work of their own make some cluster's share longer than one (gemm_schedule.cuh): those of a second round, the last ones
+// and maybe short, go to clusters that had the last ones of the first.
+static int goes_round(int64_t n_tiles, int64_t n_units, int64_t n_clusters, int64_t padded_k,
+                      int64_t unit)
+{
+    int64_t second = n_tiles * n_units - n_clusters, rest = padded_k - (n_units - 1) * unit;
+    if (second <= 0) return 0;
+    return 2 * second > n_tiles || 2 * rest > unit;
+}
+
+// Whether a step of all rows leaves many clusters without a tile, or some with twice the others' work.
 static int is_uneven(const bundle *b)
 {
     int64_t each = 8 * (int64_t)b->a.cluster, n_clusters = b->a.n_clusters;
     int64_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
-    int64_t n_units = qn_gpu_groups(n_parts, QN_CUDA_SECTION((int)n_parts));
+    int64_t section = QN_CUDA_SECTION((int)n_parts), n_units = qn_gpu_groups(n_parts, section);
     int64_t n_tiles =
         (strips(b) + each - 1) / each * (int64_t)qn_gpu_groups(b->n_rows, b->a.tile_rows);
-    if (n_parts > 1 && 2 * n_tiles <= n_clusters) return n_tiles * n_units > n_clusters;
+    if (n_parts > 1 && 2 * n_tiles <= n_clusters)
+        return goes_round(n_tiles, n_units, n_clusters, b->a.padded_k, section * QN_CUDA_PART);
     return 3 * n_tiles < 2 * n_clusters;
 }
 

@@ -4,23 +4,43 @@
 #define QN_BACKEND_CUDA_GEMM_FOLD_CUH
 #include "backend/cuda/gemm.cuh"
 
-// Columns c … c + 3 of row r: the units' sums, added in order.
-FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+// Four neighbours of a result: the units' sums, and what they are added to. All are asked for before any is waited for.
+typedef struct {
+    float4 unit[QN_CUDA_SECTIONS], before;
+} qn_gemm_quad;
+
+FN float4 qn_gemm_add4(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+FN float4 qn_gemm_load4(const void *at, int type, ulong i)
+{
+    return make_float4(qn_load(at, type, i), qn_load(at, type, i + 1), qn_load(at, type, i + 2), qn_load(at, type, i + 3));
+}
+
+// Columns c … c + 3 of row r.
+FN void qn_gemm_ask4(qn_gemm_quad *to, const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
 {
     const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
     ulong unit = (ulong)p->n_rows * (ulong)n_columns;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 v[QN_CUDA_SECTIONS];
 #pragma unroll
     for (int i = 0; i < QN_CUDA_SECTIONS; i++)
-        if (i < p->n_units) v[i] = __ldcg((const float4 *)(at + (ulong)i * unit));
+        if (i < p->n_units) to->unit[i] = __ldcg((const float4 *)(at + (ulong)i * unit));
+}
+// The units' sums, added in order.
+FN float4 qn_gemm_sum4(const qn_gemm_quad *from, const qn_gemm_plan *p)
+{
+    float4 sum = from->unit[0];
 #pragma unroll
-    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
-        if (i == 0)
-            sum = v[0];
-        else if (i < p->n_units)
-            sum = make_float4(sum.x + v[i].x, sum.y + v[i].y, sum.z + v[i].z, sum.w + v[i].w);
+    for (int i = 1; i < QN_CUDA_SECTIONS; i++)
+        if (i < p->n_units) sum = qn_gemm_add4(sum, from->unit[i]);
     return sum;
+}
+FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+{
+    qn_gemm_quad quad;
+    qn_gemm_ask4(&quad, p, partials, n_columns, r, c);
+    return qn_gemm_sum4(&quad, p);
 }
 
 FN void qn_gemm_fold_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, float4 sum, int r, int c)
@@ -63,23 +83,26 @@ FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, i
 }
 
 // Four results of row r of a plain product, from column c of matrix m on, which has a multiple of four: from the parts' sums, or where the
-// product left them.
-FN float4 qn_gemm_results4(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, int r, int c)
+// product left them. Asked for here,
+FN void qn_gemm_ask_results4(qn_gemm_quad *to, const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, int r, int c)
 {
-    float4 *y = (float4 *)(qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)c);
-    if (!p->split) return __ldcg(y);
     int before = 0;
     for (int i = 0; i < m; i++)
         before += (a.n_n[i] + 15) / 16 * 16;
-    float4 v = qn_gemm_fold4(p, b->partials, qn_gemm_all_strips(a) * 16, r, before + c);
-    if (a.bias[m] >= 0) {
-        const void *bias = qn_gemm_pick(b->bias, m);
-        v = make_float4(v.x + qn_load(bias, a.bias[m], (ulong)c), v.y + qn_load(bias, a.bias[m], (ulong)c + 1),
-                        v.z + qn_load(bias, a.bias[m], (ulong)c + 2), v.w + qn_load(bias, a.bias[m], (ulong)c + 3));
-    }
-    if (!a.accumulate) return v;
-    float4 x = __ldcg(y);
-    return make_float4(v.x + x.x, v.y + x.y, v.z + x.z, v.w + x.w);
+    if (p->split) qn_gemm_ask4(to, p, b->partials, qn_gemm_all_strips(a) * 16, r, before + c);
+    if (!p->split || a.accumulate) to->before = __ldcg((const float4 *)(qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)c));
+}
+// had here. bias: four of the bias, where there is one.
+FN float4 qn_gemm_results4(const qn_gemm_quad *from, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, float4 bias)
+{
+    if (!p->split) return from->before;
+    float4 v = qn_gemm_sum4(from, p);
+    if (a.bias[m] >= 0) v = qn_gemm_add4(v, bias);
+    return a.accumulate ? qn_gemm_add4(v, from->before) : v;
+}
+FN float4 qn_gemm_bias4(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, int m, int c)
+{
+    return a.bias[m] >= 0 ? qn_gemm_load4(qn_gemm_pick(b->bias, m), a.bias[m], (ulong)c) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
 // ---- queries, keys and values ----
@@ -101,18 +124,22 @@ FN void qn_gemm_keep(void *cache, int type, ulong at, float x)
         qn_store(cache, type, at, x);
 }
 
-// A head of row r by a warp: of the queries, then of the keys, then of the values. x: its numbers in shared memory; line: of the row's
-// position in a block of the cache, of head 0; turn: cos and sin of the pairs of a head.
+enum { QN_GEMM_QUADS = QN_CUDA_ENTER_DIM / 128 }; // of a head, that a lane has
+
+// A head of row r by a warp: of the queries (m = 0), the keys, the values. bias: this lane's; x: room for the head's numbers in shared memory;
+// line: of the row's position in a block of the cache, of head 0; turn: cos and sin of the pairs of a head.
 FN void qn_gemm_enter_head(const qn_gemm_buffers *b, const qn_gemm_enter_buffers *e, const qn_cuda_gemm_enter_args &a, const qn_gemm_plan *p,
-                           int r, int head, ulong line, const float2 *turn, float *x)
+                           int r, int m, int head, const float4 bias[QN_GEMM_QUADS], ulong line, const float2 *turn, float *x)
 {
-    int lane = threadIdx.x & 31, dim = a.head_dim, half_dim = dim / 2, m = head < a.n_heads ? 0 : head < a.n_heads + a.n_kv_heads ? 1 : 2;
-    if (m) head -= a.n_heads + (m - 1) * a.n_kv_heads;
+    int lane = threadIdx.x & 31, dim = a.head_dim, half_dim = dim / 2;
     ulong at = (line + (ulong)head * QN_BLOCK_TOKENS) * (ulong)dim;
+    qn_gemm_quad quad[QN_GEMM_QUADS];
 #pragma unroll
-    for (int i = 0; i < QN_CUDA_ENTER_DIM / 128; i++)
-        if (4 * lane + 128 * i < dim)
-            *(float4 *)(x + 4 * lane + 128 * i) = qn_gemm_results4(b, a.product, p, m, r, head * dim + 4 * lane + 128 * i);
+    for (int i = 0; i < QN_GEMM_QUADS; i++)
+        if (4 * lane + 128 * i < dim) qn_gemm_ask_results4(quad + i, b, a.product, p, m, r, head * dim + 4 * lane + 128 * i);
+#pragma unroll
+    for (int i = 0; i < QN_GEMM_QUADS; i++)
+        if (4 * lane + 128 * i < dim) *(float4 *)(x + 4 * lane + 128 * i) = qn_gemm_results4(quad + i, a.product, p, m, bias[i]);
     __syncwarp();
     if (m == 2) {
         for (int d = lane; d < dim; d += 32)
@@ -142,9 +169,17 @@ FN void qn_gemm_enter_head(const qn_gemm_buffers *b, const qn_gemm_enter_buffers
 FN void qn_gemm_enter_run(const qn_gemm_buffers *b, const qn_gemm_enter_buffers *e, const qn_cuda_gemm_enter_args &a, float *x, float2 *turn)
 {
     int n_rows = b->counts->n_rows, r = blockIdx.y, head = blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
+    int m = head < a.n_heads ? 0 : head < a.n_heads + a.n_kv_heads ? 1 : 2, there = head < a.n_heads + 2 * a.n_kv_heads;
+    float4 bias[QN_GEMM_QUADS];
     qn_gemm_plan p;
     ulong line = 0;
     qn_grid_go_on();
+    if (m) head -= a.n_heads + (m - 1) * a.n_kv_heads;
+#pragma unroll
+    for (int i = 0; i < QN_GEMM_QUADS; i++) {
+        int d = 4 * (threadIdx.x & 31) + 128 * i;
+        if (there && d < a.head_dim) bias[i] = qn_gemm_bias4(b, a.product, m, head * a.head_dim + d);
+    }
     if (r < n_rows) {
         qn_row row = e->rows[r];
         ulong block = (ulong)e->table[(ulong)row.slot * (ulong)a.max_blocks + (ulong)(row.position / QN_BLOCK_TOKENS)];
@@ -154,7 +189,7 @@ FN void qn_gemm_enter_run(const qn_gemm_buffers *b, const qn_gemm_enter_buffers 
     }
     __syncthreads();
     qn_grid_wait();
-    if (r < n_rows && head < a.n_heads + 2 * a.n_kv_heads) qn_gemm_enter_head(b, e, a, &p, r, head, line, turn, x);
+    if (r < n_rows && there) qn_gemm_enter_head(b, e, a, &p, r, m, head, bias, line, turn, x);
 }
 
 #endif

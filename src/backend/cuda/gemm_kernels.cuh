@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
 // Grid: rows.
 extern "C" __global__ void __launch_bounds__(QN_CUDA_NORM_THREADS)
     gemm_norm(char *to, float *x, const void *norm, const void *bias, const qn_step_counts *counts, float *partials,
-              const qn_cuda_gemm_norm_args a)
+              const __grid_constant__ qn_cuda_gemm_norm_args a)
 {
     QN_GEMM_ON(__shared__ float4 row[QN_CUDA_NORM_WIDTH / 4]; __shared__ float inverse;
                qn_gemm_buffers b = {{x}, NULL, {}, {bias}, counts, partials, NULL};
@@ -66,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     gemm_enter(float *q, float *k, float *v, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts, float *partials,
                const qn_row *rows, const float *inv_freq, const void *q_norm, const void *k_norm, void *k_cache, void *v_cache,
-               const int *table, const qn_cuda_gemm_enter_args a)
+               const int *table, const __grid_constant__ qn_cuda_gemm_enter_args a)
 {
     QN_GEMM_ON(__shared__ float4 heads[QN_GPU_SIMDS][QN_CUDA_ENTER_DIM / 4]; __shared__ float2 turn[QN_CUDA_ENTER_DIM / 2];
                qn_gemm_buffers b = {{q, k, v}, NULL, {}, {b0, b1, b2}, counts, partials, NULL};

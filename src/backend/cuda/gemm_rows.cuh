@@ -96,16 +96,18 @@ FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, c
     qn_grid_wait();
     if (r >= n_rows) return;
     for (int from = threadIdx.x; from < n_k / 4; from += at_once * QN_CUDA_NORM_THREADS) {
-        float4 v[at_once];
+        qn_gemm_quad quad[at_once];
 #pragma unroll
         for (int i = 0; i < at_once; i++)
-            if (from + i * QN_CUDA_NORM_THREADS < n_k / 4) v[i] = qn_gemm_results4(b, a.product, &p, 0, r, (from + i * QN_CUDA_NORM_THREADS) * 4);
+            if (from + i * QN_CUDA_NORM_THREADS < n_k / 4)
+                qn_gemm_ask_results4(quad + i, b, a.product, &p, 0, r, (from + i * QN_CUDA_NORM_THREADS) * 4);
 #pragma unroll
         for (int i = 0; i < at_once; i++) {
             int c = from + i * QN_CUDA_NORM_THREADS;
             if (c >= n_k / 4) break;
-            row[c] = v[i];
-            if (p.split) x[c] = v[i];
+            float4 v = qn_gemm_results4(quad + i, a.product, &p, 0, p.split ? qn_gemm_bias4(b, a.product, 0, c * 4) : float4());
+            row[c] = v;
+            if (p.split) x[c] = v;
         }
     }
     __syncthreads();

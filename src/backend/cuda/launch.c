@@ -11,7 +11,7 @@ static CUresult start(qn_device *d, qn_program *p, int flight, const qn_step_vie
 {
     qn_cuda_steps steps = QN_CUDA_MIXED;
     if (p->n_tasks) return qn_cuda_resident_start(d, p, flight);
-    if (p->has_far && qn_cuda_flash_is_far(view->rows, view->counts->n_rows))
+    if (p->near && qn_cuda_flash_is_far(view->rows, view->counts->n_rows, p->near))
         steps = QN_CUDA_FAR;
     else if (p->run_window)
         steps = qn_cuda_flash_steps(view->rows, view->counts->n_rows, p->run_window);

@@ -193,7 +193,7 @@ static int capture_all(qn_device *d, qn_program *p, const qn_gpu_list *list,
                        const qn_gpu_list *near, quern_error *e)
 {
     int rc = 0;
-    p->has_far = near != NULL;
+    p->near = near ? qn_cuda_flash_near(list) : 0;
     p->run_window = qn_cuda_flash_window(d, near ? near : list);
     for (int i = 0; i < QN_CUDA_IN_FLIGHT && !rc; i++) {
         for (int steps = QN_CUDA_MIXED;
@@ -213,7 +213,7 @@ static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *
     if (!rc && qn_cuda_resident_fits(d, plan, &list)) {
         rc = qn_cuda_resident_make(d, p, &list, e);
     } else if (!rc) {
-        int shares = qn_cuda_flash_shares(&list);
+        int shares = qn_cuda_flash_near(&list) > 0;
         if (shares) rc = make_list(d, plan, p, 1, &near, e);
         if (!rc) rc = capture_all(d, p, &list, shares ? &near : NULL, e);
     }

@@ -15,8 +15,8 @@ struct qn_program {
     qn_cuda_shared *unpacked; // of products whose weights come in blocks (gemm.h)
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT][QN_CUDA_N_STEPS]; // where there is no resident task list
     int run_window; // by which attention looks for runs; 0: its kernels are the same for all steps
-    int has_far;    // steps with long contexts have graphs of their own
-    int n_tasks;    // of the resident list
+    int near; // steps with positions from here on have graphs of their own (QN_CUDA_FAR); 0: they do not
+    int n_tasks;                    // of the resident list
     uint32_t slot_bytes;            // of its ring of weights
     void *tasks[QN_CUDA_IN_FLIGHT]; // qn_cuda_resident_task[n_tasks] on the device
     void *streams;                  // qn_cuda_stream[], on the device
