@@ -60,7 +60,7 @@ def logits(model, out, *options, n=83, backend="cuda", **keywords):
                  **keywords)
 
 
-# With 8 processors steps of up to four rows are the resident kernel's, with 3 graphs of kernels.
+# With 8 processors steps of up to four rows (of weights in blocks two) are the resident kernel's, with 3 graphs of kernels.
 @pytest.mark.parametrize("settings", [{"seed": 1}, {"seed": 2, "processors": 11}, {"seed": 3, "processors": 3}],
                          ids=["resident", "resident_odd", "graphs"])
 def test_every_operation_is_the_cpus(settings):
@@ -117,21 +117,24 @@ def directory_with_heads_of(dim, folder, window=0):
     return folder
 
 
-@pytest.mark.parametrize("dim, window, n", [(64, 50, 270), (128, 0, 330)])
-def test_a_quantised_cache_gives_the_same_bits_in_any_company(dim, window, n, tmp_path):
+# Of a 16-bit cache steps with a position from 512 on share rows' splits among groups, others have a group a row.
+@pytest.mark.parametrize("cache, dim, window, n", [("q8_0", 64, 50, 270), ("q8_0", 128, 0, 330), ("f16", 64, 50, 560), ("f16", 128, 0, 560)])
+def test_a_cache_gives_the_same_bits_in_any_company(cache, dim, window, n, tmp_path):
     """Rows one by one, of few and in runs; by the resident kernel, whose groups take one split or several, and by graphs; over some of six splits, with
     a window, and over all."""
     folder, log = directory_with_heads_of(dim, tmp_path / "hf", window), tmp_path / "log"
     found = set()
-    for chunk, processors in ((1, 8), (3, 8), (7, 8), (100, 8), (2, 3), (20, 3)):
-        logits(folder, tmp_path / "l.npy", "--kv-cache", "q8_0", "--prefill-chunk", chunk, "--max-batch", 128, n=n,
+    many = (3, 8), (7, 8), (100, 8), (2, 3), (20, 3)
+    for chunk, processors in many if cache == "f16" else ((1, 8), *many):
+        logits(folder, tmp_path / "l.npy", "--kv-cache", cache, "--prefill-chunk", chunk, "--max-batch", 128, n=n,
                env=card(log=log, processors=processors))
         found.add((tmp_path / "l.npy").read_bytes())
     of_all, of_last = set(log.read_text().split()), set(log.read_text().rpartition("pack_weights")[2].split())
-    assert {f"flash_{form}_q8_0_{dim}" for form in ("attend", "rows", "wide")} <= of_all
-    assert "gemm_enter" in of_last and not [k for k in of_last if k.startswith(("attention_q8_0", "kv_append"))]
+    assert {f"flash_{form}_{cache}_{dim}" for form in ("attend", "rows", "wide")} <= of_all
+    assert "gemm_enter" in of_last and not [k for k in of_last if k.startswith(("attention_f16", "attention_q8_0", "kv_append"))]
+    assert cache == "q8_0" or {"gemm_merge", f"flash_rows_f16_{dim}"} <= of_last
     assert len(found) == 1
-    logits(folder, tmp_path / "cpu.npy", "--kv-cache", "q8_0", backend="cpu", n=n)
+    logits(folder, tmp_path / "cpu.npy", "--kv-cache", cache, backend="cpu", n=n)
     out, ref = numpy.load(tmp_path / "l.npy"), numpy.load(tmp_path / "cpu.npy")
     assert numpy.linalg.norm(out - ref) / numpy.linalg.norm(ref) < 2e-2
 
@@ -176,10 +179,10 @@ def test_a_tied_gguf_model_is_multiplied_in_the_matrix_units_form(kind, tmp_path
 
 @pytest.mark.parametrize("type_", ["q8_0", "q4_k_m"])
 def test_quantised_weights_give_the_same_bits_in_any_company(type_, tmp_path):
-    """One row, few in the resident kernel, tiles of 16 and of 32; the self-test has those of 64."""
+    """One row and two in the resident kernel, tiles of 16 and of 32; the self-test has those of 64."""
     quern("quantize", REPO / "models/tiny-qwen3", tmp_path / "m.gguf", "--to", type_)
     found, log = set(), tmp_path / "log"
-    for chunk in (1, 3, 5, 12, 40):
+    for chunk in (1, 2, 5, 12, 40):
         logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--prefill-chunk", chunk, env=card(log=log), n=40)
         found.add((tmp_path / "l.npy").read_bytes())
     assert len(found) == 1 and {"gemm_packed_16", "gemm_packed_32"} <= set(log.read_text().split())
@@ -270,17 +273,19 @@ def test_the_room_of_programs_is_in_the_budget(tmp_path):
 
 
 def test_requests_at_once_are_answered_as_alone():
-    """Two models, more rows than the resident kernel takes, prompts in chunks; logprobs too."""
-    fields = {"strategy": "greedy", "ignore_eos": True, "max_tokens": 6, "logprobs": 2}
+    """Two models, more rows than the resident kernel takes, prompts in chunks; logprobs too, and tokens that are drawn, some of them filtered."""
+    drawn = {"strategy": "sampling", "temperature": 0.9, "seed": 3}, {"strategy": "top_p", "top_p": 0.8, "seed": 4, "logprobs": 1}
+    kinds = [{"ignore_eos": True, "max_tokens": 6, **kind} for kind in ({"strategy": "greedy", "logprobs": 2}, *drawn)]
     asked = [(m, p) for m in MODELS for p in ("Hello", "Once upon a time", "12 and 3 and", LONG[:150], LONG[:70], "A", "The", "One day", "She")]
+    fields = {a: kinds[i // 3 % 3] for i, a in enumerate(asked)}
     server = serve("--prefill-chunk", "16")
     try:
-        alone = {a: server.generate(model=a[0], prompt=a[1], **fields) for a in asked[::3]}
+        alone = {a: server.generate(model=a[0], prompt=a[1], **fields[a]) for a in asked[::3]}
         with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
-            answers = {a: pool.submit(server.generate, model=a[0], prompt=a[1], **fields) for a in asked}
+            answers = {a: pool.submit(server.generate, model=a[0], prompt=a[1], **fields[a]) for a in asked}
             for a, expected in alone.items():
                 found = answers[a].result()
-                assert found["text"] == expected["text"] and found["logprobs"] == expected["logprobs"]
+                assert found["text"] == expected["text"] and found.get("logprobs") == expected.get("logprobs")
             assert all(f.result()["usage"]["completion_tokens"] == 6 for f in answers.values())
     finally:
         server.stop()

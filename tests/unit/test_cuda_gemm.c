@@ -268,7 +268,7 @@ static void test_left(void **unused)
     end(&s);
 }
 
-// Past few rows all are rewritten, and with very large weights from fewer on.
+// Past few rows all are rewritten, and with very large weights from one on.
 static void test_few(void **unused)
 {
     (void)unused;
@@ -277,8 +277,8 @@ static void test_few(void **unused)
         qn_matmul_args large = {.w = {.dtype = QN_DTYPE_BF16, .dim = {100000, 60000}}};
         qn_record record = {.op = QN_OP_MATMUL, .args = &large};
         begin(&s);
-        if (i) s.plan.records = &record, s.plan.n_records = 1;
-        s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 3 : 2;
+        if (i == 1) s.plan.records = &record, s.plan.n_records = 1;
+        s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 1 : QN_CUDA_RESIDENT_ROWS;
         mlp(&s, GATE);
         rewrite(&s);
         if (i < 2)
@@ -425,9 +425,34 @@ static void test_rooms(void **unused)
     }
 }
 
+// Sections that are work of their own in the largest form, unless some cluster's share is longer than one: a second round of short ones is not.
+static void test_rounds(void **unused)
+{
+    static const struct {
+        int n, k, kernel;
+    } all[] = {{4608, 3584, QN_CUDA_gemm_f16_256},  // 72 for 66 clusters, the last 18 half as long
+               {4608, 4096, QN_CUDA_gemm_f16_128},  // as long
+               {4096, 4096, QN_CUDA_gemm_f16_256},  // 64
+               {8448, 3584, QN_CUDA_gemm_f16_128}}; // 132: not only the short ones go round
+    (void)unused;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        state s;
+        begin(&s);
+        s.plan.max_rows = 256;
+        product(&s, Q, H, all[i].n, all[i].k, 0);
+        rewrite(&s);
+        int found = 0;
+        for (int j = 0; j < s.out.n_tasks; j++)
+            found += (int)s.out.tasks[j].kernel == own(all[i].kernel);
+        assert_int_equal(found, 1);
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_mlp),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_left),

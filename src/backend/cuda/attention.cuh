@@ -12,15 +12,15 @@
 //   seen. l = l · 2^((m − m') log2 e) + Σ p: a quarter adds its keys 2 c, 2 c + 1 of each eight, ascending; then (0 + 1) + (2 + 3).
 //   o = o · the same, then four products of 16 keys, ascending, on top.
 // - A tile is a piece (args.piece): tile s belongs to split s mod n_splits, which takes its own ascending from (o, m, l) = (0, never, 0);
-//   splits are joined ascending by qn_merge; y = o / l. So a short context has a group a tile, where n_splits is
-//   not less (it is 16 where contexts may be of 4,096 and more): one is not walked behind another.
+//   splits are joined ascending by qn_merge; y = o / l. So a short context has a group, or a warp, a tile, where
+//   n_splits is not less (it is 16 where contexts may be of 4,096 and more): one is not walked behind another.
 // A tile of which a row sees nothing changes nothing (p = 0, factor 1), so whether it is walked is no matter.
 // Values of positions that no row of the group sees are zeros in shared memory; what the cache holds there is not used.
 //
-// For the host, with type f16, bf16 or q8_0, all but flash_wide with 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
+// For the host, with type f16, bf16 or q8_0, and unless said otherwise 256 threads and QN_FLASH_SHARED(D) bytes of dynamic shared memory (above 48 KiB: set the attribute):
 //   flash_rows_<type>_<64|128>        for attention_<…>_<64|128>, same grid (key heads · n_parts, rows, n_splits or 1), buffers, args; where
 //                                     args.whole fewer groups than rows will do. Of f16 and bf16 (attention_warps.cuh) a group has
-//                                     QN_CUDA_FLASH_WARPS splits and warps, and QN_CUDA_FLASH_WARPS_SHARED_<D> bytes
+//                                     32 · QN_CUDA_FLASH_WARPS threads, as many splits as warps, QN_CUDA_FLASH_WARPS_SHARED_<D> bytes
 //   flash_attend_<type>_<64|128>      for attend_<…>, buffers, args; grid with the rows (at most 32) as y: unlike attend it takes several
 //   flash_tiles_<type>_<64|128>       where args.whole: a second task with the buffers and args of attention_<…>, before or after flash_rows;
 //                                     grid (n_kv_heads, ceil(max_rows / qn_flash_window(group)), 1). It does the rows that lie in runs (rows of

@@ -217,8 +217,8 @@ FN void qn_warp_soften(const qn_warp_row *r, int p0, float scale, float s[4][4],
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             float a = s[i][2 * half], b = s[i][2 * half + 1];
-            a = a > QN_NEVER ? qn_flash_weight(a, most[0]) : 0.0f;
-            b = b > QN_NEVER ? qn_flash_weight(b, most[1]) : 0.0f;
+            a = a <= QN_NEVER ? 0.0f : qn_flash_weight(a, most[0]); // what is no number stays none
+            b = b <= QN_NEVER ? 0.0f : qn_flash_weight(b, most[1]);
             w[i][half] = qn_transposed(qn_flash_pack<TYPE>(a, b));
         }
     float even = __shfl_sync(~0u, shrink[0], g / 2), odd = __shfl_sync(~0u, shrink[1], g / 2);

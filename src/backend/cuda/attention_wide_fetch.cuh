@@ -183,7 +183,7 @@ template <int D> FN void qn_wide_fetch_run(const qn_view *c, int last, qn_wide_r
         uint stage = r->at + r->stage * qn_wide_form<D>::stage_bytes, empty = qn_wide_empty(r);
         qn_walk_on(&range, &at);
         if (at.split < range.end) ahead = qn_wide_blocks(&source, at.tile);
-        if (!qn_bar_over(empty, r->parity ^ 1)) {
+        if (__ballot_sync(~0u, qn_bar_over(empty, r->parity ^ 1)) != ~0u) { // one lane may see it over before another: they announce together
             qn_copy_wait<0>();
             if (*pending) qn_wide_announce(pending);
             qn_bar_wait(empty, r->parity ^ 1);

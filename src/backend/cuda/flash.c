@@ -15,8 +15,7 @@ enum {
     RUN_ROWS = 4,
     SHARED_64 = 40960,
     SHARED_128 = 73728,
-    OF_16_BITS =
-        4, // of a kernel's six forms, those of 16-bit caches: flash_rows has a split a warp there (attention_warps.cuh)
+    OF_16_BITS = 4, // of a kernel's six forms: in those flash_rows has a warp a split
     AT_ONCE = 2,    // of its groups on a multiprocessor
     FEW_ROWS = 32,  // each has a group then
     NEAR_TILES = 2, // of a warp: of more, a row's splits are better shared among groups

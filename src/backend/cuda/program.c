@@ -118,6 +118,18 @@ static int has_results(const qn_plan *plan)
     return 0;
 }
 
+// The room between tasks, once: a program's second list has that of the first.
+static int take_partials(qn_device *d, qn_program *p, size_t n_bytes, quern_error *e)
+{
+    if (p->partials && n_bytes <= p->partial_bytes) return 0;
+    if (p->partials)
+        return qn_error_set(e, QUERN_E_INTERNAL,
+                            "cuda: a second list with more room: %zu bytes, found %zu", n_bytes,
+                            p->partial_bytes);
+    p->partial_bytes = n_bytes;
+    return n_bytes ? qn_cuda_device_alloc(d, n_bytes, &p->partials, e) : 0;
+}
+
 // Products of many rows, by the units that the card has.
 static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_list *in,
                  qn_gpu_list *out, quern_error *e)
@@ -126,17 +138,17 @@ static int widen(qn_device *d, const qn_plan *plan, qn_program *p, const qn_gpu_
     int rc = 0;
     if (d->capability != QN_CUDA_HOPPER) {
         size_t n_bytes = qn_cuda_wide_bytes(d, plan, in);
-        if (n_bytes && !p->partials) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+        rc = take_partials(d, p, n_bytes, e);
         if (!rc) qn_cuda_wide_rewrite(d, plan, in, p->partials, out);
         return rc;
     }
     qn_cuda_gemm_measure(d, plan, in, &room);
     size_t n_bytes = qn_cuda_gemm_room_bytes(&room);
-    if (n_bytes && !p->partials) rc = qn_cuda_device_alloc(d, n_bytes, &p->partials, e);
+    rc = take_partials(d, p, n_bytes, e);
     room.at = p->partials;
     if (!rc && room.weight_bytes) {
         if (!p->unpacked) p->unpacked = qn_cuda_shared_take(d, room.weight_bytes, e);
-        rc = p->unpacked ? 0 : QUERN_E_MEMORY;
+        rc = p->unpacked && p->unpacked->n_bytes >= room.weight_bytes ? 0 : QUERN_E_MEMORY;
         room.weights = rc ? NULL : p->unpacked->at;
     }
     if (!rc) qn_cuda_gemm_rewrite(d, plan, in, &room, out);

@@ -12,11 +12,12 @@ struct qn_program {
     void *results[QN_CUDA_IN_FLIGHT]; // pinned: what the device hands out
     int has_results;
     void *scratch, *partials; // between tasks of one launch
+    size_t partial_bytes;     // of the latter
     qn_cuda_shared *unpacked; // of products whose weights come in blocks (gemm.h)
     CUgraphExec graphs[QN_CUDA_IN_FLIGHT][QN_CUDA_N_STEPS]; // where there is no resident task list
     int run_window; // by which attention looks for runs; 0: its kernels are the same for all steps
-    int near; // steps with positions from here on have graphs of their own (QN_CUDA_FAR); 0: they do not
-    int n_tasks;                    // of the resident list
+    int near;       // steps with positions from here on have graphs of their own; 0: none have
+    int n_tasks;    // of the resident list
     uint32_t slot_bytes;            // of its ring of weights
     void *tasks[QN_CUDA_IN_FLIGHT]; // qn_cuda_resident_task[n_tasks] on the device
     void *streams;                  // qn_cuda_stream[], on the device

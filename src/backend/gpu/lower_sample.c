@@ -39,11 +39,14 @@ static size_t scratch(const qn_plan *p, const void *args)
     return n_outputs(p) * row_words(args) * sizeof(uint32_t);
 }
 
-// Outputs that a group looks at, most of which have nothing to do: of few, each has groups of its own.
-static uint32_t each(const qn_plan *p)
+// Outputs that a group looks at: most have nothing to do, but if all have, there shall be groups enough; of small vocabularies looking is
+// most of it.
+static uint32_t each(const qn_plan *p, const qn_sample_args *o)
 {
-    enum { MANY = 16, EACH = 8 };
-    return n_outputs(p) >= MANY ? EACH : 1;
+    enum { MOST = 8, ENOUGH = 512, MANY = 16, SMALL = 2 };
+    uint32_t n = n_outputs(p) * n_segments(o) / ENOUGH;
+    if (n_segments(o) <= SMALL && n_outputs(p) >= MANY) return MOST;
+    return n < 1 ? 1 : n < MOST ? n : MOST;
 }
 
 // All four have the same parameters; what a task writes is told apart.
@@ -53,7 +56,7 @@ static void add(qn_gpu_lowering *l, const qn_sample_args *o, qn_gpu_kernel kerne
     const qn_plan *p = l->plan;
     int finishes = kernel == QN_GPU_sample_finish;
     qn_gpu_sample_args a = {(int)o->logits.dim[1], (int)n_segments(o),   (int)o->scratch.dim[1],
-                            (int)row_words(o),     o->slots.max_context, (int)each(p)};
+                            (int)row_words(o),     o->slots.max_context, (int)each(p, o)};
     qn_gpu_task *t = qn_gpu_task_add(l->list, kernel, n_groups, &a, sizeof a);
     qn_gpu_task_tensor(t, p, &o->logits, 0);
     qn_gpu_task_tensor(t, p, &o->scratch, writes_scratch ? 2 : 0);
@@ -72,7 +75,7 @@ static void lower(qn_gpu_lowering *l, const void *args)
     const qn_sample_args *o = args;
     uint32_t n = n_outputs(l->plan), segments = n_segments(o);
     add(l, o, QN_GPU_sample_scan, (uint32_t[]){segments, n, 1}, 1);
-    uint32_t shared = qn_gpu_groups(n, each(l->plan));
+    uint32_t shared = qn_gpu_groups(n, each(l->plan, o));
     add(l, o, QN_GPU_sample_count, (uint32_t[]){segments, shared, 2}, 1);
     add(l, o, QN_GPU_sample_place, (uint32_t[]){segments, shared, 2}, 1);
     add(l, o, QN_GPU_sample_finish, (uint32_t[]){1, n, 2}, 0);

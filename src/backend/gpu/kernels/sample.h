@@ -136,17 +136,18 @@ FN void qn_sample_count_one(PRIV const qn_sample_row *r, int segment, int job,
         sum;
 }
 
-// Of the outputs that a group has, a bit for each that has work for the job.
-#define SAMPLE_TODO()                                                                              \
-    qn_sample_todo(outputs, rows, params, TG_Y *a.each, a.each, counts->n_outputs, TG_Z, LANE)
+// Of the outputs that a group has, from `first` on, a bit for each that has work for the job.
+#define SAMPLE_TODO(first)                                                                         \
+    qn_sample_todo(outputs, rows, params, first, a.each, counts->n_outputs, TG_Z, LANE)
 
 SAMPLE_KERNEL(sample_count)
 {
     SHARED(ATOMIC_UINT, seen, QN_SAMPLE_EACH * QN_GPU_THREADS);
     SHARED(ATOMIC_UINT, bins, 3 * QN_SAMPLE_BINS);
     SHARED(uint, part, 5 * QN_GPU_SIMDS);
-    uint todo = SAMPLE_TODO();
-    for (int i = TG_Y * a.each; todo; i++, todo >>= 1) {
+    int first = TG_Y * a.each;
+    uint todo = SAMPLE_TODO(first);
+    for (int i = first; todo; i++, todo >>= 1) {
         if (!(todo & 1)) continue;
         qn_sample_row r;
         SAMPLE_ROW(&r, i);
@@ -204,8 +205,9 @@ SAMPLE_KERNEL(sample_place)
     SHARED(ulong, before_mass, QN_SAMPLE_BINS + 1);
     SHARED(ulong, sums, QN_GPU_SIMDS);
     SHARED(ATOMIC_UINT, bins, QN_SAMPLE_BINS); // the group's counts, then its places
-    uint todo = SAMPLE_TODO();
-    for (int i = TG_Y * a.each; todo; i++, todo >>= 1) {
+    int first = TG_Y * a.each;
+    uint todo = SAMPLE_TODO(first);
+    for (int i = first; todo; i++, todo >>= 1) {
         if (!(todo & 1)) continue;
         qn_sample_row r;
         SAMPLE_ROW(&r, i);
