@@ -45,11 +45,8 @@ typedef struct {
     kernel_fn kernels[3][2];                // [type: f16, bf16, q8_0][64, 128]
 } form;
 
-#ifdef QN_WARPS // attention_warps.cuh; else every row is a group's, as those of Q8_0 caches are
+// Of flash_rows over 16-bit caches (attention_warps.cuh).
 enum { ROW_THREADS = QN_WARPS * 32, ROW_BYTES_64 = QN_CUDA_FLASH_WARPS_SHARED_64, ROW_BYTES_128 = QN_CUDA_FLASH_WARPS_SHARED_128 };
-#else
-enum { ROW_THREADS = 256, ROW_BYTES_64 = QN_FLASH_SHARED(64), ROW_BYTES_128 = QN_FLASH_SHARED(128) };
-#endif
 static const form rows_form = {"rows", 0, 256, {QN_FLASH_SHARED(64), QN_FLASH_SHARED(128)}, 0, 1,
                                {{flash_rows_f16_64, flash_rows_f16_128}, {flash_rows_bf16_64, flash_rows_bf16_128}, {flash_rows_q8_0_64, flash_rows_q8_0_128}}};
 static const form forms[] = {
@@ -213,10 +210,8 @@ static void launch(const form *f, const step *s, int n_rows, int backwards, floa
     groups = dim3(s->n_kv, (n_rows + window - 1) / window);
     if (!f->rows) {
         groups = dim3(s->n_kv * a.n_parts, n_rows);
-#ifdef QN_WARPS
         int most = 2 * n_processors / (int)groups.x;
         if (plain) groups.y = n_rows < most ? n_rows : most;
-#endif
         if (plain) threads = dim3(ROW_THREADS), n_bytes = wide ? ROW_BYTES_128 : ROW_BYTES_64;
     } else if (!f->power) {
         int most = grid ? grid : n_processors, all = (int)(groups.x * groups.y);
