@@ -1,8 +1,9 @@
 // Products of many rows on sm_90a: bits against a plain kernel of mma.sync in products.h's order, and rates of the 7B's shapes beside
-// cuBLAS, where its library is found; then weights in blocks, multiplied as they lie, against those that become F16 first. TILE=128 (or another form) in the environment: that form for all. Weights that fit the L2 cache
+// cuBLAS, where its library is found; then weights in blocks, multiplied as they lie, against those that become F16 first. TILE=128 (or another
+// form) in the environment: that form for all; PARTS=1: chains of 1,024 for all; SUMS=1: no form of one part. Weights that fit the L2 cache
 // (q, k, v; the output) come from there in cuBLAS's runs, which repeat one product; ours ask for them to leave it first.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_gemm bench/cuda_gemm.cu -ldl
-//   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone. LD_LIBRARY_PATH names the folder of libcublas.so
+//   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone; ONLY=1: none. LD_LIBRARY_PATH names the folder of libcublas.so
 #define QN_CUDA 1
 #include <dlfcn.h>
 #include <stdio.h>
@@ -40,14 +41,14 @@
 // ---- what it is compared with ----
 
 // A warp: strip blockIdx.x of packed w, rows of x from blockIdx.y · 8 on. y[row][n].
-template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float *y, int n_n, int n_k, int n_rows)
+template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float *y, int n_n, int n_k, int n_rows, int n_part)
 {
     int lane = threadIdx.x, row = blockIdx.y * 8 + lane / 4;
     float sum[4], total[4] = {-0.0f, -0.0f, -0.0f, -0.0f};
-    int n_parts = (n_k + 1023) / 1024, section = QN_CUDA_SECTION(n_parts);
+    int n_parts = (n_k + n_part - 1) / n_part, section = QN_CUDA_SECTION(n_parts);
     for (int part = 0; part < n_parts; part++) {
         float c[4] = {0, 0, 0, 0};
-        for (int step = part * 64; step < part * 64 + 64 && step * 16 < n_k; step++) {
+        for (int step = part * n_part / 16; step < (part + 1) * n_part / 16 && step * 16 < n_k; step++) {
             uint2 b = make_uint2(0, 0);
             const float *at = x + (ulong)row * n_k + step * 16 + lane % 4 * 2;
             if (row < n_rows) b = make_uint2(qn_pack2<TYPE>(at[0], at[1]), qn_pack2<TYPE>(at[8], at[9]));
@@ -152,12 +153,19 @@ static const form forms[] = {
     {64, 1, qn_gemm_form<64, 1>::n_bytes, gemm_f16_64, gemm_bf16_64, gemm_packed_64},
     {128, 2, qn_gemm_form<128, 2>::n_bytes, gemm_f16_128, gemm_bf16_128, NULL},
     {256, 2, qn_gemm_form<256, 2>::n_bytes, gemm_f16_256, gemm_bf16_256, NULL},
+    {256, 2, qn_gemm_form<256, 2, 0>::n_bytes, gemm_f16_chain, gemm_bf16_chain, NULL}, // all of K in one part
 };
 
 typedef struct {
     const char *name;
     int n[3], k, n_matrices, gated, accumulate;
+    int part; // numbers of K of a chain; 0: QN_CUDA_PART
 } shape;
+
+static int part_of(const shape *s)
+{
+    return s->part && !getenv("PARTS") ? s->part : QN_CUDA_PART;
+}
 
 static int n_processors;
 static qn_step_counts *counts;
@@ -198,12 +206,12 @@ static void set_rows(int n)
     CHECK(cudaMemcpy(counts, &c, sizeof c, cudaMemcpyHostToDevice));
 }
 
-static const form *form_of(int n_rows)
+static const form *form_of(const shape *s, int n_rows)
 {
     const char *tile = getenv("TILE"); // of x, for all
     for (const form &f : forms)
-        if (tile ? atoi(tile) == f.rows : n_rows <= f.rows) return &f;
-    return &forms[4];
+        if (f.rows < 256 && (tile ? atoi(tile) == f.rows : n_rows <= f.rows)) return &f;
+    return &forms[part_of(s) >= s->k && !getenv("SUMS") ? 5 : 4];
 }
 
 // As the backend launches them: each may begin before the one before it is over, and waits by itself.
@@ -229,7 +237,7 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
 {
     qn_cuda_gemm_args a;
     memset(&a, 0, sizeof a);
-    a.padded_k = s->k, a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.early = early;
+    a.padded_k = s->k, a.part = part_of(s), a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.early = early;
     a.tile_rows = f->rows, a.cluster = f->cluster, a.n_clusters = n_processors / f->cluster;
     const char *w[3] = {format ? blocks : (char *)weights, NULL, NULL};
     float *ys[3] = {s->gated ? (float *)tiles_out : y, NULL, NULL};
@@ -249,7 +257,7 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
     CHECK(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, n_bytes));
     start(k, dim3(n_processors / f->cluster * f->cluster), QN_GEMM_THREADS, n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
           (void *)NULL, (void *)NULL, (void *)NULL, counts, partials, handed, a);
-    if (s->k > 1024 && n_rows <= 1024)
+    if (s->k > a.part && n_rows <= 1024)
         start(gemm_fold, dim3((most + 1023) / 1024, n_rows < 64 ? n_rows : 64), 256, 0, ys[0], ys[1], ys[2], (void *)NULL, (void *)NULL, (void *)NULL, counts,
               partials, a);
     CHECK(cudaGetLastError());
@@ -288,9 +296,9 @@ static int check(const shape *s, int type, int n_rows, const form *f)
     for (int i = 0; i < s->n_matrices; i++) {
         dim3 grid((s->n[i] + 15) / 16, (n_rows + 7) / 8);
         if (type == 1)
-            plain<1><<<grid, 32>>>((uint4 *)(weights + padded * s->k), x, outs + done * n_rows, s->n[i], s->k, n_rows);
+            plain<1><<<grid, 32>>>((uint4 *)(weights + padded * s->k), x, outs + done * n_rows, s->n[i], s->k, n_rows, part_of(s));
         else
-            plain<2><<<grid, 32>>>((uint4 *)(weights + padded * s->k), x, outs + done * n_rows, s->n[i], s->k, n_rows);
+            plain<2><<<grid, 32>>>((uint4 *)(weights + padded * s->k), x, outs + done * n_rows, s->n[i], s->k, n_rows, part_of(s));
         done += s->n[i], padded += (s->n[i] + 15) / 16 * 16;
     }
     ulong n = (ulong)n_rows * (s->gated ? s->n[0] : done);
@@ -387,7 +395,7 @@ static int compare_packed(const shape *small, int n_small, const shape *shapes, 
                     if (small[j].k % (QN_CUDA_GROUP_STEPS(of) * 16) == 0) bad += check_packed(&small[j], rows, &forms[i]);
         for (int rows : {16, 32, 64, 128})
             for (int j = 0; j < n_shapes; j++) {
-                const form *f = form_of(rows), *packed = rows > 64 ? &forms[2] : f;
+                const form *f = form_of(&shapes[j], rows), *packed = rows > 64 ? &forms[2] : f;
                 set_rows(rows);
                 double t = seconds(&shapes[j], 1, rows, packed, 1), through = seconds(&shapes[j], 1, rows, f, 3), bytes = 0;
                 for (int i = 0; i < shapes[j].n_matrices; i++)
@@ -404,12 +412,13 @@ static int compare_packed(const shape *small, int n_small, const shape *shapes, 
 int main(int argc, char **argv)
 {
     static const shape shapes[] = {
-        {"gate+up", {18944, 18944}, 3584, 2, 1, 0}, {"down", {3584}, 18944, 1, 0, 0},  {"qkv", {3584, 512, 512}, 3584, 3, 0, 0},
-        {"out", {3584}, 3584, 1, 0, 0},             {"head", {152064}, 3584, 1, 0, 0},
+        {"gate+up", {18944, 18944}, 3584, 2, 1, 0, 3584}, {"down", {3584}, 18944, 1, 0, 0, 4736}, {"qkv", {3584, 512, 512}, 3584, 3, 0, 0, 1280},
+        {"out", {3584}, 3584, 1, 0, 0, 896},              {"head", {152064}, 3584, 1, 0, 0, 3584},
     };
     static const shape small[] = {{"small", {200, 56}, 1152, 2, 0, 0}, {"odd", {1000}, 640, 1, 0, 0}, {"gated", {384, 384}, 2176, 2, 1, 0},
                                   {"long", {4096}, 11008, 1, 0, 0}, {"gated long", {4096, 4096}, 6144, 2, 1, 0},
-                                  {"gated cut", {13824, 13824}, 5120, 2, 1, 0}};
+                                  {"gated cut", {13824, 13824}, 5120, 2, 1, 0}, {"chain", {4096}, 3328, 1, 0, 0, 3328},
+                                  {"gated chain", {18944, 18944}, 3584, 2, 1, 0, 3584}, {"long chains", {9000}, 11008, 1, 0, 0, 2816}};
     int default_rows[] = {16, 32, 64, 128, 256, 2048, 4096}, bad = 0;
     cudaDeviceProp prop;
     CHECK(cudaGetDeviceProperties(&prop, 0));
@@ -427,10 +436,10 @@ int main(int argc, char **argv)
         for (const form &f : forms)
             for (const shape &s : small)
                 for (int rows : {1, 9, 16, 100, 256, 700})
-                    bad += check(&s, type, rows, &f);
+                    if (&f != &forms[5] || part_of(&s) >= s.k) bad += check(&s, type, rows, &f);
         for (int rows : {16, 33, 64, 128, 256, 500, 2048})
             for (int i = 0; i < 4; i++)
-                bad += check(&shapes[i], type, rows, form_of(rows));
+                bad += check(&shapes[i], type, rows, form_of(&shapes[i], rows));
         printf("%s: %d checks failed\n", type == 1 ? "f16" : "bf16", bad);
     }
     fflush(stdout);
@@ -440,7 +449,7 @@ int main(int argc, char **argv)
         set_rows(rows);
         for (const shape &s : shapes) {
             if (s.n[0] > 100000 && rows > 256) continue;
-            const form *f = form_of(rows);
+            const form *f = form_of(&s, rows);
             double t[3] = {0, seconds(&s, 2, rows, f, 1), seconds(&s, 2, rows, f, 2)};
             if (blas_gemm) t[0] = seconds(&s, 2, rows, f, 0);
             double flops = 2.0 * rows * n_all(&s) * s.k * 1e-12, bytes = 2.0 * n_all(&s) * s.k * 1e-9;
@@ -449,6 +458,6 @@ int main(int argc, char **argv)
             fflush(stdout);
         }
     }
-    bad += compare_packed(small, sizeof small / sizeof *small, shapes, 4);
+    if (!getenv("ONLY")) bad += compare_packed(small, sizeof small / sizeof *small, shapes, 4);
     return bad > 0;
 }

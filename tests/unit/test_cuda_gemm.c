@@ -103,6 +103,7 @@ static void begin(state *s)
     s->plan.batch.step.counts = &s->counts;
     s->device.n_processors = 132;
     s->device.capability = 90;
+    s->device.large_bytes = QN_CUDA_LARGE_BYTES;
 }
 
 static void rewrite(state *s)

@@ -34,6 +34,7 @@ static void test_kernels(void **state)
 {
     (void)state;
     const qn_device d = {.capability = QN_CUDA_HOPPER,
+                         .large_bytes = QN_CUDA_LARGE_BYTES,
                          .resident = 1,
                          .n_processors = PROCESSORS,
                          .shared_bytes = SHARED};
@@ -53,6 +54,7 @@ static void test_room(void **state)
 {
     (void)state;
     const qn_device d = {.capability = QN_CUDA_HOPPER,
+                         .large_bytes = QN_CUDA_LARGE_BYTES,
                          .resident = 1,
                          .n_processors = PROCESSORS,
                          .shared_bytes = SHARED};
@@ -84,8 +86,10 @@ static int fits_plan(const qn_device *d, const qn_plan *of, int max_rows)
 static void test_rows(void **state)
 {
     (void)state;
-    const qn_device hopper = {.capability = QN_CUDA_HOPPER}, older = {.capability = 80};
+    const qn_device hopper = {.capability = QN_CUDA_HOPPER, .large_bytes = QN_CUDA_LARGE_BYTES};
+    const qn_device older = {.capability = 80};
     const qn_device able = {.capability = QN_CUDA_HOPPER,
+                            .large_bytes = QN_CUDA_LARGE_BYTES,
                             .resident = 1,
                             .n_processors = PROCESSORS,
                             .shared_bytes = SHARED};

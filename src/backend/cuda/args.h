@@ -3,7 +3,7 @@
 #define QN_BACKEND_CUDA_ARGS_H
 
 enum {
-    QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain
+    QN_CUDA_PART = 1024,   // numbers of K that are summed in one chain, where nothing else is said
     QN_CUDA_PIECE = 64,    // positions that attention takes at a time (attention.cuh)
     QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
     QN_CUDA_K_PAD = 128,   // and K of this: eight steps
@@ -82,7 +82,7 @@ enum {
 #define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
 #define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
     QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_FLASH(X, wide) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) \
-    QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) \
+    QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) QN_CUDA_GEMM(X, chain) \
     X(gemm_packed_16) X(gemm_packed_32) X(gemm_packed_64) X(gemm_rows) X(gemm_norm) X(gemm_merge) X(gemm_enter) X(gemm_fold)
 // clang-format on
 typedef enum {
@@ -122,6 +122,7 @@ typedef struct {
 // counts, partials, handed sums. gemm_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int padded_k;
+    int part;                      // numbers of K that are summed in one chain: QN_CUDA_PART, or more, a multiple of QN_CUDA_K_PAD, and four parts at most
     int n_matrices;                // those that follow
     int n_n[QN_CUDA_MAX_PARTS];    // rows of each
     int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1

@@ -21,7 +21,8 @@ enum {
 
 // ---- kernels ----
 
-// The forms: rows of x of a tile, groups a cluster. Those below FIRST_LARGE there are for weights in blocks too.
+// The forms: rows of x of a tile, groups a cluster. Those below FIRST_LARGE there are for weights in blocks too; the kernels of the last
+// there are for sums of several parts and, behind these, of one.
 static const struct {
     int rows, cluster;
 } forms[] = {{16, 1}, {32, 1}, {64, 1}, {128, 2}, {256, 2}};
@@ -83,6 +84,7 @@ typedef struct {
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
     int few;           // 1: the plan's rows are few, and their products are product.cuh's
+    int all;           // 1: no plan of the model has such, so that sums are in an order of these products' own
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -178,6 +180,19 @@ static int64_t strips(const bundle *b)
     return n;
 }
 
+// Numbers of K that are summed in one chain. Where no other kernel has to add in the same order, 16-bit weights have as few chains as leave
+// each multiprocessor something to do where x is one tile: the same for every number of rows.
+static int part_of(const rewriting *r, const bundle *b)
+{
+    int64_t n_tiles = qn_gpu_groups(strips(b), b->a.gated ? 4 : 8);
+    int64_t n = r->d->n_processors / n_tiles, k = b->a.padded_k;
+    for (int i = 0; i < b->a.n_matrices; i++)
+        if (QN_CUDA_IN_BLOCKS(b->a.w_type[i])) return QN_CUDA_PART;
+    if (!r->all) return QN_CUDA_PART;
+    if (n > QN_CUDA_SECTIONS) n = QN_CUDA_SECTIONS;
+    return n > 1 ? padded((int)((k + n - 1) / n)) : (int)k;
+}
+
 static void set_form(const rewriting *r, bundle *b, int form)
 {
     b->form = form;
@@ -200,12 +215,12 @@ static int goes_round(int64_t n_tiles, int64_t n_units, int64_t n_clusters, int6
 static int is_uneven(const bundle *b)
 {
     int64_t each = 8 * (int64_t)b->a.cluster, n_clusters = b->a.n_clusters;
-    int64_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
+    int64_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
     int64_t section = QN_CUDA_SECTION((int)n_parts), n_units = qn_gpu_groups(n_parts, section);
     int64_t n_tiles =
         (strips(b) + each - 1) / each * (int64_t)qn_gpu_groups(b->n_rows, b->a.tile_rows);
     if (n_parts > 1 && 2 * n_tiles <= n_clusters)
-        return goes_round(n_tiles, n_units, n_clusters, b->a.padded_k, section * QN_CUDA_PART);
+        return goes_round(n_tiles, n_units, n_clusters, b->a.padded_k, section * b->a.part);
     return 3 * n_tiles < 2 * n_clusters;
 }
 
@@ -261,6 +276,7 @@ static int find(const rewriting *r, int i, bundle *b)
     }
     find_swiglu(r, b);
     b->a.gated = b->swiglu >= 0;
+    b->a.part = part_of(r, b);
     choose_form(r, b);
     b->a.early = 1;
     for (int j = 0; j < b->a.n_matrices; j++)
@@ -327,7 +343,7 @@ static int split_rows(const bundle *b)
     int64_t each = (b->a.gated ? 4 : 8) * (int64_t)b->a.cluster;
     int64_t n_down = (strips(b) + each - 1) / each, n_across = b->a.n_clusters / 2 / n_down;
     int64_t n = n_across * b->a.tile_rows;
-    if (b->a.padded_k <= QN_CUDA_PART) return 0;
+    if (b->a.padded_k <= b->a.part) return 0;
     return n < b->n_rows ? (int)n : b->n_rows;
 }
 
@@ -345,10 +361,10 @@ static size_t handed_bytes(const bundle *b)
 static void measure(const rewriting *r, const bundle *b)
 {
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
-    size_t n_parts = qn_gpu_groups(b->a.padded_k, QN_CUDA_PART);
+    size_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
     size_t n_units = qn_gpu_groups((int64_t)n_parts, QN_CUDA_SECTION((int)n_parts));
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
-    size_t n_kinds = QN_CUDA_SECTION((int)n_parts) > 1 ? QN_CUDA_GEMM_KINDS : 1;
+    size_t n_kinds = QN_CUDA_SECTION((int)n_parts) > 1 ? QN_CUDA_GEMM_KINDS : 2;
     grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + n_kinds * n_groups * handed_bytes(b));
     grow(&r->room->partial_bytes, n_units * (size_t)split_rows(b) * n_columns * sizeof(float));
     size_t unpacked = 0;
@@ -499,8 +515,9 @@ static void write_unpacked(const rewriting *r, const bundle *b)
 
 static void write_product(const rewriting *r, const bundle *b)
 {
+    int form = b->form + (b->form == LARGEST && b->a.padded_k <= b->a.part); // with one part
     int kernel = b->packed ? QN_CUDA_gemm_packed_16 + b->form
-                           : QN_CUDA_gemm_f16_16 + 2 * b->form + (b->a.type == QN_DTYPE_BF16);
+                           : QN_CUDA_gemm_f16_16 + 2 * form + (b->a.type == QN_DTYPE_BF16);
     uint32_t n_groups[3] = {(uint32_t)(b->a.n_clusters * b->a.cluster), 1, 1};
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, &b->a, sizeof b->a);
     results_access(r, b, t);
@@ -682,8 +699,14 @@ static void rewrite(rewriting *r)
 static rewriting begin(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                        qn_cuda_gemm_room *room, qn_gpu_list *out)
 {
-    int few = plan->max_rows <= qn_cuda_few_rows(d, plan);
-    return (rewriting){.d = d, .plan = plan, .in = in, .room = room, .out = out, .few = few};
+    int few_rows = qn_cuda_few_rows(d, plan);
+    return (rewriting){.d = d,
+                       .plan = plan,
+                       .in = in,
+                       .room = room,
+                       .out = out,
+                       .few = plan->max_rows <= few_rows,
+                       .all = !few_rows};
 }
 
 void qn_cuda_gemm_measure(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,

@@ -8,8 +8,8 @@ FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int ran
     return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
 }
 // Sums lie by kind (QN_CUDA_GEMM_KINDS): of the section that was begun; of the sections before it; and, of tiles that are not handed
-// over, of those again. A K of one section has the first kind alone.
-enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN };
+// over, of those again. A K of one section has the first kind alone, and where it may be cut within a part, a chain that was begun.
+enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN, QN_GEMM_CHAIN = QN_GEMM_BEFORE };
 static_assert(QN_GEMM_OWN + 1 == QN_CUDA_GEMM_KINDS, "args.h");
 template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, int cluster_size, int c, int rank)
 {
@@ -17,45 +17,58 @@ template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, 
     return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)(kind * n + at) * (NX / 8 * 128) + (threadIdx.x & 127);
 }
 // Where a piece has the sum of the sections that are done: what is handed over is written, and read, at its place.
-template <int NX, int CLUSTER> FN float4 *qn_gemm_total(const qn_gemm_buffers *b, const qn_gemm_piece *piece, int cluster, int rank)
+template <int NX, int CLUSTER, int PARTS> FN float4 *qn_gemm_total(const qn_gemm_buffers *b, const qn_gemm_piece *piece, int cluster, int rank)
 {
     int kind = piece->taken || piece->handed ? QN_GEMM_BEFORE : QN_GEMM_OWN;
     return qn_gemm_handed<NX>(b, kind, CLUSTER, cluster + piece->handed, rank);
 }
 
-// A slab between parts is within a section.
-FN bool qn_gemm_within(const qn_gemm_plan *p, int slab)
+// What is handed over at a slab: the sum of a section's parts (before it there are some); a chain.
+FN bool qn_gemm_has_begun(const qn_gemm_plan *p, int slab)
 {
-    return slab / QN_SLABS_A_PART % p->section != 0;
+    return slab / p->a_part % p->section != 0;
+}
+FN bool qn_gemm_has_chain(const qn_gemm_plan *p, int slab)
+{
+    return slab % p->a_part != 0;
 }
 
-template <int NX, int CLUSTER>
-FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece,
-                          const qn_gemm_sum<NX, CLUSTER> *sum, int to, int rank)
+template <int NX, int CLUSTER, int PARTS>
+FN void qn_gemm_hand_over(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece, const float c[NX / 2],
+                          const qn_gemm_sum<NX, CLUSTER, PARTS> *sum, int to, int rank)
 {
-    float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, to, rank);
-    if (qn_gemm_within(p, piece->end))
+    float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, to, rank), *chain = qn_gemm_handed<NX>(b, QN_GEMM_CHAIN, CLUSTER, to, rank);
+    if (PARTS && qn_gemm_has_begun(p, piece->end))
 #pragma unroll
         for (int i = 0; i < NX / 8; i++)
             __stcg(at + i * 128, qn_gemm_sum_get(sum, 4 * i));
+    if (qn_gemm_has_chain(p, piece->end))
+#pragma unroll
+        for (int i = 0; i < NX / 8; i++)
+            __stcg(chain + i * 128, qn_gemm_four(c + 4 * i));
     __threadfence();
     qn_warpgroup_meet();
     if ((threadIdx.x & 127) == 0) qn_flag_set(qn_gemm_flag(b, CLUSTER, to, rank), 1);
 }
 
 // Then the flag is ready for the next launch.
-template <int NX, int CLUSTER>
-FN void qn_gemm_take(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece, qn_gemm_sum<NX, CLUSTER> *sum,
-                     int cluster, int rank)
+template <int NX, int CLUSTER, int PARTS>
+FN void qn_gemm_take(const qn_gemm_buffers *b, const qn_gemm_plan *p, const qn_gemm_piece *piece, float c[NX / 2],
+                     qn_gemm_sum<NX, CLUSTER, PARTS> *sum, int cluster, int rank)
 {
     uint *flag = qn_gemm_flag(b, CLUSTER, cluster, rank);
     const float4 *at = qn_gemm_handed<NX>(b, QN_GEMM_BEGUN, CLUSTER, cluster, rank);
+    const float4 *chain = qn_gemm_handed<NX>(b, QN_GEMM_CHAIN, CLUSTER, cluster, rank);
     qn_flag_wait(flag);
-    qn_gemm_settle<NX>(&sum->busy);
-    if (qn_gemm_within(p, piece->begin))
+    qn_gemm_settle<NX, CLUSTER, PARTS>(&sum->busy);
+    if (PARTS && qn_gemm_has_begun(p, piece->begin))
 #pragma unroll
         for (int i = 0; i < NX / 8; i++)
             qn_gemm_sum_set(sum, 4 * i, __ldcg(at + i * 128));
+    if (qn_gemm_has_chain(p, piece->begin))
+#pragma unroll
+        for (int i = 0; i < NX / 8; i++)
+            qn_gemm_put(c + 4 * i, __ldcg(chain + i * 128));
     qn_warpgroup_meet();
     if ((threadIdx.x & 127) == 0) *flag = 0;
 }

@@ -1,4 +1,4 @@
-// The entries of the products of many rows, gemm_<type, or packed>_<rows of x of a tile>, and of what stands between them. Empty but on sm_90a.
+// The entries of the products of many rows, gemm_<type, or packed>_<rows of x of a tile; chain: 256, and one part>, and of what stands between them. Empty but on sm_90a.
 #ifndef QN_BACKEND_CUDA_GEMM_KERNELS_CUH
 #define QN_BACKEND_CUDA_GEMM_KERNELS_CUH
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -22,20 +22,22 @@
                    run(&b, a, shared);)                                                                                            \
     }
 #define QN_GEMM_KERNELS(n, cluster)                                                                                                \
-    QN_GEMM_KERNEL(gemm_f16_##n, (qn_gemm_run<1, n, cluster>), cluster)                                                            \
-    QN_GEMM_KERNEL(gemm_bf16_##n, (qn_gemm_run<2, n, cluster>), cluster)
+    QN_GEMM_KERNEL(gemm_f16_##n, (qn_gemm_run<1, n, cluster, 1>), cluster)                                                            \
+    QN_GEMM_KERNEL(gemm_bf16_##n, (qn_gemm_run<2, n, cluster, 1>), cluster)
 QN_GEMM_KERNELS(16, 1)
 QN_GEMM_KERNELS(32, 1)
 QN_GEMM_KERNELS(64, 1)
 QN_GEMM_KERNELS(128, 2)
 QN_GEMM_KERNELS(256, 2)
+QN_GEMM_KERNEL(gemm_f16_chain, (qn_gemm_run<1, 256, 2, 0>), 2)
+QN_GEMM_KERNEL(gemm_bf16_chain, (qn_gemm_run<2, 256, 2, 0>), 2)
 QN_GEMM_KERNEL(gemm_packed_16, qn_gemm_packed_run<16>, 1)
 QN_GEMM_KERNEL(gemm_packed_32, qn_gemm_packed_run<32>, 1)
 QN_GEMM_KERNEL(gemm_packed_64, qn_gemm_packed_run<64>, 1)
 QN_GEMM_ON(
     static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
                       qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
-                      qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED,
+                      qn_gemm_form<256, 2>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<256, 2, 0>::n_bytes <= QN_CUDA_GEMM_SHARED,
                   "args.h");)
 
 // Grid: pieces of K, rows by 8.

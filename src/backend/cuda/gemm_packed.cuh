@@ -102,7 +102,7 @@ FN const char *qn_gemm_packed_at(const qn_gemm_buffers *b, const qn_cuda_gemm_ar
                                  uint *slab_bytes)
 {
     int m, s;
-    qn_gemm_strip(a, p, piece->tile, 0, i, &m, &s);
+    qn_gemm_strip(a, piece->w, 0, i, &m, &s);
     *slab_bytes = QN_STEPS_A_SLAB * QN_CUDA_STEP_BYTES(a.w_type[m]);
     return qn_gemm_pick(b->w, m) + ((ulong)s * (ulong)p->n_slabs + (ulong)piece->begin) * *slab_bytes;
 }
@@ -118,7 +118,7 @@ FN void qn_gemm_packed_fetch(const qn_gemm_buffers *b, const qn_cuda_gemm_args &
         int left = piece.end - piece.begin;
         f.w0 = qn_gemm_packed_at(b, a, p, &piece, own * 2, &f.slab0);
         f.w1 = qn_gemm_packed_at(b, a, p, &piece, own * 2 + 1, &f.slab1);
-        f.x = b->x + ((ulong)(piece.tile % p->n_across) * (ulong)p->n_slabs + (ulong)piece.begin) * qn_gemm_packed_form<NX>::x_bytes;
+        f.x = b->x + ((ulong)piece.x * (ulong)p->n_slabs + (ulong)piece.begin) * qn_gemm_packed_form<NX>::x_bytes;
         if (i == 0) left = qn_gemm_packed_fetch_early<NX>(&r, &f, left);
         for (; left > 0; left -= QN_PACKED_SLABS, qn_gemm_packed_step(&r)) {
             int n = qn_gemm_packed_slabs(left);
@@ -140,7 +140,7 @@ template <int NX> FN ulong qn_gemm_packed_x(uint low, int step)
 
 // n_slabs > 0: with a loop that may be left out ptxas lets no fragment be made while products run (it warns of it); with products that run on
 // into the next turn it gives each format's last fragments registers of their own, and spills.
-template <int FORMAT, int NX> FN void qn_gemm_packed_chain(float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs)
+template <int FORMAT, int NX> FN void qn_gemm_packed_chain(float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs, int more)
 {
     typedef qn_group_form<FORMAT> form;
     const int x_bytes = qn_gemm_packed_form<NX>::x_bytes, slabs = form::steps / QN_STEPS_A_SLAB; // of a group
@@ -162,7 +162,7 @@ template <int FORMAT, int NX> FN void qn_gemm_packed_chain(float c[NX / 2], qn_g
                 return;
             }
             qn_mma_fence();
-            qn_wgmma<1, NX>::run(c, even, qn_gemm_packed_x<NX>(x, step - 1), step > 1 || i > 0);
+            qn_wgmma<1, NX>::run(c, even, qn_gemm_packed_x<NX>(x, step - 1), step > 1 || (i | more));
             qn_wgmma<1, NX>::run(c, fragment, qn_gemm_packed_x<NX>(x, step), 1);
             qn_mma_commit();
             if (step + 1 < form::steps)
@@ -172,17 +172,17 @@ template <int FORMAT, int NX> FN void qn_gemm_packed_chain(float c[NX / 2], qn_g
         });
         i += slabs, x += slabs * (x_bytes / 16), w += form::bytes;
         if (i % QN_PACKED_SLABS != 0 && i < n_slabs) continue;
-        qn_gemm_release<NX, 1>(qn_gemm_empty(&r->at));
+        qn_gemm_release<NX, 1, 1>(qn_gemm_empty(&r->at));
         qn_gemm_packed_step(r);
     } while (i < n_slabs);
 }
 
-template <int NX> FN void qn_gemm_packed_chain_of(int format, float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs)
+template <int NX> FN void qn_gemm_packed_chain_of(int format, float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs, int more)
 {
     switch (format) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_gemm_packed_chain<value, NX>(c, r, n_slabs);                                                                \
+        qn_gemm_packed_chain<value, NX>(c, r, n_slabs, more);                                                                \
         break;
         QN_PACKED_FORMATS(CASE)
 #undef CASE
@@ -195,7 +195,7 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
     qn_gemm_plan *p = (qn_gemm_plan *)(shared + qn_gemm_packed_form<NX>::plan_at);
     qn_gemm_packed_ring r = qn_gemm_packed_begin<NX>(a, shared);
     PROFILE_GROUP(TRACE_BEGUN);
-    qn_gemm_begin<NX, 1>(b, a, p, &r.at, r.n_stages);
+    qn_gemm_begin<NX, 1, 1>(b, a, p, &r.at, r.n_stages, blockIdx.x);
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<qn_gemm_packed_form<NX>::fetch_registers>();
         if ((threadIdx.x & 31) == 0) qn_gemm_packed_fetch<NX>(b, a, p, r, (int)(threadIdx.x >> 5) - 8);
@@ -204,10 +204,10 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
         qn_more_registers<qn_gemm_packed_form<NX>::multiply_registers>();
         qn_grid_wait();
         PROFILE_GROUP(TRACE_WAITED);
-        qn_gemm_multiply<1, NX, 1>(b, a, p, shared, blockIdx.x, 0, [&](int tile, float *c, int n_slabs) QN_INLINED {
+        qn_gemm_multiply<1, NX, 1, 1>(b, a, p, shared, blockIdx.x, 0, [&](int tile, float *c, int n_slabs, int more) QN_INLINED {
             int m, s;
-            qn_gemm_strip(a, p, tile, 0, (int)(threadIdx.x >> 7) * 4, &m, &s);
-            qn_gemm_packed_chain_of<NX>(a.w_type[m], c, &r, n_slabs);
+            qn_gemm_strip(a, tile, 0, (int)(threadIdx.x >> 7) * 4, &m, &s);
+            qn_gemm_packed_chain_of<NX>(a.w_type[m], c, &r, n_slabs, more);
         });
         PROFILE_GROUP(TRACE_OVER);
     }

@@ -1,5 +1,6 @@
 // The end of a tile of gemm.cuh, each warpgroup by itself: its sums pass through its half of the room, some rows of x at a time, so that
-// stores are whole lines and the code is short (code that runs once a tile comes from far). Of a gated product the first warpgroup has
+// stores are whole lines and the code is short: what runs once a tile has to be fetched first, from far, and a kernel that is longer than
+// the instruction cache fetches all of itself each time. So only what names the sums' registers is written out, the rest are loops. Of a gated product the first warpgroup has
 // gate's 64 rows of w and the second up's: the first leaves silu(gate) in the room and goes on with its next tile, the second multiplies
 // and, where the result is the next product's x, stores it as it lies in memory, for it is a whole slab.
 #ifndef QN_BACKEND_CUDA_GEMM_RESULTS_CUH
@@ -7,7 +8,7 @@
 
 // What of a tile a warpgroup stores: strips from `strip` on (qn_gemm_strip), rows of x from row0 on.
 typedef struct {
-    int tile, unit, rank, strip, row0; // unit: of K, if they are split
+    int w, unit, rank, strip, row0; // w: the tile of w; unit: of K, if they are split
 } qn_gemm_output;
 
 // Rows row0 … of x, n of them in the room: [row][64 rows of w]. Four neighbours of w a thread, so half a warp has a row of x.
@@ -15,7 +16,7 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
                       const float *room, int row0, int n)
 {
     int lane = threadIdx.x & 15, m, s;
-    if (!qn_gemm_strip(a, p, o->tile, o->rank, o->strip + lane / 4, &m, &s)) return;
+    if (!qn_gemm_strip(a, o->w, o->rank, o->strip + lane / 4, &m, &s)) return;
     int at = s * 16 + lane % 4 * 4, n_n = a.n_n[m], width = n_n - at < 4 ? n_n - at : 4;
     float4 bias = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     bool add = a.bias[m] >= 0;
@@ -51,7 +52,7 @@ FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
                          const float *room, int row0, int n)
 {
     int lane = threadIdx.x & 15, m, s, n_gate = qn_gemm_all_strips(a), n_columns = (a.gated ? 2 : 1) * n_gate * 16;
-    if (!qn_gemm_strip(a, p, o->tile, o->rank, o->strip + lane / 4, &m, &s)) return;
+    if (!qn_gemm_strip(a, o->w, o->rank, o->strip + lane / 4, &m, &s)) return;
     for (int i = 0; i < m; i++)
         s += (a.n_n[i] + 15) / 16;
     float *y = b->partials + (ulong)o->unit * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
@@ -62,19 +63,22 @@ FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
 }
 
 // By one warpgroup, through its half of the room.
-template <int NX, int CLUSTER>
+template <int NX, int CLUSTER, int PARTS>
 FN void qn_gemm_store(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
                       const float c[NX / 2], float *room)
 {
-    const int n = qn_gemm_form<NX, CLUSTER>::room_rows;
+    const int n = qn_gemm_form<NX, CLUSTER, PARTS>::room_rows;
     int lane = threadIdx.x & 31;
     float *to = room + (lane & 3) * 2 * QN_GEMM_LINE + (threadIdx.x >> 5 & 3) * 16 + (lane >> 2);
-#pragma unroll
+#pragma unroll 1
     for (int round = 0; round < NX / n; round++) {
         qn_warpgroup_meet(); // the room is nobody's
 #pragma unroll
-        for (int i = 0; i < n / 2; i++)
-            to[(i / 4 * 8 + i % 2) * QN_GEMM_LINE + (i & 2) * 4] = c[round * (n / 2) + i];
+        for (int j = 0; j < NX / n; j++)
+            if (j == round)
+#pragma unroll
+                for (int i = 0; i < n / 2; i++)
+                    to[(i / 4 * 8 + i % 2) * QN_GEMM_LINE + (i & 2) * 4] = c[j * (n / 2) + i];
         qn_warpgroup_meet();
         if (p->split)
             qn_gemm_partials(b, a, p, o, room, o->row0 + round * n, n);
@@ -103,36 +107,40 @@ FN void qn_gemm_silu8(float v[8])
         float q = x[i] * r[i];
         v[i] = fmaf(r[i], fmaf(-d[i], q, x[i]), q);
     }
-    if (ordinary) return;
+#pragma unroll 1
+    for (int i = 0; i < 8 && !ordinary; i++) { // once through all of them, each at the first place in its turn
+        float first = qn_silu(x[0]);
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-        v[i] = qn_silu(x[i]);
+        for (int j = 0; j < 7; j++)
+            x[j] = x[j + 1], v[j] = v[j + 1];
+        v[7] = first;
+    }
 }
 
 // The first warpgroup: silu(gate), some numbers of a thread at a time.
-template <int NX, int CLUSTER> FN void qn_gemm_tell_gate(const float c[NX / 2], float4 *room)
+template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_tell_gate(const float c[NX / 2], float4 *room)
 {
-    const int n = qn_gemm_form<NX, CLUSTER>::n_told;
+    const int n = qn_gemm_form<NX, CLUSTER, PARTS>::n_told;
+#pragma unroll 1
+    for (int i = 0; i < NX / 2; i += 8) {
+        float v[8];
 #pragma unroll
-    for (int from = 0; from < NX / 2; from += n) {
-        qn_gate_room_free();
+        for (int j = 0; j < NX / 2; j += 8)
+            if (i == j)
 #pragma unroll
-        for (int i = 0; i < n; i += 8) {
-            float v[8];
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-                v[j] = c[from + i + j];
-            qn_gemm_silu8(v);
-            room[i / 4 * 128] = qn_gemm_four(v);
-            room[(i / 4 + 1) * 128] = qn_gemm_four(v + 4);
-        }
-        qn_gate_told();
+                for (int k = 0; k < 8; k++)
+                    v[k] = c[j + k];
+        qn_gemm_silu8(v);
+        if (i % n == 0) qn_gate_room_free();
+        room[i % n / 4 * 128] = qn_gemm_four(v);
+        room[(i % n / 4 + 1) * 128] = qn_gemm_four(v + 4);
+        if (i % n == n - 8) qn_gate_told();
     }
 }
 // The second: up times the gate of the same place, as two 16-bit numbers each.
-template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_multiply_gate(const float c[NX / 2], const float4 *room, uint packed[NX / 4])
+template <int TYPE, int NX, int CLUSTER, int PARTS> FN void qn_gemm_multiply_gate(const float c[NX / 2], const float4 *room, uint packed[NX / 4])
 {
-    const int n = qn_gemm_form<NX, CLUSTER>::n_told;
+    const int n = qn_gemm_form<NX, CLUSTER, PARTS>::n_told;
 #pragma unroll
     for (int from = 0; from < NX / 2; from += n) {
         qn_gate_room_leave();
@@ -145,7 +153,7 @@ template <int TYPE, int NX, int CLUSTER> FN void qn_gemm_multiply_gate(const flo
             packed[(from + i) / 2 + 1] = qn_gemm_pack(TYPE, g.z * u[2], g.w * u[3]);
         }
     }
-    if (NX == 256) qn_gate_read();
+    if (qn_gemm_form<NX, CLUSTER, PARTS>::spills) qn_gate_read();
 }
 
 // The second warpgroup's 64 rows of w by NX rows of x as a slab of the next product's x: through shared memory, transposed.
@@ -163,9 +171,9 @@ template <int NX> FN void qn_gemm_store_slab(const uint packed[NX / 4], char *st
 }
 
 // Before a warpgroup writes to its half of the room what it keeps there: what it left in the room has been read.
-template <int NX> FN void qn_gemm_settle(int *busy)
+template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_settle(int *busy)
 {
-    if (NX != 256 || !*busy) return;
+    if (!qn_gemm_form<NX, CLUSTER, PARTS>::spills || !*busy) return;
     *busy = 0;
     if (threadIdx.x < 128) {
         qn_gate_wait_read();
@@ -175,35 +183,36 @@ template <int NX> FN void qn_gemm_settle(int *busy)
     }
 }
 
-template <int TYPE, int NX, int CLUSTER>
+template <int TYPE, int NX, int CLUSTER, int PARTS>
 FN void qn_gemm_gated(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
                       const float c[NX / 2], char *room, int *busy)
 {
+    const int spills = qn_gemm_form<NX, CLUSTER, PARTS>::spills;
     float4 *gates = (float4 *)room + (threadIdx.x & 127);
-    qn_gemm_settle<NX>(busy);
+    qn_gemm_settle<NX, CLUSTER, PARTS>(busy);
     *busy = 1;
     if (threadIdx.x < 128) {
-        qn_gemm_tell_gate<NX, CLUSTER>(c, gates);
+        qn_gemm_tell_gate<NX, CLUSTER, PARTS>(c, gates);
         return;
     }
-    int slab = o->tile / p->n_across * a.cluster + o->rank, n_slabs = a.n_n[0] / QN_GEMM_SLAB;
-    char *to = (char *)b->y[0] + ((ulong)(o->tile % p->n_across) * (ulong)n_slabs + (ulong)slab) * (NX * 128);
+    int slab = o->w * a.cluster + o->rank, n_slabs = a.n_n[0] / QN_GEMM_SLAB;
+    char *to = (char *)b->y[0] + ((ulong)(o->row0 / NX) * (ulong)n_slabs + (ulong)slab) * (NX * 128);
     uint packed[NX / 4];
-    if (NX != 256 && (threadIdx.x & 127) == 0) qn_copies_out_read();
-    qn_gemm_multiply_gate<TYPE, NX, CLUSTER>(c, gates, packed);
-    qn_gemm_store_slab<NX>(packed, NX == 256 ? room + qn_gemm_form<NX, CLUSTER>::room_bytes / 2 : room, to, slab < n_slabs);
+    if (!spills && (threadIdx.x & 127) == 0) qn_copies_out_read();
+    qn_gemm_multiply_gate<TYPE, NX, CLUSTER, PARTS>(c, gates, packed);
+    qn_gemm_store_slab<NX>(packed, spills ? room + qn_gemm_form<NX, CLUSTER, PARTS>::room_bytes / 2 : room, to, slab < n_slabs);
 }
 
-template <int TYPE, int NX, int CLUSTER>
+template <int TYPE, int NX, int CLUSTER, int PARTS>
 FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_piece *piece,
                         const float c[NX / 2], char *room, int rank, int *busy)
 {
     int second = threadIdx.x >> 7;
-    qn_gemm_output o = {piece->tile, piece->begin / p->a_unit, rank, second * 4, piece->tile % p->n_across * NX};
+    qn_gemm_output o = {piece->w, p->split ? piece->begin / p->a_unit : 0, rank, second * 4, piece->x * NX};
     if (a.gated && !p->split)
-        qn_gemm_gated<TYPE, NX, CLUSTER>(b, a, p, &o, c, room, busy);
+        qn_gemm_gated<TYPE, NX, CLUSTER, PARTS>(b, a, p, &o, c, room, busy);
     else
-        qn_gemm_store<NX, CLUSTER>(b, a, p, &o, c, (float *)(room + second * (qn_gemm_form<NX, CLUSTER>::room_bytes / 2)));
+        qn_gemm_store<NX, CLUSTER, PARTS>(b, a, p, &o, c, (float *)(room + second * (qn_gemm_form<NX, CLUSTER, PARTS>::room_bytes / 2)));
 }
 
 #endif

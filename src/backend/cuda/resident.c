@@ -14,10 +14,9 @@ enum {
     SUMS = 12,        // buffer of the task of a product, or of an attention that joins
     LEAST_GROUPS = 8, // each of a tile's rows has one that tells its norm (resident_product.cuh)
     FUSED_ROWS = 8,   // of plans on other cards than Hopper, whose products take so many at once
-    LARGE_ROWS = 0,   // of plans with more bytes of 16-bit weights than LARGE_BYTES
+    LARGE_ROWS = 0,   // of plans with many bytes of 16-bit weights
     BLOCK_ROWS = 2,   // of plans with weights in blocks
 };
-static const int64_t LARGE_BYTES = 10000000000;
 
 static int is_product(const qn_gpu_task *t)
 {
@@ -101,7 +100,7 @@ int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan)
             plain_bytes += 2 * a->w.dim[0] * a->w.dim[1];
         has_blocks |= !qn_dtype_is_plain(a->w.dtype);
     }
-    if (plain_bytes > LARGE_BYTES) return LARGE_ROWS;
+    if (plain_bytes > d->large_bytes) return LARGE_ROWS;
     return has_blocks ? BLOCK_ROWS : QN_CUDA_RESIDENT_ROWS;
 }
 
