@@ -248,6 +248,9 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
         if (i) w[i] = w[i - 1] + matrix_bytes(s, i - 1, format), ys[i] = ys[i - 1] + (ulong)s->n[i - 1] * n_rows;
     }
     most = s->gated ? s->n[0] : n_all;
+    int n_down = (most / 16 + (s->gated ? 4 : 8) * f->cluster - 1) / ((s->gated ? 4 : 8) * f->cluster), n_parts = (s->k + a.part - 1) / a.part;
+    a.split_rows = n_parts == 1 ? -1 : a.n_clusters / 2 / n_down * f->rows;
+    a.n_units = (n_parts + QN_CUDA_SECTION(n_parts) - 1) / QN_CUDA_SECTION(n_parts);
     if (with_rows) {
         qn_cuda_gemm_rows_args r = {s->k, s->k, type, f->rows, 0, 0, 0, 0};
         start(gemm_rows, dim3((s->k + 2047) / 2048, (n_rows + 7) / 8), 256, 0, (char *)tiles, x, (void *)NULL, counts, r);

@@ -134,6 +134,8 @@ typedef struct {
     int n_clusters; // of the grid
     int cluster;    // groups a cluster
     int early;      // 1: the weights are there before the kernel before this one is over
+    int split_rows; // steps of up to so many rows of x have sections as work of their own (gemm_schedule.cuh), n_units a tile
+    int n_units;
 } qn_cuda_gemm_args;
 
 // gemm_rows: buffers: tiles, x, norm weights, counts.

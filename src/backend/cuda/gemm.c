@@ -239,6 +239,16 @@ static int can_be_packed(const bundle *b)
     return 1;
 }
 
+// Sections are work of their own in steps whose tiles are for half the clusters at most.
+static void set_split(bundle *b)
+{
+    int64_t each = (b->a.gated ? 4 : 8) * (int64_t)b->a.cluster;
+    int64_t n_down = (strips(b) + each - 1) / each, n_across = b->a.n_clusters / 2 / n_down;
+    int64_t n = n_across * b->a.tile_rows, n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
+    b->a.n_units = (int)qn_gpu_groups(n_parts, QN_CUDA_SECTION((int)n_parts));
+    b->a.split_rows = n_parts == 1 ? -1 : n < b->n_rows ? (int)n : b->n_rows;
+}
+
 static void choose_form(const rewriting *r, bundle *b)
 {
     b->tiled = b->norm < 0 && r->tiled && r->tiled == x_of(&r->in->tasks[b->first])->from;
@@ -247,6 +257,7 @@ static void choose_form(const rewriting *r, bundle *b)
     set_form(r, b, b->tiled ? r->tiled_form : form);
     if (b->form >= FIRST_LARGE && !b->a.gated && !b->tiled && is_uneven(b))
         set_form(r, b, b->form - 1);
+    set_split(b);
 }
 
 // The bundle that begins at task i; 0: none does.
@@ -337,15 +348,6 @@ static qn_access unpacked_access(const rewriting *r, const bundle *b, int i, int
     return (qn_access){at, qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[i], b->a.padded_k), write};
 }
 
-// Rows of x of the largest step whose parts are on their own (qn_gemm_make_plan); 0: of none.
-static int split_rows(const bundle *b)
-{
-    int64_t each = (b->a.gated ? 4 : 8) * (int64_t)b->a.cluster;
-    int64_t n_down = (strips(b) + each - 1) / each, n_across = b->a.n_clusters / 2 / n_down;
-    int64_t n = n_across * b->a.tile_rows;
-    if (b->a.padded_k <= b->a.part) return 0;
-    return n < b->n_rows ? (int)n : b->n_rows;
-}
 
 static size_t tile_bytes(int n_rows, int tile_rows, int padded_k)
 {
@@ -362,11 +364,12 @@ static void measure(const rewriting *r, const bundle *b)
 {
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
-    size_t n_units = qn_gpu_groups((int64_t)n_parts, QN_CUDA_SECTION((int)n_parts));
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
     size_t n_kinds = QN_CUDA_SECTION((int)n_parts) > 1 ? QN_CUDA_GEMM_KINDS : 2;
     grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + n_kinds * n_groups * handed_bytes(b));
-    grow(&r->room->partial_bytes, n_units * (size_t)split_rows(b) * n_columns * sizeof(float));
+    if (b->a.split_rows > 0)
+        grow(&r->room->partial_bytes,
+             (size_t)b->a.n_units * (size_t)b->a.split_rows * n_columns * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
         if (is_unpacked(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
@@ -538,10 +541,10 @@ static void write_product(const rewriting *r, const bundle *b)
 static void write_fold(const rewriting *r, const bundle *b)
 {
     uint32_t n_columns = (uint32_t)strips(b) * QN_CUDA_STEP;
-    int n = split_rows(b);
+    int n = b->a.split_rows;
     uint32_t n_groups[3] = {qn_gpu_groups(n_columns, FOLD_COLUMNS),
                             (uint32_t)(n < FOLD_ROWS ? n : FOLD_ROWS), 1};
-    if (!n) return;
+    if (n <= 0) return;
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_fold), n_groups, &b->a, sizeof b->a);
     results_access(r, b, t);
     copy_buffers(r, b, t, BIAS_AT);

@@ -389,6 +389,7 @@ FN void qn_gemm_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, char *
     qn_gemm_ring r = {qn_opaque(qn_shared_address(shared)), qn_opaque(qn_shared_address(shared + form::bars_at)), 0, 0};
     PROFILE_GROUP(TRACE_BEGUN);
     qn_gemm_begin<NX, CLUSTER, PARTS>(b, a, p, &r, form::n_stages, cluster);
+    if (qn_gemm_is_idle(p, cluster)) return; // the multiprocessor is the next kernel's
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<form::fetch_registers>();
         if ((threadIdx.x & 31) == 0) qn_gemm_fetch<NX, CLUSTER, PARTS>(b, a, p, r, (int)(threadIdx.x >> 5) - 8, cluster, rank);

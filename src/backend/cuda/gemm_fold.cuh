@@ -141,28 +141,24 @@ FN void qn_gemm_enter_head(const qn_gemm_buffers *b, const qn_gemm_enter_buffers
     for (int i = 0; i < QN_GEMM_QUADS; i++)
         if (4 * lane + 128 * i < dim) *(float4 *)(x + 4 * lane + 128 * i) = qn_gemm_results4(quad + i, a.product, p, m, bias[i]);
     __syncwarp();
-    if (m == 2) {
-        for (int d = lane; d < dim; d += 32)
-            qn_gemm_keep(e->v_cache, a.cache_type, at + (ulong)d, x[d]);
-        return;
-    }
-    int norm_type = m ? a.k_norm_type : a.q_norm_type;
+    int norm_type = m == 0 ? a.q_norm_type : m == 1 ? a.k_norm_type : -1;
     const void *norm = m ? e->k_norm : e->q_norm;
-    float *q = b->y[0] + ((ulong)r * (ulong)a.n_heads + (ulong)head) * (ulong)dim;
     float inverse = norm_type >= 0 ? qn_inverse(SG_SUM(qn_squares(x, dim, lane)), dim, a.eps) : 0.0f;
-#pragma unroll 2
-    for (int d = lane; d < half_dim; d += 32) {
+#pragma unroll 1
+    for (int d = lane; d < half_dim && m < 2; d += 32) {
         float2 t = turn[d];
         float x_low = qn_headed(x, norm, norm_type, inverse, d), x_high = qn_headed(x, norm, norm_type, inverse, d + half_dim);
-        float low = qn_rotate(x_low, t.x, -x_high, t.y), high = qn_rotate(x_high, t.x, x_low, t.y);
-        if (m) {
-            qn_gemm_keep(e->k_cache, a.cache_type, at + (ulong)d, low);
-            qn_gemm_keep(e->k_cache, a.cache_type, at + (ulong)(d + half_dim), high);
-        } else {
-            q[d] = low;
-            q[d + half_dim] = high;
-        }
+        x[d] = qn_rotate(x_low, t.x, -x_high, t.y);
+        x[d + half_dim] = qn_rotate(x_high, t.x, x_low, t.y);
     }
+    __syncwarp();
+    float *q = b->y[0] + ((ulong)r * (ulong)a.n_heads + (ulong)head) * (ulong)dim;
+#pragma unroll 1
+    for (int d = lane; d < dim; d += 32)
+        if (m)
+            qn_gemm_keep(m == 1 ? e->k_cache : e->v_cache, a.cache_type, at + (ulong)d, x[d]);
+        else
+            q[d] = x[d];
 }
 
 // A group has eight heads of row blockIdx.y. What kernels long before have left is read before the product is over.

@@ -196,6 +196,7 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
     qn_gemm_packed_ring r = qn_gemm_packed_begin<NX>(a, shared);
     PROFILE_GROUP(TRACE_BEGUN);
     qn_gemm_begin<NX, 1, 1>(b, a, p, &r.at, r.n_stages, blockIdx.x);
+    if (qn_gemm_is_idle(p, blockIdx.x)) return;
     if (__shfl_sync(~0u, (int)threadIdx.x >> 7, 0) == 2) {
         qn_fewer_registers<qn_gemm_packed_form<NX>::fetch_registers>();
         if ((threadIdx.x & 31) == 0) qn_gemm_packed_fetch<NX>(b, a, p, r, (int)(threadIdx.x >> 5) - 8);

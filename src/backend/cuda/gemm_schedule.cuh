@@ -5,7 +5,7 @@
 // parts are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
 // Shares are even in slabs or in the places where a tile may be cut, whichever leaves the longest one shorter. That is between parts, or, of
 // products whose parts are longer than QN_CUDA_PART, every QN_SLABS_A_CUT slabs: then the chain that has begun is handed over too.
-// Fewer tiles than half the clusters: each section (where it is one part: that) is somebody's own, its sums go to memory, and who reads
+// Fewer tiles than half the clusters (args: split_rows): each section (where it is one part: that) is somebody's own, its sums go to memory, and who reads
 // the results adds them in order (gemm_norm, gemm_enter), or gemm_fold does.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
@@ -67,9 +67,9 @@ FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_row
     p->n_cuts = (p->n_slabs + p->a_cut - 1) / p->a_cut;
     int section = QN_CUDA_SECTION(p->n_parts);
     p->section = section > 1 ? section : p->n_parts;
-    p->split = p->n_parts > 1 && 2 * p->n_tiles <= n_clusters;
+    p->split = n_rows <= a.split_rows;
     p->a_unit = section * p->a_part;
-    p->n_units = (p->n_slabs + p->a_unit - 1) / p->a_unit;
+    p->n_units = a.n_units;
     p->longest[0] = p->longest[1] = 0;
     for (int i = 0; i < 4; i++)
         p->own[i / 2][i % 2].tile = p->own[i / 2][i % 2].slab = 0;
@@ -105,6 +105,12 @@ FN void qn_gemm_even_shares(qn_gemm_plan *p, int own)
         atomicMax(p->longest + way, (to.tile - from.tile) * p->n_slabs + to.slab - from.slab);
         if (c == own) p->own[way][0] = from, p->own[way][1] = to;
     }
+}
+
+// Cluster c has no piece, while others have.
+FN bool qn_gemm_is_idle(const qn_gemm_plan *p, int c)
+{
+    return p->n_tiles && c >= (p->split ? p->n_tiles * p->n_units : p->n_tiles);
 }
 
 FN void qn_gemm_piece_of(const qn_gemm_plan *p, int tile, qn_gemm_piece *out)
