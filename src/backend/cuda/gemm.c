@@ -280,7 +280,6 @@ static int find(const rewriting *r, int i, bundle *b)
         memcpy(&n, t->args, sizeof n);
         if (n.n_groups != 1 || n.width != a->n_k || n.over_outputs != a->over_outputs ||
             t->buffers[0].from != x_of(&l->tasks[b->first])->from ||
-            t->buffers[0].from == t->buffers[1].from ||
             qn_cuda_read_later(l, b->end, &t->buffers[0]))
             return 0;
         b->by_groups = is_small(r) && n.width % 8 == 0 && n.width <= QN_CUDA_NORM_WIDTH;

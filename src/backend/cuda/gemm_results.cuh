@@ -88,35 +88,6 @@ FN void qn_gemm_store(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
     qn_warpgroup_meet();
 }
 
-// silu of eight numbers in step: qn_silu one by one waits for each division. The quotient is the one that IEEE's rounding gives while
-// nothing comes near the ends of the range; else it is computed as qn_silu does.
-FN void qn_gemm_silu8(float v[8])
-{
-    float x[8], d[8], r[8];
-    bool ordinary = true;
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        x[i] = v[i];
-        d[i] = 1.0f + EXP(-x[i]);
-        ordinary = ordinary && d[i] < 0x1p60f && fabsf(x[i]) > 0x1p-60f && fabsf(x[i]) < 0x1p60f;
-    }
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r[i]) : "f"(d[i]));
-        r[i] = fmaf(r[i], fmaf(-d[i], r[i], 1.0f), r[i]);
-        float q = x[i] * r[i];
-        v[i] = fmaf(r[i], fmaf(-d[i], q, x[i]), q);
-    }
-#pragma unroll 1
-    for (int i = 0; i < 8 && !ordinary; i++) { // once through all of them, each at the first place in its turn
-        float first = qn_silu(x[0]);
-#pragma unroll
-        for (int j = 0; j < 7; j++)
-            x[j] = x[j + 1], v[j] = v[j + 1];
-        v[7] = first;
-    }
-}
-
 // The first warpgroup: silu(gate), some numbers of a thread at a time.
 template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_tell_gate(const float c[NX / 2], float4 *room)
 {
@@ -130,7 +101,9 @@ template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_tell_gate(const float 
 #pragma unroll
                 for (int k = 0; k < 8; k++)
                     v[k] = c[j + k];
-        qn_gemm_silu8(v);
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            v[k] = qn_silu(v[k]);
         if (i % n == 0) qn_gate_room_free();
         room[i % n / 4 * 128] = qn_gemm_four(v);
         room[(i % n / 4 + 1) * 128] = qn_gemm_four(v + 4);

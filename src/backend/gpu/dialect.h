@@ -39,6 +39,7 @@ using namespace metal;
 #define SG_XOR(x, m) simd_shuffle_xor(x, (ushort)(m))
 #define SG_GET(x, lane) simd_shuffle(x, (ushort)(lane))
 #define EXP(x) exp(x)
+#define SILU(x) ((x) / (1.0f + EXP(-(x))))
 #define LOG(x) log(x)
 #define SQRT(x) sqrt(x)
 #define RSQRT(x) rsqrt(x)
@@ -118,6 +119,7 @@ typedef unsigned char uchar;
 #define SG_XOR(x, m) __shfl_xor_sync(~0u, x, m)
 #define SG_GET(x, lane) __shfl_sync(~0u, x, lane)
 #define EXP(x) expf(x)
+#define SILU(x) qn_silu_near(x)
 #define LOG(x) logf(x)
 #define SQRT(x) sqrtf(x)
 #define RSQRT(x) rsqrtf(x)
@@ -132,6 +134,14 @@ typedef unsigned char uchar;
 #define AS_INT(f) __float_as_int(f)
 #define MULHI(a, b) __umulhi(a, b)
 #define POPCOUNT(x) __popc(x)
+// By the units for such functions, without a division: 1 / (1 + 2^(−x · log2 e)) is within (2 + |x|) · 2^−23 of itself. Where x is below −87 it is 0.
+FN float qn_silu_near(float x)
+{
+    float e, sigmoid;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x * -1.44269504f));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(sigmoid) : "f"(1.0f + e));
+    return x * sigmoid;
+}
 typedef __half f16s;
 typedef unsigned short bf16s;
 template <typename T> FN T qn_sg_sum(T v)

@@ -26,7 +26,7 @@ KERNEL(gather, BUF(0, float, y), BUF(1, const float, x), BUF(2, const qn_step_co
 
 FN float qn_silu(float x)
 {
-    return x / (1.0f + EXP(-x));
+    return SILU(x);
 }
 
 KERNEL(swiglu, BUF(0, float, y), BUF(1, const float, gate), BUF(2, const float, up),
