@@ -210,6 +210,19 @@ def test_products_of_blocks_that_are_cut_between_groups_have_the_same_bits(tmp_p
     assert len(found) == 1 and {"gemm_packed_16", "gemm_packed_32"} <= set(log.read_text().split())
 
 
+def test_a_large_models_order_of_sums_gives_the_same_bits_in_any_company(tmp_path):
+    """Chains as long as leave each multiprocessor something, here all of K for gate and up: cut within a chain between groups, in tiles of every size."""
+    folder, found, log = tmp_path / "hf", set(), tmp_path / "log"
+    gguf_files.write_tensors(folder, gguf_files.make_directory(folder, "qwen2", hidden=1280, inner=1664), "F16")
+    config = json.loads((folder / "config.json").read_text()) | {"torch_dtype": "float16", "max_position_embeddings": 200}
+    (folder / "config.json").write_text(json.dumps(config))
+    for chunk in (132, 70, 40, 20, 11):
+        logits(folder, tmp_path / "l.npy", "--prefill-chunk", chunk, "--max-batch", 132, env=card(log=log, processors=7) | {"QUERN_CUDA_LARGE": "0"}, n=132)
+        found.add((tmp_path / "l.npy").read_bytes())
+    names = set(log.read_text().split())
+    assert len(found) == 1 and {"gemm_f16_16", "gemm_f16_32", "gemm_f16_64", "gemm_f16_128", "gemm_f16_chain"} <= names and "resident" not in names
+
+
 @pytest.mark.parametrize("omitted", ["fence.proxy.async", "bar.sync 7,"])
 def test_a_hold_that_a_quantised_cache_leaves_out_is_noticed(omitted, tmp_path):
     told = logits(directory_with_heads_of(128, tmp_path / "hf"), tmp_path / "l.npy", "--kv-cache", "q8_0", "--prefill-chunk", 250, "--max-batch", 250, code=1, n=250,

@@ -159,9 +159,9 @@ static void test_mlp(void **unused)
         mlp(&s, joins[i]); // the next layer writes the same places
         rewrite(&s);
         expect(&s,
-               (const int[]){own(QN_CUDA_gemm_norm), own(QN_CUDA_gemm_f16_256),
+               (const int[]){own(QN_CUDA_gemm_norm), own(QN_CUDA_gemm_f16_chain),
                              own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_norm),
-                             own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_f16_256),
+                             own(QN_CUDA_gemm_f16_chain), own(QN_CUDA_gemm_f16_256),
                              own(QN_CUDA_gemm_fold)},
                7);
         for (int j = 0; j < 2; j++) {
@@ -412,7 +412,7 @@ static void test_rooms(void **unused)
 {
     static const struct {
         int k, kinds, units, tile; // few tiles of 256 rows whose parts nobody shares become more
-    } all[] = {{1024, 1, 0, 128}, {3584, 1, 4, 256}, {5120, 3, 3, 256}, {18944, 3, 4, 256}};
+    } all[] = {{1024, 2, 0, 128}, {3584, 2, 4, 256}, {5120, 3, 3, 256}, {18944, 3, 4, 256}};
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         state s;
@@ -450,10 +450,48 @@ static void test_rounds(void **unused)
     }
 }
 
+// Where no step is the resident kernel's, chains are as long as leave each multiprocessor a tile of 128 rows of w, for any number of rows of x;
+// with all of K in one, tiles of 256 rows have a form of their own. Blocks, and other models, have chains of 1,024.
+static void test_chains(void **unused)
+{
+    static const struct {
+        int n, k, large, part;
+        qn_dtype type;
+        int kernel; // of 256 rows
+    } all[] = {{18944, 3584, 1, 3584, QN_DTYPE_F16, QN_CUDA_gemm_f16_chain},
+               {3584, 18944, 1, 4736, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {4608, 3584, 1, 1280, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {3584, 3584, 1, 896, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {18944, 3584, 0, 1024, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {18944, 3584, 1, 1024, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_256}};
+    static const int rows[] = {16, 256};
+    qn_matmul_args large = {.w = {.dtype = QN_DTYPE_F16, .dim = {100000, 60000}}};
+    qn_record record = {.op = QN_OP_MATMUL, .args = &large};
+    (void)unused;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int j = 0; j < 2; j++) {
+            state s;
+            begin(&s);
+            s.plan.max_rows = rows[j];
+            if (all[i].large) s.plan.records = &record, s.plan.n_records = 1;
+            product_of(&s, all[i].type, Q, H, all[i].n, all[i].k, 0);
+            rewrite(&s);
+            int at = s.out.n_tasks - 1;
+            while (at >= 0 && (s.out.tasks[at].kernel < (qn_gpu_kernel)own(QN_CUDA_gemm_f16_16) ||
+                               s.out.tasks[at].kernel > (qn_gpu_kernel)own(QN_CUDA_gemm_packed_64)))
+                at--;
+            assert_true(at >= 0);
+            assert_int_equal(args_of(&s, at)->part, all[i].part);
+            if (j) assert_int_equal(s.out.tasks[at].kernel, own(all[i].kernel));
+            end(&s);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_chains),
         cmocka_unit_test(test_mlp),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_left),

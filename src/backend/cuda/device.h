@@ -48,7 +48,7 @@ struct qn_device {
     int n_processors, capability; // 90 for sm_90
     int shared_bytes;             // of a group, at most
     int resident;                 // 1: plans of few rows run as one resident kernel
-    int64_t large_bytes; // of 16-bit weights: with more, no step is the resident kernel's
+    int64_t large_bytes;          // of 16-bit weights: with more, no step is the resident kernel's
     int unified; // alloc gives pinned memory of the host, which both sides read (tests)
     qn_cuda_allocation *allocations;
     qn_cuda_weights weights; // the products' own form

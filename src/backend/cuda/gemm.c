@@ -83,8 +83,8 @@ typedef struct {
     const qn_gpu_list *in;
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
-    int few;           // 1: the plan's rows are few, and their products are product.cuh's
-    int all;           // 1: no plan of the model has such, so that sums are in an order of these products' own
+    int few; // 1: the plan's rows are few, and their products are product.cuh's
+    int all; // 1: no plan of the model has such, so that sums are in an order of these products' own
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -346,7 +346,6 @@ static qn_access unpacked_access(const rewriting *r, const bundle *b, int i, int
     const char *at = r->room->weights ? (const char *)r->room->weights + before : NULL;
     return (qn_access){at, qn_cuda_products_bytes(QN_DTYPE_F16, b->a.n_n[i], b->a.padded_k), write};
 }
-
 
 static size_t tile_bytes(int n_rows, int tile_rows, int padded_k)
 {
