@@ -103,7 +103,6 @@ static void begin(state *s)
     s->plan.batch.step.counts = &s->counts;
     s->device.n_processors = 132;
     s->device.capability = 90;
-    s->device.large_bytes = QN_CUDA_LARGE_BYTES;
 }
 
 static void rewrite(state *s)
@@ -269,7 +268,7 @@ static void test_left(void **unused)
     end(&s);
 }
 
-// Past few rows all are rewritten, and with very large weights from one on.
+// Past few rows all are rewritten, and with 16-bit weights from one on.
 static void test_few(void **unused)
 {
     (void)unused;

@@ -34,7 +34,6 @@ static void test_kernels(void **state)
 {
     (void)state;
     const qn_device d = {.capability = QN_CUDA_HOPPER,
-                         .large_bytes = QN_CUDA_LARGE_BYTES,
                          .resident = 1,
                          .n_processors = PROCESSORS,
                          .shared_bytes = SHARED};
@@ -54,7 +53,6 @@ static void test_room(void **state)
 {
     (void)state;
     const qn_device d = {.capability = QN_CUDA_HOPPER,
-                         .large_bytes = QN_CUDA_LARGE_BYTES,
                          .resident = 1,
                          .n_processors = PROCESSORS,
                          .shared_bytes = SHARED};
@@ -82,28 +80,26 @@ static int fits_plan(const qn_device *d, const qn_plan *of, int max_rows)
     return qn_cuda_resident_fits(d, &plan, &list);
 }
 
-// More than few rows are a graph's on Hopper; of weights in blocks fewer are few, of very large 16-bit weights none.
+// More than few rows are a graph's on Hopper; of weights in blocks fewer are few, of 16-bit weights none.
 static void test_rows(void **state)
 {
     (void)state;
-    const qn_device hopper = {.capability = QN_CUDA_HOPPER, .large_bytes = QN_CUDA_LARGE_BYTES};
-    const qn_device older = {.capability = 80};
+    const qn_device hopper = {.capability = QN_CUDA_HOPPER}, older = {.capability = 80};
     const qn_device able = {.capability = QN_CUDA_HOPPER,
-                            .large_bytes = QN_CUDA_LARGE_BYTES,
                             .resident = 1,
                             .n_processors = PROCESSORS,
                             .shared_bytes = SHARED};
-    qn_matmul_args args = {.w = {.dtype = QN_DTYPE_F16, .dim = {50000, 100000}}};
+    qn_matmul_args args = {.w = {.dtype = QN_DTYPE_F16, .dim = {500, 1000}}};
     qn_record record = {.op = QN_OP_MATMUL, .args = &args};
     qn_plan plan = {.records = &record, .n_records = 1};
-    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);
-    args.w.dim[0]++;
     assert_int_equal(qn_cuda_few_rows(&hopper, &plan), 0);
     assert_false(fits_plan(&able, &plan, 1));
     assert_int_equal(qn_cuda_few_rows(&older, &plan), 8);
     args.w.dtype = QN_DTYPE_Q8_0;
     assert_int_equal(qn_cuda_few_rows(&hopper, &plan), 2);
     assert_true(fits_plan(&able, &plan, 2) && !fits_plan(&able, &plan, 3));
+    args.w.dtype = QN_DTYPE_F32;
+    assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);
     record.op = QN_OP_EMBED;
     args.w.dtype = QN_DTYPE_F16;
     assert_int_equal(qn_cuda_few_rows(&hopper, &plan), ROWS);

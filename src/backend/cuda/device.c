@@ -244,14 +244,6 @@ static int make_events(qn_device *d, quern_error *e)
     return rc;
 }
 
-// Bytes of 16-bit weights past which graphs of kernels are faster than the resident kernel for every number of rows (docs/performance.md,
-// "Few rows by graphs"). QUERN_CUDA_LARGE in the environment: another number, for tests and measurements.
-static int64_t large_bytes(void)
-{
-    const char *own = getenv("QUERN_CUDA_LARGE");
-    return own && *own ? strtoll(own, NULL, 10) : QN_CUDA_LARGE_BYTES;
-}
-
 static int set_up(qn_device *d, quern_error *e)
 {
     const qn_cuda_driver *cu = d->cu;
@@ -265,7 +257,6 @@ static int set_up(qn_device *d, quern_error *e)
     if (d->capability < LEAST_CAPABILITY)
         return qn_error_set(e, QUERN_E_UNSUPPORTED, "cuda: %s is sm_%d, sm_%d is the least",
                             d->name, d->capability, LEAST_CAPABILITY);
-    d->large_bytes = large_bytes();
     d->resident =
         d->capability == QN_CUDA_HOPPER && attribute(d, CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH);
     rc = qn_cuda_driver_check(cu->cuDevicePrimaryCtxRetain(&d->context, d->device), "context", e);

@@ -36,8 +36,6 @@ typedef struct {
 // The capability of the cards that resident.cu, gemm.cuh and attention_wide.cuh are for.
 enum { QN_CUDA_HOPPER = 90 };
 
-#define QN_CUDA_LARGE_BYTES 10000000000 // of qn_device.large_bytes, where nothing else is said
-
 struct qn_device {
     const qn_cuda_driver *cu;
     CUdevice device;
@@ -48,7 +46,6 @@ struct qn_device {
     int n_processors, capability; // 90 for sm_90
     int shared_bytes;             // of a group, at most
     int resident;                 // 1: plans of few rows run as one resident kernel
-    int64_t large_bytes;          // of 16-bit weights: with more, no step is the resident kernel's
     int unified; // alloc gives pinned memory of the host, which both sides read (tests)
     qn_cuda_allocation *allocations;
     qn_cuda_weights weights; // the products' own form

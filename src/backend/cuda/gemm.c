@@ -16,6 +16,7 @@ enum {
     PIECE = 1024,
     FOLD_COLUMNS = 1024,
     FOLD_ROWS = 64, // at once
+    PROCESSORS = 132,
     SIMDS = 8
 };
 
@@ -181,11 +182,11 @@ static int64_t strips(const bundle *b)
 }
 
 // Numbers of K that are summed in one chain. Where no other kernel has to add in the same order, 16-bit weights have as few chains as leave
-// each multiprocessor something to do where x is one tile: the same for every number of rows.
+// each multiprocessor of an H100 or H200 something to do where x is one tile: the same for every number of rows, and on every card.
 static int part_of(const rewriting *r, const bundle *b)
 {
     int64_t n_tiles = qn_gpu_groups(strips(b), b->a.gated ? 4 : 8);
-    int64_t n = r->d->n_processors / n_tiles, k = b->a.padded_k;
+    int64_t n = PROCESSORS / n_tiles, k = b->a.padded_k;
     for (int i = 0; i < b->a.n_matrices; i++)
         if (QN_CUDA_IN_BLOCKS(b->a.w_type[i])) return QN_CUDA_PART;
     if (!r->all) return QN_CUDA_PART;

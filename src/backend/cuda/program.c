@@ -178,7 +178,9 @@ static int make_list(qn_device *d, const qn_plan *plan, qn_program *p, int whole
 {
     // The fused forms of CUDA's own take several rows; the dialect's take one.
     int flash = qn_cuda_flash_all(plan), all_own = flash && qn_cuda_products_all(d, p, plan);
-    qn_gpu_options options = {.fuse_rows = all_own ? qn_cuda_few_rows(d, plan) : 1,
+    // Where one row is not few, it has the products that many have, whatever its attention is.
+    int few_rows = qn_cuda_few_rows(d, plan);
+    qn_gpu_options options = {.fuse_rows = all_own || !few_rows ? few_rows : 1,
                               .fuse_blocks = all_own,
                               .piece = flash ? QN_CUDA_PIECE : 0,
                               .whole = whole};

@@ -14,7 +14,6 @@ enum {
     SUMS = 12,        // buffer of the task of a product, or of an attention that joins
     LEAST_GROUPS = 8, // each of a tile's rows has one that tells its norm (resident_product.cuh)
     FUSED_ROWS = 8,   // of plans on other cards than Hopper, whose products take so many at once
-    LARGE_ROWS = 0,   // of plans with many bytes of 16-bit weights
     BLOCK_ROWS = 2,   // of plans with weights in blocks
 };
 
@@ -90,18 +89,16 @@ static int has_body(int kernel)
 
 int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan)
 {
-    int64_t plain_bytes = 0; // of 16-bit weights that a step of the plan reads
-    int has_blocks = 0;
+    int has_16_bits = 0, has_32_bits = 0;
     if (d->capability != QN_CUDA_HOPPER) return FUSED_ROWS;
     for (int i = 0; i < plan->n_records; i++) {
         const qn_matmul_args *a = plan->records[i].args;
         if (plan->records[i].op != QN_OP_MATMUL) continue;
-        if (a->w.dtype == QN_DTYPE_F16 || a->w.dtype == QN_DTYPE_BF16)
-            plain_bytes += 2 * a->w.dim[0] * a->w.dim[1];
-        has_blocks |= !qn_dtype_is_plain(a->w.dtype);
+        if (!qn_dtype_is_plain(a->w.dtype)) return BLOCK_ROWS;
+        has_32_bits |= a->w.dtype == QN_DTYPE_F32;
+        has_16_bits |= a->w.dtype != QN_DTYPE_F32;
     }
-    if (plain_bytes > d->large_bytes) return LARGE_ROWS;
-    return has_blocks ? BLOCK_ROWS : QN_CUDA_RESIDENT_ROWS;
+    return has_16_bits && !has_32_bits ? 0 : QN_CUDA_RESIDENT_ROWS;
 }
 
 int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
