@@ -3,8 +3,9 @@
 // that multiplies with them is compiled. Blocks keep their size (affine ones and FP8 shrink) and become F16 where they are multiplied (blocks_packed.cuh), for one row
 // as for thousands; a matrix with a number that F16 does not hold, or with no factor that it holds whole, stays as it is, with the dialect's kernels.
 // Order of a sum, for one row as for thousands: x is rounded to the weights' type (that of blocks: F16; F16: kept within its range); K is cut into
-// parts of 1,024; a part is a chain of m16n8k16 products with float32 accumulators, k ascending, from 0; parts are added
-// ascending in float32, on sm_90 within at most four sections (QN_CUDA_SECTION) whose sums are added ascending; then + bias, then + y.
+// parts of 1,024, or where gemm.c has all products of a model as it says there (part_of); a part is a chain of m16n8k16 products with float32
+// accumulators, k ascending, from 0; parts are added ascending in float32, on sm_90 within at most four sections (QN_CUDA_SECTION) whose sums are
+// added ascending; then + bias, then + y.
 #ifndef QN_BACKEND_CUDA_PRODUCTS_H
 #define QN_BACKEND_CUDA_PRODUCTS_H
 #include "backend/backend.h"
