@@ -159,12 +159,14 @@ static const form forms[] = {
 typedef struct {
     const char *name;
     int n[3], k, n_matrices, gated, accumulate;
-    int part; // numbers of K of a chain; 0: QN_CUDA_PART
+    int part; // numbers of K of a chain of 16-bit weights; 0: QN_CUDA_PART
 } shape;
+
+static int of_blocks; // the comparison of blocks is on: its chains are of QN_CUDA_PART
 
 static int part_of(const shape *s)
 {
-    return s->part && !getenv("PARTS") ? s->part : QN_CUDA_PART;
+    return of_blocks || !s->part || getenv("PARTS") ? QN_CUDA_PART : s->part;
 }
 
 static int n_processors;
@@ -385,6 +387,7 @@ static int compare_packed(const shape *small, int n_small, const shape *shapes, 
 #undef VALUE
     };
     int bad = 0;
+    of_blocks = 1;
     fill16<<<4096, 256>>>(x16, MOST_X, 1, 1.0f, 77);
     widen16<<<(MOST_X + 255) / 256, 256>>>(x16, x, MOST_X, 1);
     fill_blocks<<<4096, 256>>>((ushort *)blocks, MOST_W);

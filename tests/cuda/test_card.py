@@ -140,6 +140,20 @@ def test_a_cache_gives_the_same_bits_in_any_company(cache, dim, window, n, tmp_p
     assert numpy.linalg.norm(out - ref) / numpy.linalg.norm(ref) < 2e-2
 
 
+@pytest.mark.parametrize("cache, dim", [("f16", 64), ("q8_0", 128)])
+def test_the_resident_kernels_attention_has_the_graphs_bits(cache, dim, tmp_path):
+    """Of weights in blocks, one row and two; its groups take one split or several."""
+    quern("quantize", directory_with_heads_of(dim, tmp_path / "hf"), tmp_path / "m.gguf", "--to", "q8_0")
+    found, n = set(), 150
+    for chunk, processors in (1, 8), (2, 9), (7, 8), (100, 8), (1, 3):
+        log = tmp_path / f"log-{chunk}-{processors}"
+        logits(tmp_path / "m.gguf", tmp_path / "l.npy", "--kv-cache", cache, "--prefill-chunk", chunk, "--max-batch", 128, n=n,
+               env=card(log=log, processors=processors))
+        found.add((tmp_path / "l.npy").read_bytes())
+        assert (log.read_text().split().count("resident") >= n // 2) == (chunk <= 2 and processors > 3)
+    assert len(found) == 1
+
+
 def tied_directory(folder):
     gguf_files.make_directory(folder, "qwen3")
     config = json.loads((folder / "config.json").read_text())
@@ -212,13 +226,14 @@ def test_products_of_blocks_that_are_cut_between_groups_have_the_same_bits(tmp_p
 
 
 def test_chains_that_are_cut_between_groups_have_the_same_bits(tmp_path):
-    """Of gate and up, wide enough for that, all of K is one chain, which a group begins and its neighbour goes on with; in tiles of every size."""
+    """Of gate and up, wide enough for that, all of K is one chain, which a group begins and its neighbour goes on with, in tiles of every size; of down, with
+    three processors, a chain and the sum of those before it."""
     folder, found, log = tmp_path / "hf", set(), tmp_path / "log"
     gguf_files.write_tensors(folder, gguf_files.make_directory(folder, "qwen2", hidden=512, inner=4352), "F16")
     config = json.loads((folder / "config.json").read_text()) | {"torch_dtype": "float16", "max_position_embeddings": 200}
     (folder / "config.json").write_text(json.dumps(config))
-    for chunk in (132, 70, 40, 20, 11):
-        logits(folder, tmp_path / "l.npy", "--prefill-chunk", chunk, "--max-batch", 132, env=card(log=log, processors=7), n=132)
+    for chunk, processors in (132, 7), (70, 7), (40, 7), (20, 7), (11, 7), (40, 3):
+        logits(folder, tmp_path / "l.npy", "--prefill-chunk", chunk, "--max-batch", 132, env=card(log=log, processors=processors), n=132)
         found.add((tmp_path / "l.npy").read_bytes())
     names = set(log.read_text().split())
     assert len(found) == 1 and {"gemm_f16_16", "gemm_f16_32", "gemm_f16_64", "gemm_f16_128", "gemm_f16_chain"} <= names
@@ -243,7 +258,7 @@ def test_a_hold_that_a_quantised_cache_leaves_out_is_noticed(omitted, tmp_path):
 # ---- what must be noticed ----
 
 # Instructions that hold others back or tell them to go on; "bar.sync 2," to "4," are some of many barriers, those of the resident kernel's finishing
-# warps among them: a race tells.
+# warps among them (the self-test at the beginning runs it): a race tells.
 @pytest.mark.parametrize("omitted", ["cp.async.wait_group", "wgmma.wait_group", "cp.async.bulk.wait_group", "bar.sync", "bar.sync 2,", "bar.sync 3,", "bar.sync 4,",
                                      "bar.arrive", "mbarrier.arrive.shared::cta", "red.release", "fence.proxy.async"])
 def test_a_hold_that_is_left_out_is_noticed(omitted, tmp_path):
@@ -296,7 +311,7 @@ def test_the_room_of_programs_is_in_the_budget(tmp_path):
 
 
 def test_requests_at_once_are_answered_as_alone():
-    """Two models, more rows than the resident kernel takes, prompts in chunks; logprobs too, and tokens that are drawn, some of them filtered."""
+    """Two models, as many rows at once, prompts in chunks; logprobs too, and tokens that are drawn, some of them filtered."""
     drawn = {"strategy": "sampling", "temperature": 0.9, "seed": 3}, {"strategy": "top_p", "top_p": 0.8, "seed": 4, "logprobs": 1}
     kinds = [{"ignore_eos": True, "max_tokens": 6, **kind} for kind in ({"strategy": "greedy", "logprobs": 2}, *drawn)]
     asked = [(m, p) for m in MODELS for p in ("Hello", "Once upon a time", "12 and 3 and", LONG[:150], LONG[:70], "A", "The", "One day", "She")]

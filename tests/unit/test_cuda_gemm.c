@@ -274,8 +274,8 @@ static void test_few(void **unused)
     (void)unused;
     for (int i = 0; i < 3; i++) {
         state s;
-        qn_matmul_args large = {.w = {.dtype = QN_DTYPE_BF16, .dim = {100000, 60000}}};
-        qn_record record = {.op = QN_OP_MATMUL, .args = &large};
+        qn_matmul_args plain = {.w = {.dtype = QN_DTYPE_BF16, .dim = {INNER, WIDTH}}};
+        qn_record record = {.op = QN_OP_MATMUL, .args = &plain};
         begin(&s);
         if (i == 1) s.plan.records = &record, s.plan.n_records = 1;
         s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 1 : QN_CUDA_RESIDENT_ROWS;
@@ -454,7 +454,7 @@ static void test_rounds(void **unused)
 static void test_chains(void **unused)
 {
     static const struct {
-        int n, k, large, part;
+        int n, k, plain, part; // plain: the model has 16-bit weights alone
         qn_dtype type;
         int kernel; // of 256 rows
     } all[] = {{18944, 3584, 1, 3584, QN_DTYPE_F16, QN_CUDA_gemm_f16_chain},
@@ -464,15 +464,15 @@ static void test_chains(void **unused)
                {18944, 3584, 0, 1024, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
                {18944, 3584, 1, 1024, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_256}};
     static const int rows[] = {16, 256};
-    qn_matmul_args large = {.w = {.dtype = QN_DTYPE_F16, .dim = {100000, 60000}}};
-    qn_record record = {.op = QN_OP_MATMUL, .args = &large};
+    qn_matmul_args plain = {.w = {.dtype = QN_DTYPE_F16, .dim = {INNER, WIDTH}}};
+    qn_record record = {.op = QN_OP_MATMUL, .args = &plain};
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (int j = 0; j < 2; j++) {
             state s;
             begin(&s);
             s.plan.max_rows = rows[j];
-            if (all[i].large) s.plan.records = &record, s.plan.n_records = 1;
+            if (all[i].plain) s.plan.records = &record, s.plan.n_records = 1;
             product_of(&s, all[i].type, Q, H, all[i].n, all[i].k, 0);
             rewrite(&s);
             int at = s.out.n_tasks - 1;

@@ -122,7 +122,9 @@ typedef struct {
 // counts, partials, handed sums. gemm_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int padded_k;
-    int part; // numbers of K that are summed in one chain: QN_CUDA_PART, or more, a multiple of QN_CUDA_K_PAD, and four parts at most
+    // Numbers of K that are summed in one chain, a multiple of QN_CUDA_K_PAD: QN_CUDA_PART, or of 16-bit weights such that there are
+    // QN_CUDA_SECTIONS at most.
+    int part;
     int n_matrices;                // those that follow
     int n_n[QN_CUDA_MAX_PARTS];    // rows of each
     int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1

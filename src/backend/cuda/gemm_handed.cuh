@@ -8,7 +8,8 @@ FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int ran
     return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
 }
 // Sums lie by kind (QN_CUDA_GEMM_KINDS): of the section that was begun; of the sections before it; and, of tiles that are not handed
-// over, of those again. A K of one section has the first kind alone, and where it may be cut within a part, a chain that was begun.
+// over, of those again. Where a tile may be cut within a part, sections are one part each or K is one (QN_CUDA_SECTIONS parts at most): there are no
+// totals then, and their place is the begun chain's.
 enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN, QN_GEMM_CHAIN = QN_GEMM_BEFORE };
 static_assert(QN_GEMM_OWN + 1 == QN_CUDA_GEMM_KINDS, "args.h");
 template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, int cluster_size, int c, int rank)

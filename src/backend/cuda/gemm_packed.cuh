@@ -8,7 +8,7 @@
 #include "backend/cuda/blocks_packed.cuh"
 #include "backend/cuda/gemm.cuh"
 
-#define QN_PACKED_SLABS 4 // of a stage, at most
+#define QN_PACKED_SLABS 4 // of a stage, at most; of parts, and between two cuts, a multiple
 #define QN_STEPS_A_SLAB (QN_GEMM_SLAB / QN_CUDA_STEP)
 
 // Shared memory: the room, barriers, the plan, stages.

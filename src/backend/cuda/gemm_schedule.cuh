@@ -1,10 +1,10 @@
 // Who does what of a product of many rows (gemm.cuh). A tile is 8 strips of w (of a gated product 4 of gate and the same 4 of up) a
 // group of the cluster, by n rows of x. The clusters are few and stay: each takes every n-th tile. What would be left for a last
-// round is cut instead, together with the round before it, between the parts of K, into even shares: a share begins with the last
-// parts of one tile and ends with the first of another. The first parts are done first of all and their sums handed over; the last
-// parts are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
-// Shares are even in slabs or in the places where a tile may be cut, whichever leaves the longest one shorter. That is between parts, or, of
-// products whose parts are longer than QN_CUDA_PART, every QN_SLABS_A_CUT slabs: then the chain that has begun is handed over too.
+// round is cut instead, together with the round before it, along K, into even shares: a share begins with the last
+// slabs of one tile and ends with the first of another. The first slabs are done first of all and their sums handed over; the last
+// are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
+// Shares are even in slabs or in the places where a tile may be cut, whichever leaves the longest one shorter. That is between parts, or, where
+// parts are longer than QN_CUDA_PART or K is one, every QN_SLABS_A_CUT slabs: then the chain that has begun is handed over too.
 // Fewer tiles than half the clusters (args: split_rows): each section (where it is one part: that) is somebody's own, its sums go to memory, and who reads
 // the results adds them in order (gemm_norm, gemm_enter), or gemm_fold does.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
@@ -107,7 +107,7 @@ FN void qn_gemm_even_shares(qn_gemm_plan *p, int own)
     }
 }
 
-// Cluster c has no piece, while others have.
+// Cluster c has no piece, while others, the first always, have: it may leave without waiting for the kernel in front (qn_grid_wait).
 FN bool qn_gemm_is_idle(const qn_gemm_plan *p, int c)
 {
     return p->n_tiles && c >= (p->split ? p->n_tiles * p->n_units : p->n_tiles);

@@ -94,8 +94,8 @@ FN void qn_prefetch_l2(const void *from, int n_bytes)
 #define PROFILE_GRAPH() (void)0
 #endif
 
-// Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group does this
-// before it ends, or else the next kernel would not wait for the one before.
+// Until the kernels before this one are over and what they wrote is there. Of a kernel that may be launched early each group that
+// reads or writes what others do does this, and one group always, or else the next kernel would not wait for the one before.
 FN void qn_grid_wait(void)
 {
 #if __CUDA_ARCH__ >= 900

@@ -134,7 +134,7 @@ typedef unsigned char uchar;
 #define AS_INT(f) __float_as_int(f)
 #define MULHI(a, b) __umulhi(a, b)
 #define POPCOUNT(x) __popc(x)
-// By the units for such functions, without a division: 1 / (1 + 2^(−x · log2 e)) is within (2 + |x|) · 2^−23 of itself. Where x is below −87 it is 0.
+// By the units for such functions, without a division: 1 / (1 + 2^(−x · log2 e)) is within some (4 + |x|) · 2^−23 of itself. Where x is below −88 it is 0.
 FN float qn_silu_near(float x)
 {
     float e, sigmoid;
