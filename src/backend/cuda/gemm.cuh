@@ -38,7 +38,7 @@ template <int NX, int CLUSTER, int PARTS = 1> struct qn_gemm_form {
     static const int n_slabs = NX <= 64 ? 2 : 1; // of a stage: copies of 4 KB keep the memory busier than those of 2 KB
     static const int strip_bytes = n_slabs * QN_GEMM_SLAB * 32, w_bytes = 8 * strip_bytes, x_bytes = NX * QN_GEMM_SLAB * 2;
     static const int spills = NX == 256 && PARTS;
-    static const int n_kept = !PARTS ? 4 : spills ? 64 : NX / 2; // sums of a thread in registers
+    static const int n_kept = !PARTS ? 4 : spills ? 64 : NX / 2; // sums of a thread in registers (4: an array of them, unused)
     static const int room_rows = spills ? 64 : NX >= 32 ? 32 : 16;
     static const int room_bytes = spills ? 65536 : NX == 256 ? 32768 : room_rows * 2 * QN_GEMM_LINE * 4;
     static const int n_told = NX == 256 ? room_bytes / 512 : NX >= 64 ? 32 : NX / 2; // of a thread's gates at once in the room
