@@ -3,7 +3,7 @@
 // form) in the environment: that form for all; PARTS=1: chains of 1,024 for all; SUMS=1: no form of one part. Weights that fit the L2 cache
 // (q, k, v; the output) come from there in cuBLAS's runs, which repeat one product; ours ask for them to leave it first.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_gemm bench/cuda_gemm.cu -ldl
-//   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone; ONLY=1: none. LD_LIBRARY_PATH names the folder of libcublas.so
+//   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone, FORMAT=10: of one type; ONLY=1: none. LD_LIBRARY_PATH names the folder of libcublas.so
 #define QN_CUDA 1
 #include <dlfcn.h>
 #include <stdio.h>
@@ -44,8 +44,8 @@
 template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float *y, int n_n, int n_k, int n_rows, int n_part)
 {
     int lane = threadIdx.x, row = blockIdx.y * 8 + lane / 4;
-    float sum[4], total[4] = {-0.0f, -0.0f, -0.0f, -0.0f};
-    int n_parts = (n_k + n_part - 1) / n_part, section = QN_CUDA_SECTION(n_parts);
+    float sum[4] = {-0.0f, -0.0f, -0.0f, -0.0f};
+    int n_parts = (n_k + n_part - 1) / n_part;
     for (int part = 0; part < n_parts; part++) {
         float c[4] = {0, 0, 0, 0};
         for (int step = part * n_part / 16; step < (part + 1) * n_part / 16 && step * 16 < n_k; step++) {
@@ -54,13 +54,9 @@ template <int TYPE> __global__ void plain(const uint4 *w, const float *x, float 
             if (row < n_rows) b = make_uint2(qn_pack2<TYPE>(at[0], at[1]), qn_pack2<TYPE>(at[8], at[9]));
             qn_mma<TYPE>(c, w[((ulong)blockIdx.x * (n_k / 16) + step) * 32 + lane], b);
         }
-        for (int i = 0; i < 4; i++) {
-            if (part % section == 0 && part) total[i] += sum[i];
-            sum[i] = part % section ? sum[i] + c[i] : c[i];
-        }
+        for (int i = 0; i < 4; i++)
+            sum[i] += c[i];
     }
-    for (int i = 0; i < 4; i++)
-        sum[i] = total[i] + sum[i];
     for (int i = 0; i < 4; i++) {
         int r = blockIdx.y * 8 + lane % 4 * 2 + i % 2, n = blockIdx.x * 16 + lane / 4 + (i & 2) * 4;
         if (r < n_rows && n < n_n) y[(ulong)r * n_n + n] = sum[i];
@@ -162,11 +158,17 @@ typedef struct {
     int part; // numbers of K of a chain of 16-bit weights; 0: QN_CUDA_PART
 } shape;
 
-static int of_blocks; // the comparison of blocks is on: its chains are of QN_CUDA_PART
+static int of_blocks; // the comparison of blocks is on: their chains are shorter
 
 static int part_of(const shape *s)
 {
-    return of_blocks || !s->part || getenv("PARTS") ? QN_CUDA_PART : s->part;
+    int n_strips = 0;
+    for (int i = 0; i < (s->gated ? 1 : s->n_matrices); i++)
+        n_strips += (s->n[i] + 15) / 16;
+    int n_tiles = (n_strips + (s->gated ? 3 : 7)) / (s->gated ? 4 : 8), n = 264 / n_tiles, least = (s->k + 2047) / 2048 * 256;
+    if (n > QN_CUDA_MOST_PARTS) n = QN_CUDA_MOST_PARTS;
+    if (of_blocks && s->part) return n > 1 ? (s->k + n * 256 - 1) / (n * 256) * 256 : s->k;
+    return !s->part || getenv("PARTS") ? (least > QN_CUDA_PART ? least : QN_CUDA_PART) : s->part;
 }
 
 static int n_processors;
@@ -185,7 +187,7 @@ static const ulong MOST_W = 152064ul * 3584, MOST_X = 4096ul * 18944, MOST_Y = 4
 static void allocate(void)
 {
     CHECK(cudaMalloc(&counts, sizeof *counts));
-    CHECK(cudaMalloc(&handed, QN_CUDA_GEMM_FLAG_BYTES + 3 * 132ul * 128 * 256 * 4));
+    CHECK(cudaMalloc(&handed, QN_CUDA_GEMM_FLAG_BYTES + 2 * 132ul * 128 * 256 * 4));
     CHECK(cudaMemset(handed, 0, QN_CUDA_GEMM_FLAG_BYTES));
     CHECK(cudaMalloc(&partials, MOST_PARTIALS * 4));
     CHECK(cudaMalloc(&weights, MOST_W * 2));
@@ -240,7 +242,8 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
     qn_cuda_gemm_args a;
     memset(&a, 0, sizeof a);
     a.padded_k = s->k, a.part = part_of(s), a.n_matrices = s->n_matrices, a.type = type, a.accumulate = s->accumulate, a.gated = s->gated, a.early = early;
-    a.tile_rows = f->rows, a.cluster = f->cluster, a.n_clusters = n_processors / f->cluster;
+    int each = format ? QN_CUDA_GEMM_PACKED_GROUPS(f->rows) : 1;
+    a.tile_rows = f->rows, a.cluster = f->cluster, a.n_clusters = n_processors * each / f->cluster;
     const char *w[3] = {format ? blocks : (char *)weights, NULL, NULL};
     float *ys[3] = {s->gated ? (float *)tiles_out : y, NULL, NULL};
     int n_all = 0, most = 0;
@@ -252,15 +255,14 @@ static void run(const shape *s, int type, int n_rows, const form *f, int with_ro
     most = s->gated ? s->n[0] : n_all;
     int n_down = (most / 16 + (s->gated ? 4 : 8) * f->cluster - 1) / ((s->gated ? 4 : 8) * f->cluster), n_parts = (s->k + a.part - 1) / a.part;
     a.split_rows = n_parts == 1 ? -1 : a.n_clusters / 2 / n_down * f->rows;
-    a.n_units = (n_parts + QN_CUDA_SECTION(n_parts) - 1) / QN_CUDA_SECTION(n_parts);
     if (with_rows) {
         qn_cuda_gemm_rows_args r = {s->k, s->k, type, f->rows, 0, 0, 0, 0};
         start(gemm_rows, dim3((s->k + 2047) / 2048, (n_rows + 7) / 8), 256, 0, (char *)tiles, x, (void *)NULL, counts, r);
     }
     kernel_fn k = format ? f->packed : type == 1 ? f->f16 : f->bf16;
-    int n_bytes = format ? QN_CUDA_GEMM_SHARED : f->n_bytes;
+    int n_bytes = !format ? f->n_bytes : each == 2 ? QN_CUDA_GEMM_HALF_SHARED : QN_CUDA_GEMM_SHARED;
     CHECK(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, n_bytes));
-    start(k, dim3(n_processors / f->cluster * f->cluster), QN_GEMM_THREADS, n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
+    start(k, dim3(a.n_clusters * f->cluster), QN_GEMM_THREADS, n_bytes, ys[0], ys[1], ys[2], (char *)tiles, w[0], w[1], w[2],
           (void *)NULL, (void *)NULL, (void *)NULL, counts, partials, handed, a);
     if (s->k > a.part && n_rows <= 1024)
         start(gemm_fold, dim3((most + 1023) / 1024, n_rows < 64 ? n_rows : 64), 256, 0, ys[0], ys[1], ys[2], (void *)NULL, (void *)NULL, (void *)NULL, counts,
@@ -394,6 +396,7 @@ static int compare_packed(const shape *small, int n_small, const shape *shapes, 
     CHECK(cudaDeviceSynchronize());
     printf("blocks: format shape rows | us as they lie, through F16 | GB/s as they lie\n");
     for (int of : formats) {
+        if (getenv("FORMAT") && atoi(getenv("FORMAT")) != of) continue;
         format = of;
         for (int i = 0; i < 3; i++)
             for (int j = 0; j < n_small; j++)

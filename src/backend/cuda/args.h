@@ -27,8 +27,10 @@ enum {
     QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
     QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
+    QN_CUDA_GEMM_HALF_SHARED = 115712,  // of those of which a multiprocessor has two groups
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
-    QN_CUDA_GEMM_KINDS = 3,    // of sums that are kept in memory (gemm_handed.cuh)
+    QN_CUDA_GEMM_KINDS = 2,    // of sums that are handed over (gemm_handed.cuh)
+    QN_CUDA_FEW_PARTS = 4, QN_CUDA_MOST_PARTS = 8, // of K: of 16-bit weights, of blocks
     QN_CUDA_NORM_WIDTH = 8192, // of gemm_norm's rows, at most
     QN_CUDA_NORM_THREADS = 512,
     QN_CUDA_ENTER_DIM = 256, // of gemm_enter's heads, at most
@@ -75,6 +77,9 @@ enum {
     ((QN_CUDA_SLOT_STEPS(step_bytes) * (step_bytes) + 127) / 128 * 128)
 #define QN_CUDA_SLOT_MOST 4608
 
+// Groups of gemm_packed_… a multiprocessor, by the rows of x of a tile.
+#define QN_CUDA_GEMM_PACKED_GROUPS(tile_rows) ((tile_rows) <= 16 ? 2 : 1)
+
 // CUDA's own kernels; as tasks they are numbered behind the dialect's.
 // clang-format off
 #define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128) \
@@ -83,7 +88,7 @@ enum {
 #define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
     QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_FLASH(X, wide) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) \
     QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) QN_CUDA_GEMM(X, chain) \
-    X(gemm_packed_16) X(gemm_packed_32) X(gemm_packed_64) X(gemm_rows) X(gemm_norm) X(gemm_merge) X(gemm_enter) X(gemm_fold)
+    X(gemm_packed_16) X(gemm_packed_32) X(gemm_packed_64) X(gemm_rows) X(gemm_norm) X(gemm_norm_parts) X(gemm_merge) X(gemm_enter) X(gemm_enter_parts) X(gemm_fold)
 // clang-format on
 typedef enum {
 #define QN_CUDA_VALUE(name) QN_CUDA_##name,
@@ -122,8 +127,7 @@ typedef struct {
 // counts, partials, handed sums. gemm_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int padded_k;
-    // Numbers of K that are summed in one chain, a multiple of QN_CUDA_K_PAD: QN_CUDA_PART, or of 16-bit weights such that there are
-    // QN_CUDA_SECTIONS at most.
+    // Numbers of K that are summed in one chain, a multiple of QN_CUDA_K_PAD, of 2 · QN_CUDA_K_PAD where there are blocks. The chains' sums are added in order: QN_CUDA_MOST_PARTS at most.
     int part;
     int n_matrices;                // those that follow
     int n_n[QN_CUDA_MAX_PARTS];    // rows of each
@@ -136,8 +140,7 @@ typedef struct {
     int n_clusters; // of the grid
     int cluster;    // groups a cluster
     int early;      // 1: the weights are there before the kernel before this one is over
-    int split_rows; // steps of up to so many rows of x have sections as work of their own (gemm_schedule.cuh), n_units a tile
-    int n_units;
+    int split_rows; // steps of up to so many rows of x have parts as work of their own (gemm_schedule.cuh)
 } qn_cuda_gemm_args;
 
 // gemm_rows: buffers: tiles, x, norm weights, counts.

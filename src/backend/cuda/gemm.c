@@ -29,6 +29,12 @@ static const struct {
 } forms[] = {{16, 1}, {32, 1}, {64, 1}, {128, 2}, {256, 2}};
 enum { FIRST_LARGE = 3, LARGEST = sizeof forms / sizeof *forms - 1 };
 
+// Groups of it a multiprocessor.
+static int groups_each(int packed, int form)
+{
+    return packed ? QN_CUDA_GEMM_PACKED_GROUPS(forms[form].rows) : 1;
+}
+
 static qn_gpu_kernel own(int kernel)
 {
     return (qn_gpu_kernel)(QN_GPU_N_KERNELS + kernel);
@@ -42,12 +48,16 @@ static int multiplies(int kernel)
 
 int qn_cuda_gemm_threads(int kernel)
 {
-    if (kernel == (int)own(QN_CUDA_gemm_norm)) return QN_CUDA_NORM_THREADS;
+    if (kernel == (int)own(QN_CUDA_gemm_norm) || kernel == (int)own(QN_CUDA_gemm_norm_parts))
+        return QN_CUDA_NORM_THREADS;
     return multiplies(kernel) ? THREADS : QN_GPU_N_THREADS;
 }
 
 int qn_cuda_gemm_shared(int kernel)
 {
+    int packed = kernel - (int)own(QN_CUDA_gemm_packed_16);
+    if (multiplies(kernel) && packed >= 0 && groups_each(1, packed) == 2)
+        return QN_CUDA_GEMM_HALF_SHARED;
     return multiplies(kernel) ? QN_CUDA_GEMM_SHARED : 0;
 }
 
@@ -85,7 +95,6 @@ typedef struct {
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
     int few; // 1: the plan's rows are few, and their products are product.cuh's
-    int all; // 1: no plan of the model has such, so that sums are in an order of these products' own
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -115,6 +124,11 @@ static int rows_of(const qn_plan *p, int over_outputs)
 {
     int outputs = p->batch.limits.max_outputs;
     return over_outputs && outputs < p->max_rows ? outputs : p->max_rows;
+}
+
+static size_t up_to(size_t n, size_t each)
+{
+    return (n + each - 1) / each * each;
 }
 
 static int padded(int k)
@@ -181,17 +195,19 @@ static int64_t strips(const bundle *b)
     return n;
 }
 
-// Numbers of K that are summed in one chain. Where no other kernel has to add in the same order, 16-bit weights have as few chains as leave
-// each multiprocessor of an H100 or H200 something to do where x is one tile: the same for every number of rows, and on every card.
-static int part_of(const rewriting *r, const bundle *b)
+// Numbers of K that are summed in one chain: as few chains as leave each group of an H100 or H200 something to do where x is one tile, the
+// same for every number of rows, and on every card. Of blocks, which are decoded 256 numbers of K at a time, twice as many groups are at it.
+static int part_of(const bundle *b)
 {
-    int64_t n_tiles = qn_gpu_groups(strips(b), b->a.gated ? 4 : 8);
-    int64_t n = PROCESSORS / n_tiles, k = b->a.padded_k;
+    int in_blocks = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
-        if (QN_CUDA_IN_BLOCKS(b->a.w_type[i])) return QN_CUDA_PART;
-    if (!r->all) return QN_CUDA_PART;
-    if (n > QN_CUDA_SECTIONS) n = QN_CUDA_SECTIONS;
-    return n > 1 ? padded((int)((k + n - 1) / n)) : (int)k;
+        in_blocks |= QN_CUDA_IN_BLOCKS(b->a.w_type[i]);
+    int64_t n_tiles = qn_gpu_groups(strips(b), b->a.gated ? 4 : 8), k = b->a.padded_k;
+    int64_t n = PROCESSORS * groups_each(in_blocks, 0) / n_tiles;
+    int most = in_blocks ? QN_CUDA_MOST_PARTS : QN_CUDA_FEW_PARTS;
+    if (n > most) n = most;
+    if (n <= 1) return (int)k;
+    return (int)up_to((size_t)((k + n - 1) / n), QN_CUDA_K_PAD * (in_blocks ? 2 : 1));
 }
 
 static void set_form(const rewriting *r, bundle *b, int form)
@@ -199,7 +215,7 @@ static void set_form(const rewriting *r, bundle *b, int form)
     b->form = form;
     b->a.tile_rows = forms[form].rows;
     b->a.cluster = forms[form].cluster;
-    b->a.n_clusters = r->d->n_processors / b->a.cluster;
+    b->a.n_clusters = r->d->n_processors * groups_each(b->packed, form) / b->a.cluster;
 }
 
 // Whether parts that are work of their own make some cluster's share longer than one (gemm_schedule.cuh): those of a second round, the last ones
@@ -217,11 +233,10 @@ static int is_uneven(const bundle *b)
 {
     int64_t each = 8 * (int64_t)b->a.cluster, n_clusters = b->a.n_clusters;
     int64_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
-    int64_t section = QN_CUDA_SECTION((int)n_parts), n_units = qn_gpu_groups(n_parts, section);
     int64_t n_tiles =
         (strips(b) + each - 1) / each * (int64_t)qn_gpu_groups(b->n_rows, b->a.tile_rows);
     if (n_parts > 1 && 2 * n_tiles <= n_clusters)
-        return goes_round(n_tiles, n_units, n_clusters, b->a.padded_k, section * b->a.part);
+        return goes_round(n_tiles, n_parts, n_clusters, b->a.padded_k, b->a.part);
     return 3 * n_tiles < 2 * n_clusters;
 }
 
@@ -240,13 +255,12 @@ static int can_be_packed(const bundle *b)
     return 1;
 }
 
-// Sections are work of their own in steps whose tiles are for half the clusters at most.
+// Parts are work of their own in steps whose tiles are for half the clusters at most.
 static void set_split(bundle *b)
 {
     int64_t each = (b->a.gated ? 4 : 8) * (int64_t)b->a.cluster;
     int64_t n_down = (strips(b) + each - 1) / each, n_across = b->a.n_clusters / 2 / n_down;
     int64_t n = n_across * b->a.tile_rows, n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
-    b->a.n_units = (int)qn_gpu_groups(n_parts, QN_CUDA_SECTION((int)n_parts));
     b->a.split_rows = n_parts == 1 ? -1 : n < b->n_rows ? (int)n : b->n_rows;
 }
 
@@ -287,7 +301,7 @@ static int find(const rewriting *r, int i, bundle *b)
     }
     find_swiglu(r, b);
     b->a.gated = b->swiglu >= 0;
-    b->a.part = part_of(r, b);
+    b->a.part = part_of(b);
     choose_form(r, b);
     b->a.early = 1;
     for (int j = 0; j < b->a.n_matrices; j++)
@@ -296,11 +310,6 @@ static int find(const rewriting *r, int i, bundle *b)
 }
 
 // ---- the room ----
-
-static size_t up_to(size_t n, size_t each)
-{
-    return (n + each - 1) / each * each;
-}
 
 static void grow(size_t *have, size_t n)
 {
@@ -364,11 +373,11 @@ static void measure(const rewriting *r, const bundle *b)
     size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
     size_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
-    size_t n_kinds = QN_CUDA_SECTION((int)n_parts) > 1 ? QN_CUDA_GEMM_KINDS : 2;
-    grow(&r->room->handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + n_kinds * n_groups * handed_bytes(b));
+    grow(&r->room->handed_bytes,
+         QN_CUDA_GEMM_FLAG_BYTES + QN_CUDA_GEMM_KINDS * n_groups * handed_bytes(b));
     if (b->a.split_rows > 0)
         grow(&r->room->partial_bytes,
-             (size_t)b->a.n_units * (size_t)b->a.split_rows * n_columns * sizeof(float));
+             n_parts * (size_t)b->a.split_rows * n_columns * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
         if (is_unpacked(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;
@@ -411,6 +420,11 @@ static void write_rows(const rewriting *r, const bundle *b)
     qn_gpu_task_counts(t, r->plan);
 }
 
+static int has_many_parts(const qn_cuda_gemm_args *a)
+{
+    return a->split_rows > 0 && a->padded_k > QN_CUDA_FEW_PARTS * a->part;
+}
+
 // The norm of x, and before it what r->unfolded has left.
 static void write_norm(rewriting *r, const bundle *b)
 {
@@ -430,7 +444,9 @@ static void write_norm(rewriting *r, const bundle *b)
         a.folds = 1;
     }
     uint32_t n_groups[3] = {(uint32_t)b->n_rows, 1, 1};
-    qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_norm), n_groups, &a, sizeof a);
+    int kernel =
+        before && has_many_parts(&before->a) ? QN_CUDA_gemm_norm_parts : QN_CUDA_gemm_norm;
+    qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, &a, sizeof a);
     x_access(r, t, 1);
     t->buffers[t->n_buffers++] = norm->buffers[1];
     t->buffers[1].write = before ? 2 : 0;
@@ -623,7 +639,8 @@ static void write_entering(const rewriting *r, const bundle *b, const entering *
 {
     uint32_t n_groups[3] = {qn_gpu_groups(a->n_heads + 2 * a->n_kv_heads, SIMDS),
                             (uint32_t)b->n_rows, 1};
-    qn_gpu_task *t = qn_gpu_task_add(r->out, own(QN_CUDA_gemm_enter), n_groups, a, sizeof *a);
+    int kernel = has_many_parts(&b->a) ? QN_CUDA_gemm_enter_parts : QN_CUDA_gemm_enter;
+    qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, a, sizeof *a);
     copy_buffers(r, b, t, 0);
     t->buffers[0].write = 2;
     t->buffers[1].write = t->buffers[2].write = 0;
@@ -701,14 +718,12 @@ static void rewrite(rewriting *r)
 static rewriting begin(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                        qn_cuda_gemm_room *room, qn_gpu_list *out)
 {
-    int few_rows = qn_cuda_few_rows(d, plan);
     return (rewriting){.d = d,
                        .plan = plan,
                        .in = in,
                        .room = room,
                        .out = out,
-                       .few = plan->max_rows <= few_rows,
-                       .all = !few_rows};
+                       .few = plan->max_rows <= qn_cuda_few_rows(d, plan)};
 }
 
 void qn_cuda_gemm_measure(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,

@@ -2,9 +2,9 @@
 // A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K, or two: the strips' fragments
 // as they lie in memory, and the rows of x as gemm_tiled.cuh has them. A warp's A fragments of one strip come from shared memory into
 // registers, x goes to the units by descriptor. Two groups of a cluster do neighbouring strips with the same rows of x: each fetches
-// half of these for both. A part's chain of products has registers of its own; the sum of the parts before it in its section has others,
-// and, of tiles of 256 rows, half of it shared memory; that of the sections before lies in memory. Tiles of 256 rows with all of K in one
-// part have a form without such sums (PARTS = 0), with a stage more. Who does which tile: gemm_schedule.cuh.
+// half of these for both. A part's chain of products has registers of its own; the sum of the parts before it has others,
+// and, of tiles of 256 rows, half of it shared memory. Tiles of 256 rows with all of K in one part have a form without such sums
+// (PARTS = 0), with a stage more. Who does which tile: gemm_schedule.cuh.
 // The warpgroups meet only where gate's passes what it has to up's (gemm_results.cuh), so that one multiplies while the other adds or stores.
 #ifndef QN_BACKEND_CUDA_GEMM_CUH
 #define QN_BACKEND_CUDA_GEMM_CUH
@@ -236,10 +236,10 @@ template <int TYPE, int NX, int CLUSTER, int PARTS> FN void qn_gemm_chain(float 
     qn_gemm_release<NX, CLUSTER, PARTS>(empty);
 }
 
-// The sum of a section's parts so far: in registers and, past them, in `spill`. That of the sections before it lies in memory.
+// The sum of a tile's parts so far: in registers and, past them, in `spill`.
 template <int NX, int CLUSTER, int PARTS> struct qn_gemm_sum {
     float kept[qn_gemm_form<NX, CLUSTER, PARTS>::n_kept];
-    float4 *spill, *total;
+    float4 *spill;
     int busy; // of tiles of 256 rows: what the last results left in the room may not have been read
 };
 template <int NX, int CLUSTER, int PARTS> FN float4 qn_gemm_sum_get(const qn_gemm_sum<NX, CLUSTER, PARTS> *s, int i)
@@ -262,7 +262,7 @@ FN float4 qn_gemm_plus(float4 before, const float *c)
 
 #include "backend/cuda/gemm_handed.cuh"
 
-// A part of a section is done; `opens`: its first.
+// A part is done that is not the last; `opens`: the first.
 template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_keep(const float c[NX / 2], qn_gemm_sum<NX, CLUSTER, PARTS> *sum, bool opens)
 {
     qn_gemm_settle<NX, CLUSTER, PARTS>(&sum->busy);
@@ -275,43 +275,6 @@ template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_keep(const float c[NX 
         for (int i = 0; i < NX / 2; i += 4)
             qn_gemm_sum_set(sum, i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
 }
-// c to the total in memory, rounded as a sum in registers is. The memory's own adding, which nobody waits for, takes denormal numbers for
-// 0. Beside |c| ≥ 2^−100 a denormal total is rounded away in any case, and no sum is one but 0: the last place of both is 2^−124 or more.
-template <int NX, int CLUSTER, int PARTS> FN void qn_gemm_add_total(const float c[NX / 2], const qn_gemm_sum<NX, CLUSTER, PARTS> *sum)
-{
-    bool usual = true;
-#pragma unroll
-    for (int i = 0; i < NX / 2; i++)
-        usual = usual && fabsf(c[i]) >= 0x1p-100f;
-    if (usual)
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            qn_add_in_memory(sum->total + i / 4 * 128, qn_gemm_four(c + i));
-    else
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            __stcg(sum->total + i / 4 * 128, qn_gemm_plus(__ldcg(sum->total + i / 4 * 128), c + i));
-}
-
-// The last part of a section: c becomes its sum (opens: its only part), and `last` that of all sections; else the memory does that.
-template <int NX, int CLUSTER, int PARTS>
-FN void qn_gemm_close(float c[NX / 2], const qn_gemm_sum<NX, CLUSTER, PARTS> *sum, bool opens, bool first, bool last)
-{
-    if (!opens)
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            qn_gemm_put(c + i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
-    if (last && !first)
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            qn_gemm_put(c + i, qn_gemm_plus(__ldcg(sum->total + i / 4 * 128), c + i));
-    else if (!last && first)
-#pragma unroll
-        for (int i = 0; i < NX / 2; i += 4)
-            __stcg(sum->total + i / 4 * 128, qn_gemm_four(c + i));
-    else if (!last)
-        qn_gemm_add_total<NX, CLUSTER, PARTS>(c, sum);
-}
 
 // Slabs begin … end of a tile, part by part. The sums are in c, or where the tile is handed over in `sum`, and in c a chain that has begun.
 // chain(c, n, more): the next n slabs.
@@ -320,17 +283,19 @@ FN void qn_gemm_tile(const qn_gemm_plan *p, const qn_gemm_piece *piece, float c[
 {
     if (!PARTS) chain(c, piece->end - piece->begin, piece->begin);
     for (int slab = piece->begin, stop; PARTS && slab < piece->end; slab = stop) {
-        int part = slab / p->a_part, in_section = part % p->section;
+        int part = slab / p->a_part;
+        bool opens = part == 0 || p->split;
         stop = (part + 1) * p->a_part;
         if (stop > piece->end) stop = piece->end;
         chain(c, stop - slab, slab % p->a_part);
-        if (piece->handed && stop % p->a_part) break;
-        bool opens = in_section == 0 || (p->split && slab == piece->begin);
-        if (in_section < p->section - 1 && stop < p->n_slabs && !(p->split && stop == piece->end)) {
-            qn_gemm_keep<NX, CLUSTER, PARTS>(c, sum, opens);
-            continue;
+        if (stop == piece->end && (!piece->handed || stop % p->a_part)) {
+            if (opens || piece->handed) break;
+#pragma unroll
+            for (int i = 0; i < NX / 2; i += 4)
+                qn_gemm_put(c + i, qn_gemm_plus(qn_gemm_sum_get(sum, i), c + i));
+            break;
         }
-        qn_gemm_close<NX, CLUSTER, PARTS>(c, sum, opens, part < p->section || p->split, stop == p->n_slabs || p->split);
+        qn_gemm_keep<NX, CLUSTER, PARTS>(c, sum, opens);
     }
 }
 
@@ -347,7 +312,6 @@ FN void qn_gemm_multiply(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     sum.spill = (float4 *)(room + (threadIdx.x >> 7) * (form::room_bytes / 2)) + (threadIdx.x & 127);
 #pragma unroll 1
     for (int i = 0; qn_gemm_piece_at(p, cluster, i, &piece); i++) {
-        sum.total = qn_gemm_total<NX, CLUSTER, PARTS>(b, &piece, cluster, rank);
         if (piece.taken) qn_gemm_take<NX, CLUSTER, PARTS>(b, p, &piece, c, &sum, cluster, rank);
         if (i == 0) PROFILE_GROUP(TRACE_FIRST);
         qn_gemm_tile<NX, CLUSTER, PARTS>(p, &piece, c, &sum, [&](float *part, int n, int more) QN_INLINED { chain(piece.w, part, n, more); });

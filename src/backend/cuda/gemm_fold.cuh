@@ -4,10 +4,10 @@
 #define QN_BACKEND_CUDA_GEMM_FOLD_CUH
 #include "backend/cuda/gemm.cuh"
 
-// Four neighbours of a result: the units' sums, and what they are added to. All are asked for before any is waited for.
-typedef struct {
-    float4 unit[QN_CUDA_SECTIONS], before;
-} qn_gemm_quad;
+// Four neighbours of a result: the sums of MOST parts at most, and what they are added to. All are asked for before any is waited for.
+template <int MOST> struct qn_gemm_quad {
+    float4 part[MOST], before;
+};
 
 FN float4 qn_gemm_add4(float4 a, float4 b)
 {
@@ -19,26 +19,26 @@ FN float4 qn_gemm_load4(const void *at, int type, ulong i)
 }
 
 // Columns c … c + 3 of row r.
-FN void qn_gemm_ask4(qn_gemm_quad *to, const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+template <int MOST> FN void qn_gemm_ask4(qn_gemm_quad<MOST> *to, const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
 {
     const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
-    ulong unit = (ulong)p->n_rows * (ulong)n_columns;
+    ulong part = (ulong)p->n_rows * (ulong)n_columns;
 #pragma unroll
-    for (int i = 0; i < QN_CUDA_SECTIONS; i++)
-        if (i < p->n_units) to->unit[i] = __ldcg((const float4 *)(at + (ulong)i * unit));
+    for (int i = 0; i < MOST; i++)
+        if (i < p->n_parts) to->part[i] = __ldcg((const float4 *)(at + (ulong)i * part));
 }
-// The units' sums, added in order.
-FN float4 qn_gemm_sum4(const qn_gemm_quad *from, const qn_gemm_plan *p)
+// The parts' sums, added in order.
+template <int MOST> FN float4 qn_gemm_sum4(const qn_gemm_quad<MOST> *from, const qn_gemm_plan *p)
 {
-    float4 sum = from->unit[0];
+    float4 sum = from->part[0];
 #pragma unroll
-    for (int i = 1; i < QN_CUDA_SECTIONS; i++)
-        if (i < p->n_units) sum = qn_gemm_add4(sum, from->unit[i]);
+    for (int i = 1; i < MOST; i++)
+        if (i < p->n_parts) sum = qn_gemm_add4(sum, from->part[i]);
     return sum;
 }
 FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
 {
-    qn_gemm_quad quad;
+    qn_gemm_quad<QN_CUDA_MOST_PARTS> quad;
     qn_gemm_ask4(&quad, p, partials, n_columns, r, c);
     return qn_gemm_sum4(&quad, p);
 }
@@ -84,7 +84,8 @@ FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, i
 
 // Four results of row r of a plain product, from column c of matrix m on, which has a multiple of four: from the parts' sums, or where the
 // product left them. Asked for here,
-FN void qn_gemm_ask_results4(qn_gemm_quad *to, const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, int r, int c)
+template <int MOST>
+FN void qn_gemm_ask_results4(qn_gemm_quad<MOST> *to, const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, int r, int c)
 {
     int before = 0;
     for (int i = 0; i < m; i++)
@@ -93,7 +94,7 @@ FN void qn_gemm_ask_results4(qn_gemm_quad *to, const qn_gemm_buffers *b, const q
     if (!p->split || a.accumulate) to->before = __ldcg((const float4 *)(qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)c));
 }
 // had here. bias: four of the bias, where there is one.
-FN float4 qn_gemm_results4(const qn_gemm_quad *from, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, float4 bias)
+template <int MOST> FN float4 qn_gemm_results4(const qn_gemm_quad<MOST> *from, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, int m, float4 bias)
 {
     if (!p->split) return from->before;
     float4 v = qn_gemm_sum4(from, p);
@@ -128,12 +129,13 @@ enum { QN_GEMM_QUADS = QN_CUDA_ENTER_DIM / 128 }; // of a head, that a lane has
 
 // A head of row r by a warp: of the queries (m = 0), the keys, the values. bias: this lane's; x: room for the head's numbers in shared memory;
 // line: of the row's position in a block of the cache, of head 0; turn: cos and sin of the pairs of a head.
+template <int MOST>
 FN void qn_gemm_enter_head(const qn_gemm_buffers *b, const qn_gemm_enter_buffers *e, const qn_cuda_gemm_enter_args &a, const qn_gemm_plan *p,
                            int r, int m, int head, const float4 bias[QN_GEMM_QUADS], ulong line, const float2 *turn, float *x)
 {
     int lane = threadIdx.x & 31, dim = a.head_dim, half_dim = dim / 2;
     ulong at = (line + (ulong)head * QN_BLOCK_TOKENS) * (ulong)dim;
-    qn_gemm_quad quad[QN_GEMM_QUADS];
+    qn_gemm_quad<MOST> quad[QN_GEMM_QUADS];
 #pragma unroll
     for (int i = 0; i < QN_GEMM_QUADS; i++)
         if (4 * lane + 128 * i < dim) qn_gemm_ask_results4(quad + i, b, a.product, p, m, r, head * dim + 4 * lane + 128 * i);
@@ -162,6 +164,7 @@ FN void qn_gemm_enter_head(const qn_gemm_buffers *b, const qn_gemm_enter_buffers
 }
 
 // A group has eight heads of row blockIdx.y. What kernels long before have left is read before the product is over.
+template <int MOST>
 FN void qn_gemm_enter_run(const qn_gemm_buffers *b, const qn_gemm_enter_buffers *e, const qn_cuda_gemm_enter_args &a, float *x, float2 *turn)
 {
     int n_rows = b->counts->n_rows, r = blockIdx.y, head = blockIdx.x * QN_GPU_SIMDS + (int)(threadIdx.x >> 5);
@@ -185,7 +188,7 @@ FN void qn_gemm_enter_run(const qn_gemm_buffers *b, const qn_gemm_enter_buffers 
     }
     __syncthreads();
     qn_grid_wait();
-    if (r < n_rows && there) qn_gemm_enter_head(b, e, a, &p, r, m, head, bias, line, turn, x);
+    if (r < n_rows && there) qn_gemm_enter_head<MOST>(b, e, a, &p, r, m, head, bias, line, turn, x);
 }
 
 #endif

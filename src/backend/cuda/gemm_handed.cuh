@@ -7,27 +7,18 @@ FN uint *qn_gemm_flag(const qn_gemm_buffers *b, int cluster_size, int c, int ran
 {
     return (uint *)b->handed + ((c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7));
 }
-// Sums lie by kind (QN_CUDA_GEMM_KINDS): of the section that was begun; of the sections before it; and, of tiles that are not handed
-// over, of those again. Where a tile may be cut within a part, sections are one part each or K is one (QN_CUDA_SECTIONS parts at most): there are no
-// totals then, and their place is the begun chain's.
-enum { QN_GEMM_BEGUN, QN_GEMM_BEFORE, QN_GEMM_OWN, QN_GEMM_CHAIN = QN_GEMM_BEFORE };
-static_assert(QN_GEMM_OWN + 1 == QN_CUDA_GEMM_KINDS, "args.h");
+// Sums lie by kind: of the parts that are done; the begun chain's.
+enum { QN_GEMM_BEGUN, QN_GEMM_CHAIN };
+static_assert(QN_GEMM_CHAIN + 1 == QN_CUDA_GEMM_KINDS, "args.h");
 template <int NX> FN float4 *qn_gemm_handed(const qn_gemm_buffers *b, int kind, int cluster_size, int c, int rank)
 {
     int n = (int)gridDim.x * 2, at = (c * cluster_size + rank) * 2 + (int)(threadIdx.x >> 7);
     return (float4 *)(b->handed + QN_CUDA_GEMM_FLAG_BYTES) + (ulong)(kind * n + at) * (NX / 8 * 128) + (threadIdx.x & 127);
 }
-// Where a piece has the sum of the sections that are done: what is handed over is written, and read, at its place.
-template <int NX, int CLUSTER, int PARTS> FN float4 *qn_gemm_total(const qn_gemm_buffers *b, const qn_gemm_piece *piece, int cluster, int rank)
-{
-    int kind = piece->taken || piece->handed ? QN_GEMM_BEFORE : QN_GEMM_OWN;
-    return qn_gemm_handed<NX>(b, kind, CLUSTER, cluster + piece->handed, rank);
-}
-
-// What is handed over at a slab: the sum of a section's parts (before it there are some); a chain.
+// What is handed over at a slab: the sum of the parts before it (there are some); a chain.
 FN bool qn_gemm_has_begun(const qn_gemm_plan *p, int slab)
 {
-    return slab / p->a_part % p->section != 0;
+    return slab >= p->a_part;
 }
 FN bool qn_gemm_has_chain(const qn_gemm_plan *p, int slab)
 {

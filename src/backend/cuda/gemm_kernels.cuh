@@ -11,8 +11,9 @@
 #define QN_GEMM_CLUSTER(n)
 #endif
 
-#define QN_GEMM_KERNEL(name, run, cluster)                                                                                         \
-    extern "C" __global__ void QN_GEMM_CLUSTER(cluster) __launch_bounds__(384, 1)                                                  \
+// each: groups a multiprocessor.
+#define QN_GEMM_KERNEL(name, run, cluster, each)                                                                                   \
+    extern "C" __global__ void QN_GEMM_CLUSTER(cluster) __launch_bounds__(384, each)                                               \
         name(float *y0, float *y1, float *y2, const char *x, const char *w0, const char *w1, const char *w2, const void *b0,       \
              const void *b1, const void *b2, const qn_step_counts *counts, float *partials, char *handed,                          \
              const __grid_constant__ qn_cuda_gemm_args a)                                                                          \
@@ -22,18 +23,18 @@
                    run(&b, a, shared);)                                                                                            \
     }
 #define QN_GEMM_KERNELS(n, cluster)                                                                                                \
-    QN_GEMM_KERNEL(gemm_f16_##n, (qn_gemm_run<1, n, cluster, 1>), cluster)                                                            \
-    QN_GEMM_KERNEL(gemm_bf16_##n, (qn_gemm_run<2, n, cluster, 1>), cluster)
+    QN_GEMM_KERNEL(gemm_f16_##n, (qn_gemm_run<1, n, cluster, 1>), cluster, 1)                                                      \
+    QN_GEMM_KERNEL(gemm_bf16_##n, (qn_gemm_run<2, n, cluster, 1>), cluster, 1)
 QN_GEMM_KERNELS(16, 1)
 QN_GEMM_KERNELS(32, 1)
 QN_GEMM_KERNELS(64, 1)
 QN_GEMM_KERNELS(128, 2)
 QN_GEMM_KERNELS(256, 2)
-QN_GEMM_KERNEL(gemm_f16_chain, (qn_gemm_run<1, 256, 2, 0>), 2)
-QN_GEMM_KERNEL(gemm_bf16_chain, (qn_gemm_run<2, 256, 2, 0>), 2)
-QN_GEMM_KERNEL(gemm_packed_16, qn_gemm_packed_run<16>, 1)
-QN_GEMM_KERNEL(gemm_packed_32, qn_gemm_packed_run<32>, 1)
-QN_GEMM_KERNEL(gemm_packed_64, qn_gemm_packed_run<64>, 1)
+QN_GEMM_KERNEL(gemm_f16_chain, (qn_gemm_run<1, 256, 2, 0>), 2, 1)
+QN_GEMM_KERNEL(gemm_bf16_chain, (qn_gemm_run<2, 256, 2, 0>), 2, 1)
+QN_GEMM_KERNEL(gemm_packed_16, qn_gemm_packed_run<16>, 1, QN_CUDA_GEMM_PACKED_GROUPS(16))
+QN_GEMM_KERNEL(gemm_packed_32, qn_gemm_packed_run<32>, 1, QN_CUDA_GEMM_PACKED_GROUPS(32))
+QN_GEMM_KERNEL(gemm_packed_64, qn_gemm_packed_run<64>, 1, QN_CUDA_GEMM_PACKED_GROUPS(64))
 QN_GEMM_ON(
     static_assert(qn_gemm_form<16, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<32, 1>::n_bytes <= QN_CUDA_GEMM_SHARED &&
                       qn_gemm_form<64, 1>::n_bytes <= QN_CUDA_GEMM_SHARED && qn_gemm_form<128, 2>::n_bytes <= QN_CUDA_GEMM_SHARED &&
@@ -48,14 +49,17 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
 }
 
 // Grid: rows.
-extern "C" __global__ void __launch_bounds__(QN_CUDA_NORM_THREADS)
-    gemm_norm(char *to, float *x, const void *norm, const void *bias, const qn_step_counts *counts, float *partials,
-              const __grid_constant__ qn_cuda_gemm_norm_args a)
-{
-    QN_GEMM_ON(__shared__ float4 row[QN_CUDA_NORM_WIDTH / 4]; __shared__ float inverse;
-               qn_gemm_buffers b = {{x}, NULL, {}, {bias}, counts, partials, NULL};
-               qn_gemm_norm_run(&b, to, norm, a, row, &inverse);)
-}
+#define QN_GEMM_NORM(name, most)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(QN_CUDA_NORM_THREADS)                                                             \
+        name(char *to, float *x, const void *norm, const void *bias, const qn_step_counts *counts, float *partials,                \
+             const __grid_constant__ qn_cuda_gemm_norm_args a)                                                                     \
+    {                                                                                                                              \
+        QN_GEMM_ON(__shared__ float4 row[QN_CUDA_NORM_WIDTH / 4]; __shared__ float inverse;                                        \
+                   qn_gemm_buffers b = {{x}, NULL, {}, {bias}, counts, partials, NULL};                                            \
+                   qn_gemm_norm_run<most>(&b, to, norm, a, row, &inverse);)                                                        \
+    }
+QN_GEMM_NORM(gemm_norm, QN_CUDA_FEW_PARTS)
+QN_GEMM_NORM(gemm_norm_parts, QN_CUDA_MOST_PARTS)
 
 // Grid: pairs of a row's numbers by 256, rows.
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
@@ -65,16 +69,19 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
 }
 
 // Grid: heads of queries, keys and values by 8, rows.
-extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
-    gemm_enter(float *q, float *k, float *v, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts, float *partials,
-               const qn_row *rows, const float *inv_freq, const void *q_norm, const void *k_norm, void *k_cache, void *v_cache,
-               const int *table, const __grid_constant__ qn_cuda_gemm_enter_args a)
-{
-    QN_GEMM_ON(__shared__ float4 heads[QN_GPU_SIMDS][QN_CUDA_ENTER_DIM / 4]; __shared__ float2 turn[QN_CUDA_ENTER_DIM / 2];
-               qn_gemm_buffers b = {{q, k, v}, NULL, {}, {b0, b1, b2}, counts, partials, NULL};
-               qn_gemm_enter_buffers e = {rows, inv_freq, q_norm, k_norm, k_cache, v_cache, table};
-               qn_gemm_enter_run(&b, &e, a, (float *)heads[threadIdx.x >> 5], turn);)
-}
+#define QN_GEMM_ENTER(name, most)                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)                                                                   \
+        name(float *q, float *k, float *v, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts,           \
+             float *partials, const qn_row *rows, const float *inv_freq, const void *q_norm, const void *k_norm, void *k_cache,    \
+             void *v_cache, const int *table, const __grid_constant__ qn_cuda_gemm_enter_args a)                                   \
+    {                                                                                                                              \
+        QN_GEMM_ON(__shared__ float4 heads[QN_GPU_SIMDS][QN_CUDA_ENTER_DIM / 4]; __shared__ float2 turn[QN_CUDA_ENTER_DIM / 2];    \
+                   qn_gemm_buffers b = {{q, k, v}, NULL, {}, {b0, b1, b2}, counts, partials, NULL};                                \
+                   qn_gemm_enter_buffers e = {rows, inv_freq, q_norm, k_norm, k_cache, v_cache, table};                            \
+                   qn_gemm_enter_run<most>(&b, &e, a, (float *)heads[threadIdx.x >> 5], turn);)                                    \
+    }
+QN_GEMM_ENTER(gemm_enter, QN_CUDA_FEW_PARTS)
+QN_GEMM_ENTER(gemm_enter_parts, QN_CUDA_MOST_PARTS)
 
 extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
     gemm_fold(float *y0, float *y1, float *y2, const void *b0, const void *b1, const void *b2, const qn_step_counts *counts,

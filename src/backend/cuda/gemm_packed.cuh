@@ -16,8 +16,9 @@ template <int NX> struct qn_gemm_packed_form {
     static const int x_bytes = NX * QN_GEMM_SLAB * 2; // of a slab
     static const int bars_at = qn_gemm_form<NX, 1>::room_bytes, plan_at = bars_at + 2 * 16 * 8;
     static const int stages_at = (plan_at + (int)sizeof(qn_gemm_plan) + 1023) / 1024 * 1024;
-    static const int stages_bytes = QN_CUDA_GEMM_SHARED - 1024 - stages_at; // the beginning is at a multiple of 1,024
-    static const int fetch_registers = 56, multiply_registers = 224;
+    static const int each = QN_CUDA_GEMM_PACKED_GROUPS(NX), shared_bytes = each == 2 ? QN_CUDA_GEMM_HALF_SHARED : QN_CUDA_GEMM_SHARED;
+    static const int stages_bytes = shared_bytes - 1024 - stages_at; // the beginning is at a multiple of 1,024
+    static const int fetch_registers = each == 2 ? 32 : 56, multiply_registers = each == 2 ? 104 : 224;
 };
 
 // The ring of a product: what its stages are like hangs on its formats.
@@ -177,12 +178,55 @@ template <int FORMAT, int NX> FN void qn_gemm_packed_chain(float c[NX / 2], qn_g
     } while (i < n_slabs);
 }
 
-template <int NX> FN void qn_gemm_packed_chain_of(int format, float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs, int more)
+// As above of tiles of 16 rows of x, of which there are EIGHTS · 8, by products that each warp issues alone: decoding and multiplying then
+// overlap, while wgmma with fragments in registers takes the issue slots that decoding would.
+template <int FORMAT, int EIGHTS> FN void qn_gemm_packed_few(float c[8], qn_gemm_packed_ring *r, int n_slabs, int more)
+{
+    typedef qn_group_form<FORMAT> form;
+    const int x_bytes = qn_gemm_packed_form<16>::x_bytes, slabs = form::steps / QN_STEPS_A_SLAB;
+    int lane = threadIdx.x & 31, row = lane & 7;
+    uint own = row * 128 + ((lane >> 3) ^ row) * 16; // of the first two steps' numbers of a row
+    uint strip = QN_PACKED_SLABS * x_bytes + (threadIdx.x >> 5) * r->strip_bytes, w = 0, x = 0;
+    int i = 0;
+    if (!more)
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            c[j] = 0.0f;
+#pragma unroll 1
+    do {
+        if (i % QN_PACKED_SLABS == 0) {
+            uint at = qn_gemm_packed_stage(r);
+            qn_bar_wait(qn_gemm_full(&r->at), r->at.parity);
+            x = at + own;
+            w = at + strip;
+        }
+        uint4 b[EIGHTS]; // of two steps
+        qn_group_steps<FORMAT>(qn_in_shared{w}, [&](int step, uint4 fragment) QN_INLINED {
+            uint at = (step / 2 % 2 ? x ^ 64 : x) + step / QN_STEPS_A_SLAB * x_bytes;
+#pragma unroll
+            for (int j = 0; j < EIGHTS; j++) {
+                if (step % 2 == 0) b[j] = qn_matrices4_at(at + j * 1024);
+                qn_mma<1>(c + 4 * j, fragment, step % 2 ? make_uint2(b[j].z, b[j].w) : make_uint2(b[j].x, b[j].y));
+            }
+        });
+        i += slabs, x += slabs * x_bytes, w += form::bytes;
+        if (i % QN_PACKED_SLABS != 0 && i < n_slabs) continue;
+        qn_gemm_release<16, 1, 1>(qn_gemm_empty(&r->at));
+        qn_gemm_packed_step(r);
+    } while (i < n_slabs);
+}
+
+template <int NX> FN void qn_gemm_packed_chain_of(int format, float c[NX / 2], qn_gemm_packed_ring *r, int n_slabs, int more, bool few)
 {
     switch (format) {
 #define CASE(value)                                                                                                    \
     case value:                                                                                                        \
-        qn_gemm_packed_chain<value, NX>(c, r, n_slabs, more);                                                                \
+        if constexpr (NX > 16)                                                                                         \
+            qn_gemm_packed_chain<value, NX>(c, r, n_slabs, more);                                                      \
+        else if (few)                                                                                                  \
+            qn_gemm_packed_few<value, 1>(c, r, n_slabs, more);                                                         \
+        else                                                                                                           \
+            qn_gemm_packed_few<value, 2>(c, r, n_slabs, more);                                                         \
         break;
         QN_PACKED_FORMATS(CASE)
 #undef CASE
@@ -208,7 +252,7 @@ template <int NX> FN void qn_gemm_packed_run(const qn_gemm_buffers *b, const qn_
         qn_gemm_multiply<1, NX, 1, 1>(b, a, p, shared, blockIdx.x, 0, [&](int tile, float *c, int n_slabs, int more) QN_INLINED {
             int m, s;
             qn_gemm_strip(a, tile, 0, (int)(threadIdx.x >> 7) * 4, &m, &s);
-            qn_gemm_packed_chain_of<NX>(a.w_type[m], c, &r, n_slabs, more);
+            qn_gemm_packed_chain_of<NX>(a.w_type[m], c, &r, n_slabs, more, p->n_rows <= 8);
         });
         PROFILE_GROUP(TRACE_OVER);
     }

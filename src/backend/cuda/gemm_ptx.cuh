@@ -117,12 +117,6 @@ FN void qn_store_transposed4(uint at, uint a, uint b, uint c, uint d)
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 
-// *at + v to *at without waiting for it; denormal numbers count as 0. What one thread adds to a place is added in its order.
-FN void qn_add_in_memory(float4 *at, float4 v)
-{
-    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
-}
-
 // ---- matrix units ----
 
 FN void qn_mma_fence(void)

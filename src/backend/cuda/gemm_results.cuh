@@ -8,7 +8,7 @@
 
 // What of a tile a warpgroup stores: strips from `strip` on (qn_gemm_strip), rows of x from row0 on.
 typedef struct {
-    int w, unit, rank, strip, row0; // w: the tile of w; unit: of K, if they are split
+    int w, part, rank, strip, row0; // w: the tile of w; part: of K, if they are split
 } qn_gemm_output;
 
 // Rows row0 … of x, n of them in the room: [row][64 rows of w]. Four neighbours of w a thread, so half a warp has a row of x.
@@ -47,7 +47,7 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
     }
 }
 
-// The sums of a section or part, on their own.
+// The sums of a part, on their own.
 FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
                          const float *room, int row0, int n)
 {
@@ -55,7 +55,7 @@ FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, c
     if (!qn_gemm_strip(a, o->w, o->rank, o->strip + lane / 4, &m, &s)) return;
     for (int i = 0; i < m; i++)
         s += (a.n_n[i] + 15) / 16;
-    float *y = b->partials + (ulong)o->unit * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
+    float *y = b->partials + (ulong)o->part * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
 #pragma unroll 4
     for (int i = (threadIdx.x & 127) >> 4; i < n; i += 8)
         if (row0 + i < p->n_rows)
@@ -181,7 +181,7 @@ FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, co
                         const float c[NX / 2], char *room, int rank, int *busy)
 {
     int second = threadIdx.x >> 7;
-    qn_gemm_output o = {piece->w, p->split ? piece->begin / p->a_unit : 0, rank, second * 4, piece->x * NX};
+    qn_gemm_output o = {piece->w, p->split ? piece->begin / p->a_part : 0, rank, second * 4, piece->x * NX};
     if (a.gated && !p->split)
         qn_gemm_gated<TYPE, NX, CLUSTER, PARTS>(b, a, p, &o, c, room, busy);
     else

@@ -78,6 +78,8 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
 // ---- norms, a group a row ----
 
 // Row blockIdx.x, by a group: the results of the product before, where they are not yet in x (b->y[0]), and then its norm as rms_norm has it.
+// MOST: as of qn_gemm_quad.
+template <int MOST>
 FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, const qn_cuda_gemm_norm_args &a, float4 *row,
                          float *shared_inverse)
 {
@@ -96,7 +98,7 @@ FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, c
     qn_grid_wait();
     if (r >= n_rows) return;
     for (int from = threadIdx.x; from < n_k / 4; from += at_once * QN_CUDA_NORM_THREADS) {
-        qn_gemm_quad quad[at_once];
+        qn_gemm_quad<MOST> quad[at_once];
 #pragma unroll
         for (int i = 0; i < at_once; i++)
             if (from + i * QN_CUDA_NORM_THREADS < n_k / 4)

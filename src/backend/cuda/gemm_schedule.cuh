@@ -3,10 +3,10 @@
 // round is cut instead, together with the round before it, along K, into even shares: a share begins with the last
 // slabs of one tile and ends with the first of another. The first slabs are done first of all and their sums handed over; the last
 // are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
-// Shares are even in slabs or in the places where a tile may be cut, whichever leaves the longest one shorter. That is between parts, or, where
-// parts are longer than QN_CUDA_PART or K is one, every QN_SLABS_A_CUT slabs: then the chain that has begun is handed over too.
-// Fewer tiles than half the clusters (args: split_rows): each section (where it is one part: that) is somebody's own, its sums go to memory, and who reads
-// the results adds them in order (gemm_norm, gemm_enter), or gemm_fold does.
+// A tile may be cut every QN_SLABS_A_CUT slabs; the chain that has begun is handed over too. Shares are even in slabs or in such places,
+// whichever leaves the longest one shorter.
+// Fewer tiles than half the clusters (args: split_rows): each part is somebody's own, its sums go to memory, and who reads the results adds
+// them in order (gemm_norm, gemm_enter), or gemm_fold does.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 
@@ -22,11 +22,9 @@ typedef struct {
     int n_across, n_tiles; // tiles of x beside each other; all
     int n_slabs, n_parts;  // of K: 64 numbers, and a chain each
     int a_part;            // slabs of one
-    int a_cut, n_cuts;     // slabs between two places where a tile may be cut, and how many begin a piece
-    int section;           // parts of a section; all, where a section is a part
+    int n_cuts;            // places of a tile where a piece may begin
     int n_rounds;          // of whole tiles
-    int split;             // 1: sections (or the parts) are work of their own
-    int a_unit, n_units;   // then: slabs of one, and how many a tile has
+    int split;             // 1: parts are work of their own
     // By the first index, shares that are even in slabs, and in cuts:
     int longest[2];
     qn_gemm_place own[2][2]; // where this cluster's begins and ends
@@ -63,13 +61,8 @@ FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_row
     p->n_slabs = a.padded_k / 64;
     p->a_part = a.part / 64;
     p->n_parts = (p->n_slabs + p->a_part - 1) / p->a_part;
-    p->a_cut = a.part > QN_CUDA_PART || p->n_parts == 1 ? QN_SLABS_A_CUT : p->a_part;
-    p->n_cuts = (p->n_slabs + p->a_cut - 1) / p->a_cut;
-    int section = QN_CUDA_SECTION(p->n_parts);
-    p->section = section > 1 ? section : p->n_parts;
+    p->n_cuts = (p->n_slabs + QN_SLABS_A_CUT - 1) / QN_SLABS_A_CUT;
     p->split = n_rows <= a.split_rows;
-    p->a_unit = section * p->a_part;
-    p->n_units = a.n_units;
     p->longest[0] = p->longest[1] = 0;
     for (int i = 0; i < 4; i++)
         p->own[i / 2][i % 2].tile = p->own[i / 2][i % 2].slab = 0;
@@ -89,8 +82,8 @@ FN qn_gemm_place qn_gemm_share(const qn_gemm_plan *p, int c, int by_cuts)
     int at = n_cut * each * c / p->n_clusters; // less than two rounds are cut: no overflow
     qn_gemm_place place = {at / each, 0};
     int cut = at - place.tile * each;
-    if (!by_cuts) cut = (cut + p->a_cut / 2) / p->a_cut;
-    place.slab = cut * p->a_cut;
+    if (!by_cuts) cut = (cut + QN_SLABS_A_CUT / 2) / QN_SLABS_A_CUT;
+    place.slab = cut * QN_SLABS_A_CUT;
     if (cut >= p->n_cuts) place.tile++, place.slab = 0;
     return place;
 }
@@ -110,7 +103,7 @@ FN void qn_gemm_even_shares(qn_gemm_plan *p, int own)
 // Cluster c has no piece, while others, the first always, have: it may leave without waiting for the kernel in front (qn_grid_wait).
 FN bool qn_gemm_is_idle(const qn_gemm_plan *p, int c)
 {
-    return p->n_tiles && c >= (p->split ? p->n_tiles * p->n_units : p->n_tiles);
+    return p->n_tiles && c >= (p->split ? p->n_tiles * p->n_parts : p->n_tiles);
 }
 
 FN void qn_gemm_piece_of(const qn_gemm_plan *p, int tile, qn_gemm_piece *out)
@@ -127,11 +120,11 @@ FN bool qn_gemm_piece_at(const qn_gemm_plan *p, int c, int i, qn_gemm_piece *out
     if (!p->n_tiles) return false;
     if (p->split) {
         // The last ones, which may be short, come last, and to those that had a short one before.
-        int unit = i * p->n_clusters + (i % 2 ? p->n_clusters - 1 - c : c), n = unit / p->n_tiles;
-        out->begin = n * p->a_unit;
-        if (out->begin + p->a_unit < out->end) out->end = out->begin + p->a_unit;
-        qn_gemm_piece_of(p, unit - n * p->n_tiles, out);
-        return n < p->n_units;
+        int unit = i * p->n_clusters + (i % 2 ? p->n_clusters - 1 - c : c), part = unit / p->n_tiles;
+        out->begin = part * p->a_part;
+        if (out->begin + p->a_part < out->end) out->end = out->begin + p->a_part;
+        qn_gemm_piece_of(p, unit - part * p->n_tiles, out);
+        return part < p->n_parts;
     }
     const qn_gemm_place *own = p->own[p->longest[1] < p->longest[0]];
     qn_gemm_place from = own[0], to = own[1];

@@ -25,6 +25,17 @@ FN uint4 qn_load_weights(const uint4 *from)
     return v;
 }
 
+// Four 8 × 8 matrices of 16-bit numbers: B fragments (two of 16 × 8) from columns that lie as rows. Lane l gives the address of row l % 8
+// of matrix l / 8.
+FN uint4 qn_matrices4_at(uint row)
+{
+    uint4 u;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(u.x), "=r"(u.y), "=r"(u.z), "=r"(u.w)
+                 : "r"(row)
+                 : "memory");
+    return u;
+}
 // A place in shared memory as the number that qn_load_shared takes.
 FN uint qn_shared_address(const void *p)
 {

@@ -89,16 +89,13 @@ static int has_body(int kernel)
 
 int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan)
 {
-    int has_16_bits = 0, has_32_bits = 0;
     if (d->capability != QN_CUDA_HOPPER) return FUSED_ROWS;
     for (int i = 0; i < plan->n_records; i++) {
         const qn_matmul_args *a = plan->records[i].args;
         if (plan->records[i].op != QN_OP_MATMUL) continue;
-        if (!qn_dtype_is_plain(a->w.dtype)) return BLOCK_ROWS;
-        has_32_bits |= a->w.dtype == QN_DTYPE_F32;
-        has_16_bits |= a->w.dtype != QN_DTYPE_F32;
+        if (a->w.dtype != QN_DTYPE_F32) return 0;
     }
-    return has_16_bits && !has_32_bits ? 0 : QN_CUDA_RESIDENT_ROWS;
+    return FUSED_ROWS;
 }
 
 int qn_cuda_resident_fits(const qn_device *d, const qn_plan *plan, const qn_gpu_list *list)
