@@ -110,6 +110,15 @@ __global__ void differ_tiled(const ushort *y, const float *want, int n_rows, int
     if (y[qn_gemm_tiled(tile, n_n, r, k)] != w) atomicAdd(count, 1);
 }
 
+// Between two products' tiles, of the rows that there are.
+__global__ void differ_tiles(const ushort *y, const ushort *want, int n_rows, int n_n, int tile, uint *count)
+{
+    ulong i = (ulong)blockIdx.x * 256 + threadIdx.x;
+    if (i >= (ulong)n_rows * n_n) return;
+    ulong at = qn_gemm_tiled(tile, n_n, (int)(i / n_n), (int)(i % n_n));
+    if (y[at] != want[at]) atomicAdd(count, 1);
+}
+
 static cudaStream_t stream;
 
 // ---- cuBLAS ----
@@ -329,16 +338,19 @@ static int check_packed(const shape *s, int n_rows, const form *f)
 {
     uint bad = 0;
     set_rows(n_rows);
-    ulong n_columns = s->gated ? s->n[0] : n_all(s), n = n_columns * n_rows;
+    ulong n_columns = s->gated ? s->n[0] : n_all(s), n_results = n_columns * n_rows, n = n_results;
     float *got = s->gated ? (float *)tiles_out : y;
     if (s->gated) n = (ulong)((n_rows + f->rows - 1) / f->rows * f->rows) * n_columns / 2;
     CHECK(cudaMemset(got, 0xff, n * 4));
     run_unpacked(s, n_rows, f);
     CHECK(cudaMemcpyAsync(want, got, n * 4, cudaMemcpyDeviceToDevice, stream));
-    CHECK(cudaMemsetAsync(got, 0xff, n * 4, stream)); // rows that a tile has and x has not: as before
+    CHECK(cudaMemsetAsync(got, 0xff, n * 4, stream));
     CHECK(cudaMemsetAsync(count, 0, 4, stream));
     run(s, 1, n_rows, f, 1);
-    differ<<<(n + 255) / 256, 256, 0, stream>>>(got, want, n, count);
+    if (s->gated)
+        differ_tiles<<<(n_results + 255) / 256, 256, 0, stream>>>(tiles_out, (const ushort *)want, n_rows, s->n[0], f->rows, count);
+    else
+        differ<<<(n + 255) / 256, 256, 0, stream>>>(got, want, n, count);
     CHECK(cudaMemcpyAsync(&bad, count, 4, cudaMemcpyDeviceToHost, stream));
     CHECK(cudaStreamSynchronize(stream));
     if (bad) printf("FAIL %s format %d rows %d tile %d: %u of %lu differ\n", s->name, format, n_rows, f->rows, bad, n);

@@ -1,4 +1,4 @@
-// How fast bulk copies into shared memory stream a matrix of packed weights (backend/cuda/ring.cuh), by the order of the copies, their
+// How fast bulk copies into shared memory stream a matrix of packed weights, by the order of the copies, their
 // size and how many are in flight; and what a load, a store with a fence, and an atomic addition cost meanwhile: nvcc -arch=sm_90a -O3 -o cuda_stream bench/cuda_stream.cu && ./cuda_stream [SLOTS]
 // SLOTS: how many slots ahead L2 is asked for, 0 if absent.
 #include <cstdio>

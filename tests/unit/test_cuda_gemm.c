@@ -14,7 +14,7 @@
 #include "backend/gpu/lower.h"
 #include "backend/ops/matmul.h"
 
-enum { ROWS = 300, WIDTH = 1024, INNER = 2048, HEADS = 512, PLACE = 1 << 24 };
+enum { FEW_ROWS = 8, ROWS = 300, WIDTH = 1024, INNER = 8704, HEADS = 512, PLACE = 1 << 24 };
 
 // Buffers of a layer: addresses that nobody follows.
 typedef enum { X = 1, H, Q, K, V, GATE, UP, PART, W, NORM, COUNTS } place;
@@ -197,7 +197,7 @@ static void test_attention(void **unused)
         if (read) reader(&s, H);
         rewrite(&s);
         int first = read; // rms_norm itself
-        assert_int_equal(s.out.n_tasks, 2 + 2 * read);
+        assert_int_equal(s.out.n_tasks, 3 + 2 * read);
         if (read) assert_int_equal(s.out.tasks[0].kernel, QN_GPU_rms_norm);
         assert_int_equal(s.out.tasks[first].kernel,
                          own(read ? QN_CUDA_gemm_rows : QN_CUDA_gemm_norm));
@@ -241,8 +241,8 @@ static void test_entering(void **unused)
             buffer(t, COUNTS, 0);
         if (i == 1) reader(&s, V);
         rewrite(&s);
-        assert_int_equal(s.out.tasks[2].kernel, i ? (int)QN_GPU_rope : own(QN_CUDA_gemm_enter));
-        assert_int_equal(s.out.n_tasks, i == 0 ? 3 : i == 1 ? 6 : 5);
+        assert_int_equal(s.out.tasks[2].kernel, own(i ? QN_CUDA_gemm_fold : QN_CUDA_gemm_enter));
+        assert_int_equal(s.out.n_tasks, i == 0 ? 3 : i == 1 ? 7 : 6);
         end(&s);
     }
 }
@@ -260,7 +260,7 @@ static void test_left(void **unused)
     assert_int_equal(s.out.tasks[2].kernel, QN_GPU_swiglu);
     end(&s);
     begin(&s);
-    s.plan.max_rows = QN_CUDA_RESIDENT_ROWS;
+    s.plan.max_rows = FEW_ROWS;
     mlp(&s, GATE);
     rewrite(&s);
     assert_int_equal(s.out.n_tasks, s.in.n_tasks);
@@ -278,7 +278,7 @@ static void test_few(void **unused)
         qn_record record = {.op = QN_OP_MATMUL, .args = &plain};
         begin(&s);
         if (i == 1) s.plan.records = &record, s.plan.n_records = 1;
-        s.plan.max_rows = i == 0 ? QN_CUDA_RESIDENT_ROWS + 1 : i == 1 ? 1 : QN_CUDA_RESIDENT_ROWS;
+        s.plan.max_rows = i == 0 ? FEW_ROWS + 1 : i == 1 ? 1 : FEW_ROWS;
         mlp(&s, GATE);
         rewrite(&s);
         if (i < 2)
@@ -321,7 +321,33 @@ static void test_packed(void **unused)
         assert_int_equal(args_of(&s, 1)->w_type[0], QN_DTYPE_Q4_K);
         assert_int_equal(args_of(&s, 1)->w_type[1], QN_DTYPE_Q5_K);
         assert_int_equal(args_of(&s, 2)->tile_rows, args_of(&s, 1)->tile_rows);
+        int each = all[i].rows == 16 ? 2 : 1; // groups a multiprocessor
+        assert_int_equal(s.out.tasks[1].n_groups[0], 132 * each);
+        assert_int_equal(qn_cuda_gemm_shared((int)s.out.tasks[1].kernel),
+                         each == 2 ? QN_CUDA_GEMM_HALF_SHARED : QN_CUDA_GEMM_SHARED);
         assert_ptr_equal(s.out.tasks[1].buffers[4].from, at(W, 0).from);
+        end(&s);
+    }
+}
+
+// Who adds up more than four parts has a kernel with room for them.
+static void test_many_parts(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        state s;
+        begin(&s);
+        s.plan.max_rows = 16;
+        product_of(&s, i ? QN_DTYPE_Q8_0 : QN_DTYPE_F16, X, GATE, WIDTH, 18944, 1);
+        norm(&s, H, X);
+        product(&s, Q, H, WIDTH, WIDTH, 0);
+        rewrite(&s);
+        assert_int_equal(s.out.tasks[2].kernel,
+                         own(i ? QN_CUDA_gemm_norm_parts : QN_CUDA_gemm_norm));
+        const qn_cuda_gemm_norm_args *a =
+            (const qn_cuda_gemm_norm_args *)(const void *)s.out.tasks[2].args;
+        assert_int_equal(a->folds, 1);
+        assert_int_equal(qn_cuda_gemm_threads((int)s.out.tasks[2].kernel), QN_CUDA_NORM_THREADS);
         end(&s);
     }
 }
@@ -348,7 +374,7 @@ static void test_packed_formats(void **unused)
         product_of(&s, all[i].second, K, H, HEADS, WIDTH, 0);
         product_of(&s, all[i].third, V, H, HEADS, WIDTH, 0);
         rewrite(&s);
-        int last = s.out.n_tasks - 1;
+        int last = s.out.n_tasks - 2; // before the fold
         assert_int_equal(s.out.tasks[last].kernel,
                          own(all[i].packed ? QN_CUDA_gemm_packed_64 : QN_CUDA_gemm_f16_64));
         assert_int_equal(s.room.weight_bytes != 0, !all[i].packed);
@@ -385,10 +411,10 @@ static void test_blocks(void **unused)
     rewrite(&s);
     expect(&s,
            (const int[]){own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
-                         own(QN_CUDA_unpack_blocks), own(QN_CUDA_gemm_f16_128),
-                         own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
-                         own(QN_CUDA_gemm_f16_128)},
-           7);
+                         own(QN_CUDA_unpack_blocks), own(QN_CUDA_gemm_f16_256),
+                         own(QN_CUDA_gemm_fold), own(QN_CUDA_gemm_rows), own(QN_CUDA_unpack_blocks),
+                         own(QN_CUDA_gemm_f16_256), own(QN_CUDA_gemm_fold)},
+           9);
     const qn_gpu_task *t = s.out.tasks;
     const char *room = s.room.weights;
     assert_int_equal(args_of(&s, 3)->early,
@@ -401,39 +427,48 @@ static void test_blocks(void **unused)
     assert_ptr_equal(t[3].buffers[4].from, room);
     assert_ptr_equal(t[3].buffers[5].from, at(W, 0).from);
     assert_ptr_equal(t[3].buffers[6].from, room + WIDTH * WIDTH * 2);
-    assert_ptr_equal(t[5].buffers[0].from, room);
+    assert_ptr_equal(t[6].buffers[0].from, room);
     end(&s);
 }
 
-// What the kernels keep in memory: of a long K the sums of its sections (gemm_handed.cuh), and where groups share tiles a sum a
-// unit of K: four at most, however long K is.
+// What the kernels keep in memory: what is handed over (gemm_handed.cuh), and where groups share tiles a sum a part of K: four at most of
+// 16-bit weights, eight of blocks, however long K is.
 static void test_rooms(void **unused)
 {
     static const struct {
-        int k, kinds, units, tile; // few tiles of 256 rows whose parts nobody shares become more
-    } all[] = {{1024, 2, 0, 128}, {3584, 2, 4, 256}, {5120, 3, 3, 256}, {18944, 3, 4, 256}};
+        int k, rows, parts, tile, groups; // groups: a multiprocessor
+        qn_dtype type;
+    } all[] = {{1024, 300, 4, 256, 1, QN_DTYPE_F16},
+               {18944, 300, 4, 256, 1, QN_DTYPE_F16},
+               {1024, 16, 4, 16, 2, QN_DTYPE_Q8_0},
+               {18944, 16, 8, 16, 2, QN_DTYPE_Q8_0},
+               {18944, 64, 8, 64, 1, QN_DTYPE_Q8_0}};
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         state s;
         begin(&s);
-        product(&s, Q, H, HEADS, all[i].k, 0);
+        s.plan.max_rows = all[i].rows;
+        product_of(&s, all[i].type, Q, H, HEADS, all[i].k, 0);
         rewrite(&s);
-        size_t sums = (size_t)all[i].kinds * 132 * (size_t)all[i].tile * 128;
+        size_t sums = (size_t)all[i].groups * QN_CUDA_GEMM_KINDS * 132 * (size_t)all[i].tile * 128;
         assert_int_equal(s.room.handed_bytes, QN_CUDA_GEMM_FLAG_BYTES + sums * sizeof(float));
-        assert_int_equal(s.room.partial_bytes, (size_t)all[i].units * ROWS * HEADS * sizeof(float));
+        assert_int_equal(s.room.partial_bytes,
+                         (size_t)(all[i].parts * all[i].rows) * HEADS * sizeof(float));
         end(&s);
     }
 }
 
-// Sections that are work of their own in the largest form, unless some cluster's share is longer than one: a second round of short ones is not.
+// Parts that are work of their own in the largest form, unless some cluster's share is longer than one: a second round of short ones is not.
 static void test_rounds(void **unused)
 {
     static const struct {
         int n, k, kernel;
-    } all[] = {{4608, 3584, QN_CUDA_gemm_f16_256},  // 72 for 66 clusters, the last 18 half as long
-               {4608, 4096, QN_CUDA_gemm_f16_128},  // as long
+    } all[] = {{4608, 3584, QN_CUDA_gemm_f16_256},  // 54 for 66 clusters
                {4096, 4096, QN_CUDA_gemm_f16_256},  // 64
-               {8448, 3584, QN_CUDA_gemm_f16_128}}; // 132: not only the short ones go round
+               {3584, 896, QN_CUDA_gemm_f16_256},   // 14 tiles in 4 parts, the last of 128
+               {5376, 3584, QN_CUDA_gemm_f16_256},  // 63
+               {5632, 3584, QN_CUDA_gemm_f16_256},  // 66
+               {8448, 3584, QN_CUDA_gemm_f16_256}}; // 33 in 2 parts
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         state s;
@@ -449,30 +484,31 @@ static void test_rounds(void **unused)
     }
 }
 
-// Where no step is the resident kernel's, chains are as long as leave each multiprocessor a tile of 128 rows of w, for any number of rows of x;
-// with all of K in one, tiles of 256 rows have a form of their own. Blocks, and other models, have chains of 1,024.
+// Chains are as long as leave each multiprocessor a tile of 128 rows of w, of blocks two, for any number of rows of x; with all of K in one,
+// tiles of 256 rows have a form of their own.
 static void test_chains(void **unused)
 {
     static const struct {
-        int n, k, plain, part; // plain: the model has 16-bit weights alone
+        int n, k, part;
         qn_dtype type;
         int kernel; // of 256 rows
-    } all[] = {{18944, 3584, 1, 3584, QN_DTYPE_F16, QN_CUDA_gemm_f16_chain},
-               {3584, 18944, 1, 4736, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
-               {4608, 3584, 1, 1280, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
-               {3584, 3584, 1, 896, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
-               {18944, 3584, 0, 1024, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
-               {18944, 3584, 1, 1024, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_256}};
+    } all[] = {{18944, 3584, 3584, QN_DTYPE_F16, QN_CUDA_gemm_f16_chain},
+               {3584, 18944, 4736, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {4608, 3584, 1280, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {3584, 3584, 896, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {896, 896, 256, QN_DTYPE_F16, QN_CUDA_gemm_f16_256},
+               {9472, 3584, 1280, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_128},
+               {37888, 3584, 3584, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_chain},
+               {3584, 18944, 2560, QN_DTYPE_Q4_K, QN_CUDA_gemm_f16_128},
+               {3584, 3584, 512, QN_DTYPE_Q4_K, QN_CUDA_gemm_f16_128},
+               {896, 896, 256, QN_DTYPE_Q8_0, QN_CUDA_gemm_f16_256}};
     static const int rows[] = {16, 256};
-    qn_matmul_args plain = {.w = {.dtype = QN_DTYPE_F16, .dim = {INNER, WIDTH}}};
-    qn_record record = {.op = QN_OP_MATMUL, .args = &plain};
     (void)unused;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (int j = 0; j < 2; j++) {
             state s;
             begin(&s);
             s.plan.max_rows = rows[j];
-            if (all[i].plain) s.plan.records = &record, s.plan.n_records = 1;
             product_of(&s, all[i].type, Q, H, all[i].n, all[i].k, 0);
             rewrite(&s);
             int at = s.out.n_tasks - 1;
@@ -499,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_rooms),
         cmocka_unit_test(test_entering),
         cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_many_parts),
         cmocka_unit_test(test_packed_formats),
         cmocka_unit_test(test_packed_outputs),
     };

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 CODE = {".c", ".h", ".cu", ".cuh", ".m", ".metal", ".inc"}
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 1000, 100, 8
-OF_OTHERS = {"cuLaunchKernel", "cuLaunchCooperativeKernel"}  # signatures that a library's header gives
+OF_OTHERS = {"cuLaunchKernel"}  # signatures that a library's header gives
 
 
 def sources(*roots):

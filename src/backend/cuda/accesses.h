@@ -4,9 +4,6 @@
 
 #include "backend/gpu/task.h"
 
-// 1 where both touch a byte.
-int qn_cuda_overlap(const qn_access *a, const qn_access *b);
-
 // 1 where a task of the list from number `i` on reads of the bytes before one has written them all.
 int qn_cuda_read_later(const qn_gpu_list *l, int i, const qn_access *bytes);
 

@@ -8,29 +8,16 @@ enum {
     QN_CUDA_STEP = 16,     // a step of K; N of packed weights is a multiple of this
     QN_CUDA_K_PAD = 128,   // and K of this: eight steps
     QN_CUDA_MAX_PARTS = 3, // matrices side by side in one product
-    QN_CUDA_PRODUCT_SHARED =
-        96 * 1024, // bytes of shared memory of the product as a kernel of its own
+    QN_CUDA_PRODUCT_SHARED = 96 * 1024, // bytes of shared memory of product
     QN_CUDA_PRODUCT_UNITS = 64,
-    QN_CUDA_TILES_SHARED = 98816, // of product_tiles (product_tiles.cuh)
-    // The resident kernel's shared memory: the tasks' own, what is beside it and the ring (ring.cuh), and all the rest as the ring of weights.
-    QN_CUDA_RESIDENT_SHARED = 232320, // bench/resident_trace.cuh has a little beside it
-    QN_CUDA_RESIDENT_WORK = 58880,    // two whole rows of 5,120 and their norm too
-    QN_CUDA_EARLY_BLOCKS = 1024,      // of a block table (attention_early.cuh)
-    QN_CUDA_EARLY_BYTES = QN_CUDA_EARLY_BLOCKS * 4 + 640,
-    QN_CUDA_SLOTS = 64, // of the ring, at most
-    QN_CUDA_RESIDENT_SIDE = 20 * QN_CUDA_SLOTS + 1536 + QN_CUDA_EARLY_BYTES,
-    QN_CUDA_RING_BYTES = QN_CUDA_RESIDENT_SHARED - QN_CUDA_RESIDENT_WORK - QN_CUDA_RESIDENT_SIDE,
-    QN_CUDA_RESIDENT_ROWS = 4,          // of x, at most
-    QN_CUDA_RESIDENT_WARPS = 8,         // that multiply
-    QN_CUDA_AHEAD = 4,                  // lists that are asked for ahead of a product
-    QN_CUDA_RESIDENT_THREADS = 14 * 32, // with those that fill the ring and that finish products
-    QN_CUDA_PROGRESS_WORDS = 32,        // between the counters of two epochs: a line each
-    QN_CUDA_UNIT_FLOATS = 128,          // sums of a unit: 16 rows of w by 8 of x
-    QN_CUDA_GEMM_SHARED = 232448,       // of gemm_…: all that a group of sm_90 may have
-    QN_CUDA_GEMM_HALF_SHARED = 115712,  // of those of which a multiprocessor has two groups
+    QN_CUDA_TILES_SHARED = 98816,      // of product_tiles (product_tiles.cuh)
+    QN_CUDA_UNIT_FLOATS = 128,         // sums of a unit: 16 rows of w by 8 of x
+    QN_CUDA_GEMM_SHARED = 232448,      // of gemm_…: all that a group of sm_90 may have
+    QN_CUDA_GEMM_HALF_SHARED = 115712, // of those of which a multiprocessor has two groups
     QN_CUDA_GEMM_FLAG_BYTES = 4096,
     QN_CUDA_GEMM_KINDS = 2,    // of sums that are handed over (gemm_handed.cuh)
-    QN_CUDA_FEW_PARTS = 4, QN_CUDA_MOST_PARTS = 8, // of K: of 16-bit weights, of blocks
+    QN_CUDA_FEW_PARTS = 4,     // of K, of 16-bit weights
+    QN_CUDA_MOST_PARTS = 8,    // of blocks
     QN_CUDA_NORM_WIDTH = 8192, // of gemm_norm's rows, at most
     QN_CUDA_NORM_THREADS = 512,
     QN_CUDA_ENTER_DIM = 256, // of gemm_enter's heads, at most
@@ -43,14 +30,7 @@ enum {
     QN_CUDA_WIDE_SHARED_128 = 230560,
 };
 
-// Sums of parts are added in order within sections, the sections' sums in order: at most four, so that groups that share a row of w have
-// few to hand over.
-#define QN_CUDA_SECTIONS 4
-#define QN_CUDA_SECTION(n_parts)                                                                   \
-    (((n_parts) + QN_CUDA_SECTIONS - 1) / QN_CUDA_SECTIONS) // parts of a section
-
-// Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together;
-// and the steps that come at once into the ring (ring.cuh), by these bytes.
+// Of packed weights by their type (qn_dtype; blocks_packed.cuh): bytes of a step of a strip, and steps of blocks that are decoded together.
 #define QN_CUDA_AFFINE_BITS(type) ((type) < 27 ? (type) / 3 - 2 : 8)
 #define QN_CUDA_STEP_BYTES(type)                                                                   \
     ((type) == 3                                   ? 272                                           \
@@ -67,15 +47,6 @@ enum {
                                     : 512)
 #define QN_CUDA_IN_BLOCKS(type) ((type) > 2)
 #define QN_CUDA_GROUP_STEPS(type) (((type) >= 8 && (type) <= 12) || (type) == 14 ? 16 : 8)
-#define QN_CUDA_SLOT_STEPS(step_bytes)                                                             \
-    ((step_bytes) == 512                                                 ? 8                       \
-     : (step_bytes) <= 144                                               ? 32                      \
-     : (step_bytes) == 160 || (step_bytes) == 168 || (step_bytes) == 192 ? 24                      \
-                                                                         : 16)
-// Bytes of such a slot, as the ring lays them out: a multiple of 128, at most QN_CUDA_SLOT_MOST.
-#define QN_CUDA_SLOT_BYTES(step_bytes)                                                             \
-    ((QN_CUDA_SLOT_STEPS(step_bytes) * (step_bytes) + 127) / 128 * 128)
-#define QN_CUDA_SLOT_MOST 4608
 
 // Groups of gemm_packed_… a multiprocessor, by the rows of x of a tile.
 #define QN_CUDA_GEMM_PACKED_GROUPS(tile_rows) ((tile_rows) <= 16 ? 2 : 1)
@@ -85,7 +56,7 @@ enum {
 #define QN_CUDA_FLASH(X, what) X(flash_##what##_f16_64) X(flash_##what##_f16_128) X(flash_##what##_bf16_64) X(flash_##what##_bf16_128) \
     X(flash_##what##_q8_0_64) X(flash_##what##_q8_0_128)
 #define QN_CUDA_GEMM(X, n) X(gemm_f16_##n) X(gemm_bf16_##n)
-#define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) X(resident) \
+#define QN_CUDA_KERNELS(X) X(product) X(product_tiles) X(product_fold) X(pack_weights) X(pack_blocks) X(unpack_blocks) X(embed_packed) X(read_all) \
     QN_CUDA_FLASH(X, rows) QN_CUDA_FLASH(X, tiles) QN_CUDA_FLASH(X, attend) QN_CUDA_FLASH(X, wide) QN_CUDA_GEMM(X, 16) QN_CUDA_GEMM(X, 32) \
     QN_CUDA_GEMM(X, 64) QN_CUDA_GEMM(X, 128) QN_CUDA_GEMM(X, 256) QN_CUDA_GEMM(X, chain) \
     X(gemm_packed_16) X(gemm_packed_32) X(gemm_packed_64) X(gemm_rows) X(gemm_norm) X(gemm_norm_parts) X(gemm_merge) X(gemm_enter) X(gemm_enter_parts) X(gemm_fold)
@@ -110,11 +81,7 @@ typedef struct {
     int bias[QN_CUDA_MAX_PARTS];   // type of each bias, or −1
     int type;                      // of what is multiplied: 1 F16, 2 BF16; blocks become F16
     int accumulate, over_outputs;
-    int gated;   // two matrices, gate and up: y[0] = silu(gate) · up
-    int section; // parts of a section; products of many rows in product_tiles have one
-    int packs;   // resident, gated: y[0] is written as the next product's fragments, of its type
-    int packed;  // resident: x is such fragments, [step][row][4] uint2
-    int by_each; // resident, with a norm: of up to so many rows every group computes all norms itself
+    int gated;  // two matrices, gate and up: y[0] = silu(gate) · up
     int source; // QN_CUDA_PLAIN, …
     int norm_type;
     float eps;
@@ -127,7 +94,8 @@ typedef struct {
 // counts, partials, handed sums. gemm_fold: y[3], bias[3], counts, partials.
 typedef struct {
     int padded_k;
-    // Numbers of K that are summed in one chain, a multiple of QN_CUDA_K_PAD, of 2 · QN_CUDA_K_PAD where there are blocks. The chains' sums are added in order: QN_CUDA_MOST_PARTS at most.
+    // Numbers of K that are summed in one chain: a multiple of QN_CUDA_K_PAD, where there are blocks of twice that. The chains' sums, at most
+    // QN_CUDA_MOST_PARTS, are added in order.
     int part;
     int n_matrices;                // those that follow
     int n_n[QN_CUDA_MAX_PARTS];    // rows of each
@@ -184,41 +152,5 @@ typedef struct {
 typedef struct {
     int width, padded_k, n_vocab, type, max_context;
 } qn_cuda_embed_args;
-
-// The weights of a product of the resident kernel (ring.cuh).
-typedef struct {
-    unsigned long long w[QN_CUDA_MAX_PARTS];
-    int strips[QN_CUDA_MAX_PARTS];     // of each matrix
-    int n_strips;                      // of all
-    int n_full, rest_steps;            // full parts of K, and steps of one more (0: none)
-    int step_bytes[QN_CUDA_MAX_PARTS]; // of each matrix
-    int slot_steps[QN_CUDA_MAX_PARTS]; // of a slot of the ring,
-    int slots[QN_CUDA_MAX_PARTS];      // and how many slots a unit of it has: a full part's,
-    int rest_slots[QN_CUDA_MAX_PARTS]; // the last's; behind the last matrix as of the first
-    int over_outputs;
-    int end; // 1: there are no more products
-} qn_cuda_stream;
-
-// What a group has of a product: units (a part of K of a strip) in the order of shares.h.
-typedef struct {
-    int strip, part; // the first; any where there are none
-    int n_units, n_slots;
-} qn_cuda_share;
-
-// One task of a resident program, as it lies on the device.
-typedef struct {
-    int kernel; // qn_gpu_kernel, or QN_GPU_N_KERNELS + qn_cuda_kernel
-    int n_groups[3];
-    int epoch;    // tasks between which nobody waits; arrivals are counted in progress[epoch]
-    int waits;    // 1: the first task of an epoch
-    int expected; // arrivals of the epoch before
-    int joins; // of flash_attend: its splits become x of the next task, a product, as fragments of type 1 F16 or 2 BF16; 0: they stay partials
-    int early; // of flash_attend: what attention_early.cuh reads is there before the epoch begins
-    unsigned long long buffers[16];
-    unsigned args[32];
-    qn_cuda_stream stream;                   // of a product
-    unsigned long long ahead[QN_CUDA_AHEAD]; // of a product: the next one's norm weights and biases
-    int ahead_bytes[QN_CUDA_AHEAD];          // 0: none
-} qn_cuda_resident_task;
 
 #endif

@@ -29,20 +29,14 @@
 //   flash_wide_<type>_<64|128>        on sm_90a in place of flash_tiles: windows of qn_wide_window(group) rows, whatever grid (n, 1, 1) of up to
 //                                     n_kv_heads · windows groups, one a multiprocessor at most; QN_CUDA_WIDE_THREADS, QN_CUDA_WIDE_SHARED_<D>
 // Conditions: head_dim is 64 or 128 exactly, both caches at multiples of 16 bytes.
-// In the resident kernel (QN_CUDA_BODIES) `shared` is that of the group.
 #ifndef QN_BACKEND_CUDA_ATTENTION_CUH
 #define QN_BACKEND_CUDA_ATTENTION_CUH
 #include "backend/cuda/attention_ptx.cuh"
 #include "backend/cuda/gemm_tiled.cuh"
 
 #define QN_FLASH_TILE QN_CUDA_PIECE    // positions
-#ifdef QN_CUDA_BODIES
-#define QN_FLASH_STAGES 1 // tiles in shared memory: in the resident kernel the ring has what a second one would need
-#define QN_FLASH_SHARED(D) QN_CUDA_RESIDENT_WORK
-#else
-#define QN_FLASH_STAGES 2
+#define QN_FLASH_STAGES 2              // tiles in shared memory
 #define QN_FLASH_SHARED(D) (QN_FLASH_STAGES * QN_FLASH_TILE * (D)*4 + QN_FLASH_SIDE)
-#endif
 #define QN_FLASH_RUN 4                 // rows that make a run
 #define QN_FLASH_ROWS 128              // query rows (of the batch × heads) of a group of flash_tiles
 #define QN_WIDE_ROWS QN_CUDA_WIDE_ROWS // and of flash_wide
@@ -99,12 +93,11 @@ FN void qn_walk_on(const qn_range *r, qn_walk *w)
     qn_walk_split(r, w);
 }
 
-// The walk of all splits (z < 0), or of the z-th `each` of them.
-FN void qn_flash_range(qn_range *r, qn_walk *at, const qn_view *c, int z, int each)
+// The walk of all splits (z < 0), or of the z-th.
+FN void qn_flash_range(qn_range *r, qn_walk *at, const qn_view *c, int z)
 {
-    int end = (z + 1) * each;
-    *r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 || end > c->n_splits ? c->n_splits : end};
-    *at = {z < 0 ? 0 : z * each, 0};
+    *r = {c->first / QN_FLASH_TILE, c->position / QN_FLASH_TILE, c->n_splits, z < 0 ? c->n_splits : z + 1};
+    *at = {z < 0 ? 0 : z, 0};
     qn_walk_split(r, at);
 }
 
@@ -114,7 +107,7 @@ FN void qn_flash_range(qn_range *r, qn_walk *at, const qn_view *c, int z, int ea
 template <int D, bool BLOCKS> struct qn_flash_room {
     static const int tile_bytes = QN_FLASH_TILE * D * 4, stage_bytes = BLOCKS ? tile_bytes / 64 * 34 : tile_bytes;
     static const int tile_at = QN_FLASH_STAGES * stage_bytes, tops_at = tile_at + (BLOCKS ? tile_bytes : 0);
-    static const int weights_at = tops_at + 256, own_at = weights_at + 1152; // of attention_rows.cuh
+    static const int weights_at = tops_at + 256, end = weights_at + 1152; // of attention_rows.cuh
 };
 
 // A row of 16-byte chunks, permuted so that eight rows at one chunk do not meet in a bank.
@@ -123,41 +116,33 @@ FN int qn_chunk(int row, int chunk)
     return chunk ^ (row & 7);
 }
 
-// The keys, the values or both of a tile, those at positions from … to, on their way, zeros elsewhere; nothing for position `without`.
-template <int D> FN void qn_flash_load(const qn_view *c, bool keys, bool values, int from, int to, int tile, char *stage, int without)
+// A tile's keys and values, those at positions from … to, on their way, zeros elsewhere.
+template <int D> FN void qn_flash_load(const qn_view *c, int from, int to, int tile, char *stage)
 {
     for (int i = threadIdx.x; i < QN_FLASH_TILE * D / 8; i += QN_GPU_THREADS) {
         int row = i / (D / 8), chunk = i % (D / 8), p = tile * QN_FLASH_TILE + row;
         int there = p >= from && p <= to;
         ulong at = 0;
-        if (p == without) continue;
         if (there) at = qn_block_at(c, p) + (ulong)(p % QN_BLOCK_TOKENS * D + chunk * 8);
         char *room = stage + row * D * 2 + qn_chunk(row, chunk) * 16;
-        if (keys) qn_copy16(room, (const ushort *)c->k + at, there);
-        if (values) qn_copy16(room + QN_FLASH_TILE * D * 2, (const ushort *)c->v + at, there);
+        qn_copy16(room, (const ushort *)c->k + at, there);
+        qn_copy16(room + QN_FLASH_TILE * D * 2, (const ushort *)c->v + at, there);
     }
 }
 
 #include "backend/cuda/attention_blocks.cuh"
 
-// Walks `ahead` one tile further, loading it; a group of copies is closed in any case. Where there is one stage, keys and values are a group each,
-// so that the next tile's follow when this one's have been read.
+// Walks `ahead` one tile further, loading it; a group of copies is closed in any case.
 template <int D, bool BLOCKS>
 FN void qn_flash_fetch(const qn_view *c, const qn_range *r, qn_walk *ahead, int from, int to,
-                       char *stage, int without = -1)
+                       char *stage)
 {
     if (ahead->split < r->end) {
-        if (BLOCKS) {
+        if (BLOCKS)
             qn_blocks_load<D>(c, from, to, ahead->tile, stage);
-        } else {
-            const bool both = QN_FLASH_STAGES > 1;
-            qn_flash_load<D>(c, true, both, from, to, ahead->tile, stage, without);
-            if (!both) qn_copy_commit();
-            if (!both) qn_flash_load<D>(c, false, true, from, to, ahead->tile, stage, without);
-        }
+        else
+            qn_flash_load<D>(c, from, to, ahead->tile, stage);
         qn_walk_on(r, ahead);
-    } else if (QN_FLASH_STAGES == 1 && !BLOCKS) {
-        qn_copy_commit();
     }
     qn_copy_commit();
 }
@@ -216,80 +201,51 @@ template <int D> FN const char *qn_value_row(const char *values, int key, int ch
     return values + key * D * 2 + qn_chunk(key, chunk) * 16;
 }
 
-static_assert(qn_flash_room<128, true>::own_at + 2 * QN_IN_BLOCKS(128) <= QN_FLASH_SHARED(128) - QN_HEADS * 128 * 4 &&
-                  qn_flash_room<64, true>::own_at + 2 * QN_IN_BLOCKS(64) <= QN_FLASH_SHARED(64) - QN_HEADS * 64 * 4,
+static_assert(qn_flash_room<128, true>::end <= QN_FLASH_SHARED(128) - QN_HEADS * 128 * 4 &&
+                  qn_flash_room<64, true>::end <= QN_FLASH_SHARED(64) - QN_HEADS * 64 * 4,
               "attend's queries");
 
-#ifndef PROFILE_AT
-#define PROFILE_AT(place) // of the resident kernel alone
-#endif
-
-#include "backend/cuda/attention_early.cuh"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_tiles.cuh"
-#ifndef QN_CUDA_BODIES
 #include "backend/cuda/attention_wide_kernels.cuh"
-#endif
 
 // ---- entries ----
 
 // Of at most 32 rows, those that a group of flash_attend enters, a bit each: its own, and those before it in the same slot whose keys
 // are its split's. Groups that enter the same key write the same bits.
-FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attention_args &a, int z, int each)
+FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attention_args &a, int z)
 {
     int lane = threadIdx.x & 31, there = lane < n_rows;
     int slot = there ? rows[lane].slot : -1, position = there ? rows[lane].position : 0;
     int own_slot = __shfl_sync(~0u, slot, row), own_position = __shfl_sync(~0u, position, row);
-    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_FLASH_TILE % a.n_splits / each == z);
+    int enters = slot == own_slot && position < own_position && (a.whole || position / QN_FLASH_TILE % a.n_splits == z);
     return __ballot_sync(~0u, lane == row || (there && enters));
 }
 
-#ifdef QN_CUDA_BODIES
-#define QN_FLASH_ROOM char *room = q_shared
-#define QN_FLASH_ARMED (qn_flash_early_of(room)->armed)
-#define QN_FLASH_GO_ON()
-#define QN_FLASH_WAIT()
-#define QN_FLASH_STRIDE n_rows // a group has one row
-#define QN_FLASH_EACH(view, n_rows) qn_flash_splits_each(view, a, n_rows)
-#define QN_FLASH_ALL_ROWS (armed ? early->n_rows : counts->n_rows)
-#define QN_FLASH_PARTIALS early->partials
-#define QN_FLASH_MARK early->mark
-#else
-#define QN_FLASH_ROOM extern __shared__ __align__(128) char room[]
-#define QN_FLASH_ARMED 0 // kernels of their own begin with nothing
-#define QN_FLASH_GO_ON() qn_grid_go_on()
-#define QN_FLASH_WAIT() qn_grid_wait() // rows and block table are older than the kernel before (program.c)
-#define QN_FLASH_STRIDE (int)gridDim.y
-#define QN_FLASH_EACH(view, n_rows) 1 // a group a split
-#define QN_FLASH_ALL_ROWS counts->n_rows
-#define QN_FLASH_PARTIALS NULL
-#define QN_FLASH_MARK 0
-#endif
-
-#define FLASH_ROWS(FORMAT, TYPE, D, BLOCKS)                                                        \
-    KERNEL(flash_rows_##FORMAT##_##D, BUF(0, float, out), BUF(1, const float, q_in),               \
+// Of a Q8_0 cache; of 16-bit ones: attention_warps.cuh.
+#define FLASH_ROWS(D)                                                                              \
+    KERNEL(flash_rows_q8_0_##D, BUF(0, float, out), BUF(1, const float, q_in),                     \
            BUF(2, const void, k_cache), BUF(3, const void, v_cache),                               \
            BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
            BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
     {                                                                                              \
-        QN_FLASH_ROOM;                                                                             \
-        QN_FLASH_GO_ON();                                                                          \
+        extern __shared__ __align__(128) char room[];                                              \
+        qn_grid_go_on();                                                                           \
         int n_rows = counts->n_rows;                                                               \
-        for (int row = TG_Y; row < n_rows; row += QN_FLASH_STRIDE) {                               \
+        for (int row = TG_Y; row < n_rows; row += (int)gridDim.y) {                                \
             if (a.whole && qn_flash_in_run(rows, row, n_rows, a.n_heads / a.n_kv_heads)) continue; \
             qn_view c;                                                                             \
             qn_look(&c, a, rows + row, table, TG_X);                                               \
             c.k = k_cache;                                                                         \
             c.v = v_cache;                                                                         \
             ulong line = (ulong)row * (ulong)a.n_heads + (ulong)qn_head_of(a, TG_X);               \
-            QN_FLASH_WAIT();                                                                       \
+            qn_grid_wait(); /* rows and block table are older than the kernel before (program.c) */ \
             qn_flash_tiled tiled = {a.tile_rows, a.n_heads * D, row, qn_head_of(a, TG_X) * D};     \
-            qn_flash_row<TYPE, D, BLOCKS>(&c, a.whole ? -1 : TG_Z, q_in + line * D, 0, room,               \
-                                  a.tile_rows ? out : out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)), &tiled, \
-                                  BLOCKS ? 1 : QN_CUDA_FLASH_WARPS); /* as flash.c has it */      \
+            qn_flash_row<1, D, true>(&c, a.whole ? -1 : TG_Z, q_in + line * D, room,               \
+                                     a.tile_rows ? out : out + line * (ulong)(a.whole ? D : a.n_splits * (D + 2)), &tiled); \
             BARRIER(); /* all are done with the room */                                            \
         }                                                                                          \
-        QN_FLASH_WAIT();                                                                           \
+        qn_grid_wait();                                                                            \
     }
 
 #define FLASH(FORMAT, TYPE, D, BLOCKS)                                                             \
@@ -298,7 +254,7 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            BUF(4, const qn_step_counts, counts), BUF(5, const qn_row, rows),                       \
            BUF(6, const int, table), ARGS(7, qn_gpu_attention_args, a))                            \
     {                                                                                              \
-        QN_FLASH_ROOM;                                                                             \
+        extern __shared__ __align__(128) char room[];                                              \
         qn_flash_windows<TYPE, D, BLOCKS>(y, q_in, k_cache, v_cache, counts->n_rows, rows, table,  \
                                           a, TG_X, TG_Y, room);                                    \
     }                                                                                              \
@@ -309,45 +265,32 @@ FN uint qn_entering(const qn_row *rows, int row, int n_rows, const qn_gpu_attent
            BUF(10, const qn_row, rows), BUF(11, const int, table),                                 \
            ARGS(12, qn_gpu_attention_args, a))                                                     \
     {                                                                                              \
-        QN_FLASH_ROOM;                                                                             \
-        int row = TG_Y, armed = QN_FLASH_ARMED, z = a.whole    ? -1 : TG_Z;                        \
-        qn_flash_early *early = qn_flash_early_of(room);                                           \
-        int n_rows = QN_FLASH_ALL_ROWS;                                                            \
+        extern __shared__ __align__(128) char room[];                                              \
+        int row = TG_Y, z = a.whole ? -1 : TG_Z, n_rows = counts->n_rows;                          \
         qn_view c;                                                                                 \
         qn_range range;                                                                            \
         qn_walk at;                                                                                \
         if (row >= n_rows) return;                                                                 \
-        if (armed)                                                                                 \
-            qn_flash_look_early(&c, a, early, table, TG_X);                                        \
-        else                                                                                       \
-            qn_look(&c, a, rows + row, table, TG_X);                                               \
+        qn_look(&c, a, rows + row, table, TG_X);                                                   \
         c.k = k_cache;                                                                             \
         c.v = v_cache;                                                                             \
-        int head = qn_head_of(a, TG_X), each = QN_FLASH_EACH(&c, n_rows);                          \
-        qn_flash_range(&range, &at, &c, z, each);                                                  \
+        int head = qn_head_of(a, TG_X);                                                            \
+        qn_flash_range(&range, &at, &c, z);                                                        \
         if (at.split >= range.end) return;                                                         \
         float *q = (float *)(room + QN_FLASH_SHARED(D) - QN_HEADS * D * 4);                        \
-        uint left = armed || n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z, each);\
+        uint left = n_rows == 1 ? 1u << row : qn_entering(rows, row, n_rows, a, TG_Z);             \
         for (; left; left &= left - 1) {                                                           \
             int r = __ffs(left) - 1;                                                               \
             qn_view w = c;                                                                         \
             if (r != row) w.n_heads = 0, w.position = rows[r].position;                            \
             qn_entry e = {q_in + (r * a.n_heads + head) * D, k_in + (r * a.n_kv_heads + TG_X) * D, \
                           v_in + (r * a.n_kv_heads + TG_X) * D, inv_freq, q_norm, k_norm, k_cache, v_cache};\
-            int appends = a.whole || w.position / QN_FLASH_TILE % a.n_splits / each == TG_Z;       \
-            if (armed)                                                                             \
-                qn_flash_enter<TYPE, D, BLOCKS>(&w, &e, a, early->turn, appends,                   \
-                                                qn_flash_own_room<D, BLOCKS>(&c, z, each, room), q);\
-            else                                                                                   \
-                qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                               \
+            int appends = a.whole || w.position / QN_FLASH_TILE % a.n_splits == TG_Z;              \
+            qn_enter_##FORMAT##_##D(&w, &e, a, appends, TID, q);                                   \
         }                                                                                          \
-        PROFILE_AT(TRACE_FIRST);                                                                   \
         BARRIER();                                                                                 \
-        if (armed && TID == 0) early->armed = 0;                                                   \
         int line = row * a.n_heads + head;                                                         \
-        ulong *marked = QN_FLASH_PARTIALS;                                                         \
-        if (marked) marked += line * (a.n_splits * (D + 2));                                       \
-        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, armed, room, out + line * (a.whole ? D : a.n_splits * (D + 2)), NULL, each, marked, QN_FLASH_MARK);\
+        qn_flash_row<TYPE, D, BLOCKS>(&c, z, q, room, out + line * (a.whole ? D : a.n_splits * (D + 2))); \
     }
 
 FLASH(f16, 1, 64, false)
@@ -356,15 +299,8 @@ FLASH(bf16, 2, 64, false)
 FLASH(bf16, 2, 128, false)
 FLASH(q8_0, 1, 64, true)
 FLASH(q8_0, 1, 128, true)
-FLASH_ROWS(q8_0, 1, 64, true)
-FLASH_ROWS(q8_0, 1, 128, true)
-#ifdef QN_CUDA_BODIES
-FLASH_ROWS(f16, 1, 64, false)
-FLASH_ROWS(f16, 1, 128, false)
-FLASH_ROWS(bf16, 2, 64, false)
-FLASH_ROWS(bf16, 2, 128, false)
-#else
+FLASH_ROWS(64)
+FLASH_ROWS(128)
 #include "backend/cuda/attention_warps.cuh"
-#endif
 
 #endif

@@ -66,18 +66,90 @@ template <int D> FN int qn_blocks_half(int i)
     return D == 64 ? 0 : i / 16 % 2;
 }
 
-// The tile of F16 numbers (qn_flash_load's) of a stage; positions from … to are seen. own: key and value of position `to`, in place of
-// what came from the cache, or NULL.
-template <int D> FN void qn_blocks_tile(const char *stage, int from, int to, int tile, char *room, const char *own)
+// The tile of F16 numbers (qn_flash_load's) of a stage; positions from … to are seen.
+template <int D> FN void qn_blocks_tile(const char *stage, int from, int to, int tile, char *room)
 {
     for (int i = threadIdx.x; i < 2 * D; i += QN_GPU_THREADS) {
         int side = i / D, row = qn_blocks_row<D>(i % D), half = qn_blocks_half<D>(i % D), p = tile * QN_FLASH_TILE + row;
         int line = side * QN_FLASH_TILE + row;
-        const char *numbers = own && p == to ? own + side * QN_IN_BLOCKS(D) : stage + line * QN_IN_BLOCKS(D);
         char *at = room + line * D * 2;
-        qn_blocks_decode(numbers + half * QN_IN_BLOCKS(64), p >= from && p <= to,
+        qn_blocks_decode(stage + line * QN_IN_BLOCKS(D) + half * QN_IN_BLOCKS(64), p >= from && p <= to,
                          [&](int j, uint4 v) { *(uint4 *)(at + qn_chunk(row, half * 8 + j) * 16) = v; });
     }
+}
+
+// ---- what enters ----
+
+// What a lane has of a query head or a key before its rotation: dims lane + 32 j, then as the norm leaves them.
+template <int D> struct qn_blocks_entering {
+    float x[D / 32], weight[D / 32];
+    float4 own; // for the norm: dims 4 · lane …, where there are any
+};
+// All of a row's loads go out before anything waits for one of them.
+template <int D> FN void qn_blocks_enter_load(qn_blocks_entering<D> *n, const float *x, const void *norm, int type)
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->x[j] = x[lane + 32 * j];
+    if (type < 0) return;
+    n->own = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (4 * lane < D) n->own = make_float4(x[4 * lane], x[4 * lane + 1], x[4 * lane + 2], x[4 * lane + 3]);
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->weight[j] = qn_load(norm, type, (ulong)(lane + 32 * j));
+}
+template <int D> FN void qn_blocks_enter_norm(qn_blocks_entering<D> *n, int type, float eps)
+{
+    if (type < 0) return;
+    float inverse = qn_inverse(SG_SUM(qn_dot4(n->own, n->own, 0.0f)), D, eps); // as qn_squares adds
+#pragma unroll
+    for (int j = 0; j < D / 32; j++)
+        n->x[j] = n->weight[j] * (n->x[j] * inverse);
+}
+
+// qn_enter_… (gpu/kernels/attention_body.h) with key and value as blocks, of which a warp has 32 neighbours.
+template <int D> FN void qn_blocks_enter(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, int appends, float *q)
+{
+    enum { EACH = QN_HEADS / QN_GPU_SIMDS + 1 }; // heads of a warp, with the key
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, own = threadIdx.x, n = c->n_heads + appends;
+    qn_blocks_entering<D> entering[EACH];
+    float value = appends && own < D ? e->v[own] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int h = warp + i * QN_GPU_SIMDS, key = h == c->n_heads;
+        if (h < n) qn_blocks_enter_load<D>(&entering[i], key ? e->k : e->q + h * D, key ? e->k_norm : e->q_norm, key ? a.k_norm_type : a.q_norm_type);
+    }
+    ulong at = qn_block_at(c, c->position) + (ulong)(c->position % QN_BLOCK_TOKENS * D);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int h = warp + i * QN_GPU_SIMDS, key = h == c->n_heads;
+        if (h >= n) continue;
+        qn_blocks_enter_norm<D>(&entering[i], key ? a.k_norm_type : a.q_norm_type, a.eps);
+#pragma unroll
+        for (int j = 0; j < D / 64; j++) {
+            int d = lane + 32 * j;
+            float2 t = qn_turn(e->inv_freq, d, c->position, a.rope_scale);
+            float x_low = entering[i].x[j], x_high = entering[i].x[j + D / 64];
+            float low = qn_rotate(x_low, t.x, -x_high, t.y), high = qn_rotate(x_high, t.x, x_low, t.y);
+            if (key) {
+                qn_store_q8_0(e->k_cache, at + (ulong)d, d % 32, low);
+                qn_store_q8_0(e->k_cache, at + (ulong)(d + D / 2), (d + D / 2) % 32, high);
+            } else {
+                q[h * D + d] = low;
+                q[h * D + d + D / 2] = high;
+            }
+        }
+    }
+    if (appends && own < D) qn_store_q8_0(e->v_cache, at + (ulong)own, own % 32, value);
+}
+FN void qn_enter_q8_0_64(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, int appends, int, float *q)
+{
+    qn_blocks_enter<64>(c, e, a, appends, q);
+}
+FN void qn_enter_q8_0_128(const qn_view *c, const qn_entry *e, const qn_gpu_attention_args &a, int appends, int, float *q)
+{
+    qn_blocks_enter<128>(c, e, a, appends, q);
 }
 
 #endif

@@ -11,10 +11,10 @@ template <int D> struct qn_flash_head {
     float m, l;
 };
 
-// A tile: this row's heads times 64 keys. keys_read(): once the group has read the keys; values_come(): before it reads the values.
-template <int TYPE, int D, typename Read, typename Come>
+// A tile: this row's heads times 64 keys.
+template <int TYPE, int D>
 FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const uint2 q[D / 16],
-                          ushort *weights, float *tops, qn_flash_head<D> *h, Read keys_read, Come values_come)
+                          ushort *weights, float *tops, qn_flash_head<D> *h)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     int key = 8 * warp + 2 * quarter, p = tile * QN_FLASH_TILE + key;
@@ -31,14 +31,12 @@ FN void qn_flash_row_tile(const qn_view *c, int tile, const char *stage, const u
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     if (quarter == 0) tops[8 * g + warp] = top;
     BARRIER();
-    keys_read();
     float most = h->m;
 #pragma unroll
     for (int i = 0; i < 8; i++)
         most = fmaxf(most, tops[8 * g + i]);
     *(uint *)(weights + g * QN_P_LINE + key) = qn_flash_pack<TYPE>(
         seen0 ? qn_flash_weight(s0, most) : 0.0f, seen1 ? qn_flash_weight(s1, most) : 0.0f);
-    values_come();
     BARRIER();
     uint w[4][2];
 #pragma unroll
@@ -94,43 +92,32 @@ typedef struct {
     int row, k;      // k: of the first head
 } qn_flash_tiled;
 
-// A split's partials, to out [n_heads][n_splits][D + 2], or to `marked`, numbers that carry a mark each.
-template <int D> FN void qn_flash_put_split(const qn_view *c, const qn_flash_head<D> *h, int split, float *out, ulong *marked, uint mark)
+// A split's partials, to out [n_heads][n_splits][D + 2].
+template <int D> FN void qn_flash_put_split(const qn_view *c, const qn_flash_head<D> *h, int split, float *out)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
-    int at = (g * c->n_splits + split) * (D + 2);
+    float *at = out + (g * c->n_splits + split) * (D + 2);
     if (g >= c->n_heads) return;
 #pragma unroll
     for (int n = 0; n < D / 64; n++)
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-            int d = (warp * (D / 64) + n) * 8 + 2 * quarter + e;
-            if (marked)
-                qn_store_marked(marked + at + d, h->o[n][e], mark);
-            else
-                out[at + d] = h->o[n][e];
-        }
-    if (warp != 0 || quarter != 0) return;
-    if (marked)
-        qn_store_marked(marked + at + D, h->m, mark), qn_store_marked(marked + at + D + 1, h->l, mark);
-    else
-        out[at + D] = h->m, out[at + D + 1] = h->l;
+        for (int e = 0; e < 2; e++)
+            at[(warp * (D / 64) + n) * 8 + 2 * quarter + e] = h->o[n][e];
+    if (warp == 0 && quarter == 0) at[D] = h->m, at[D + 1] = h->l;
 }
 
-// z < 0: the row's result to out [n_heads][D], or to tiles; else the z-th `each` splits as partials. q: [n_heads][D], anywhere.
-// armed: the walk's first tiles are on their way (attention_early.cuh). The caller's group is done with `room`.
+// z < 0: the row's result to out [n_heads][D], or to tiles; else the z-th split's partials. q: [n_heads][D], anywhere.
+// The caller's group is done with `room`.
 template <int TYPE, int D, bool BLOCKS>
-FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *room, float *out, const qn_flash_tiled *tiled = NULL,
-                     int each = 1, ulong *marked = NULL, uint mark = 0)
+FN void qn_flash_row(const qn_view *c, int z, const float *q, char *room, float *out, const qn_flash_tiled *tiled = NULL)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, quarter = lane & 3;
     typedef qn_flash_room<D, BLOCKS> form;
     float *tops = (float *)(room + form::tops_at);         // [8 heads][8 warps]
     ushort *weights = (ushort *)(room + form::weights_at); // [8 heads][QN_P_LINE]
-    const char *own = BLOCKS && armed ? room + form::own_at : NULL;
     qn_range r;
     qn_walk at;
-    qn_flash_range(&r, &at, c, z, each);
+    qn_flash_range(&r, &at, c, z);
     if (at.split >= r.end) return; // the whole group
     uint2 queries[D / 16];
 #pragma unroll
@@ -139,55 +126,29 @@ FN void qn_flash_row(const qn_view *c, int z, const float *q, int armed, char *r
     qn_flash_head<D> now, all;
     qn_flash_head_clear<D>(&now);
     qn_flash_head_clear<D>(&all);
-    const bool one_by_one = QN_FLASH_STAGES == 1 && !BLOCKS; // keys and values come by themselves
     qn_walk ahead = at;
     for (int i = 0; i < QN_FLASH_STAGES; i++)
-        if (!armed)
-            qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, room + i * form::stage_bytes);
-        else if (ahead.split < r.end)
-            qn_walk_on(&r, &ahead);
+        qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, room + i * form::stage_bytes);
     for (int i = 0; at.split < r.end; i = (i + 1) % QN_FLASH_STAGES) {
         char *stage = room + i * form::stage_bytes, *tile = BLOCKS ? room + form::tile_at : stage;
         int split = at.split;
-        qn_copy_wait<one_by_one ? 1 : QN_FLASH_STAGES - 1>();
+        qn_copy_wait<QN_FLASH_STAGES - 1>();
         BARRIER();
         if (BLOCKS) {
-            qn_blocks_tile<D>(stage, c->first, c->position, at.tile, tile, own);
+            qn_blocks_tile<D>(stage, c->first, c->position, at.tile, tile);
             BARRIER();
-            if (QN_FLASH_STAGES == 1) qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
         }
-        qn_flash_row_tile<TYPE, D>(
-            c, at.tile, tile, queries, weights, tops, &now,
-            [&] {
-                if (!one_by_one) return;
-                if (ahead.split < r.end) qn_flash_load<D>(c, true, false, c->first, c->position, ahead.tile, stage, -1);
-                qn_copy_commit();
-            },
-            [&] {
-                if (one_by_one) qn_copy_wait<1>();
-            });
+        qn_flash_row_tile<TYPE, D>(c, at.tile, tile, queries, weights, tops, &now);
         qn_walk_on(&r, &at);
         if (z < 0 && at.split != split) {
             qn_flash_head_join<D>(&all, &now);
             qn_flash_head_clear<D>(&now);
         }
-        if (z >= 0 && at.split != split) {
-            qn_flash_put_split<D>(c, &now, split, out, marked, mark);
-            qn_flash_head_clear<D>(&now);
-        }
         BARRIER(); // all are done with the stage
-        if (one_by_one) {
-            if (ahead.split < r.end) {
-                qn_flash_load<D>(c, false, true, c->first, c->position, ahead.tile, stage, -1);
-                qn_walk_on(&r, &ahead);
-            }
-            qn_copy_commit();
-        } else if (QN_FLASH_STAGES > 1) {
-            qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
-        }
+        qn_flash_fetch<D, BLOCKS>(c, &r, &ahead, c->first, c->position, stage);
     }
     qn_copy_wait<0>();
-    PROFILE_AT(TRACE_STAGED);
+    if (z >= 0) qn_flash_put_split<D>(c, &now, z, out);
     if (z >= 0 || g >= c->n_heads) return;
     if (tiled && tiled->rows) {
 #pragma unroll

@@ -174,7 +174,7 @@ FN void qn_flash_run(const qn_view *c, int n_rows, int window, ulong row0, int n
         qn_copy_wait<QN_FLASH_STAGES - 1>();
         BARRIER();
         if (BLOCKS) {
-            qn_blocks_tile<D>(stage, c->first, last, at.tile, tile, NULL);
+            qn_blocks_tile<D>(stage, c->first, last, at.tile, tile);
             BARRIER();
         }
         if (t.any) qn_flash_run_tile<TYPE, D>(&t, at.tile, tile, queries, &now);

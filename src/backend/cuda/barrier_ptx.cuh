@@ -4,7 +4,7 @@
 #define QN_BACKEND_CUDA_BARRIER_PTX_CUH
 
 // A warp that has read a place says so once, for all its lanes. compute-sanitizer's racecheck follows threads, not warps: for it there are
-// builds in which every lane says so (-DQN_EVERY_LANE, bench/cuda_variant.sh); words that warps look at without a barrier (ring.cuh) are hazards to it all the same.
+// builds in which every lane says so (-DQN_EVERY_LANE, bench/cuda_variant.sh).
 #ifdef QN_EVERY_LANE
 #define QN_ARRIVALS_OF_WARP 32
 #define QN_BAR_ARRIVE "bar.sync" // what one side only tells the other: the tool seems to count those alone that wait

@@ -497,23 +497,19 @@ template <int TYPE, typename FROM, typename TAKE> FN void qn_group_steps(FROM fr
 
 // ---- products ----
 
-// A group's steps by the rows at xs (shared memory, `stride` bytes a step).
-template <int TYPE, typename FROM> FN void qn_multiply_group(FROM from, uint xs, uint stride, float c[4])
-{
-    uint2 x[qn_group_form<TYPE>::steps];
-#pragma unroll
-    for (int i = 0; i < qn_group_form<TYPE>::steps; i++)
-        x[i] = qn_load_shared(xs + i * stride);
-    qn_group_steps<TYPE>(from, [&](int step, uint4 w) { qn_mma<1>(c, w, x[step]); });
-}
-
-// The sums of n_steps of a strip that begin at `at`; apart, so that the caller keeps its registers whatever the formats are.
+// The sums of n_steps of a strip that begin at `at`, by the rows at xs (shared memory, `stride` bytes a step); apart, so that the caller keeps
+// its registers whatever the formats are.
 template <int TYPE> static __device__ __noinline__ float4 qn_multiply_groups(const char *at, int n_steps, uint xs, uint stride)
 {
     typedef qn_group_form<TYPE> form;
     float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (int i = 0; i < n_steps; i += form::steps, at += form::bytes, xs += form::steps * stride)
-        qn_multiply_group<TYPE>(qn_in_memory{at}, xs, stride, c);
+    for (int i = 0; i < n_steps; i += form::steps, at += form::bytes, xs += form::steps * stride) {
+        uint2 x[form::steps];
+#pragma unroll
+        for (int j = 0; j < form::steps; j++)
+            x[j] = qn_load_shared(xs + j * stride);
+        qn_group_steps<TYPE>(qn_in_memory{at}, [&](int step, uint4 w) { qn_mma<1>(c, w, x[step]); });
+    }
     return make_float4(c[0], c[1], c[2], c[3]);
 }
 FN float4 qn_multiply_blocks(int type, const char *at, int n_steps, uint xs, uint stride)

@@ -161,10 +161,9 @@ static int adopt(qn_device *d, const void *from, size_t n_bytes, void **address,
 
 // ---- open and close ----
 
-static int get_function(const qn_device *d, CUmodule from, const char *name, CUfunction *out,
-                        quern_error *e)
+static int get_function(const qn_device *d, const char *name, CUfunction *out, quern_error *e)
 {
-    return qn_cuda_driver_check(d->cu->cuModuleGetFunction(out, from, name), name, e);
+    return qn_cuda_driver_check(d->cu->cuModuleGetFunction(out, d->module, name), name, e);
 }
 
 static int load_kernels(qn_device *d, quern_error *e)
@@ -174,13 +173,12 @@ static int load_kernels(qn_device *d, quern_error *e)
         QN_CUDA_KERNELS(NAME)
 #undef NAME
     };
-    int rc = qn_cuda_driver_check(d->cu->cuModuleLoadData(&d->modules[0], qn_cuda_module_kernels),
+    int rc = qn_cuda_driver_check(d->cu->cuModuleLoadData(&d->module, qn_cuda_module_kernels),
                                   "kernels", e);
     for (int i = 0; i < QN_GPU_N_KERNELS && !rc; i++)
-        rc =
-            get_function(d, d->modules[0], qn_gpu_kernel_name((qn_gpu_kernel)i), &d->kernels[i], e);
+        rc = get_function(d, qn_gpu_kernel_name((qn_gpu_kernel)i), &d->kernels[i], e);
     for (int i = 0; i < QN_CUDA_N_KERNELS && !rc; i++)
-        if (i != QN_CUDA_resident) rc = get_function(d, d->modules[0], own[i], &d->own[i], e);
+        rc = get_function(d, own[i], &d->own[i], e);
     for (int i = 0; i < QN_CUDA_N_KERNELS && !rc; i++) {
         int shared = qn_cuda_device_shared(QN_GPU_N_KERNELS + i);
         if (shared && shared <= d->shared_bytes) // else nothing launches it
@@ -190,14 +188,6 @@ static int load_kernels(qn_device *d, quern_error *e)
                 own[i], e);
     }
     return rc;
-}
-
-static int load_resident(qn_device *d, quern_error *e)
-{
-    if (!d->resident) return 0;
-    int rc = qn_cuda_driver_check(d->cu->cuModuleLoadData(&d->modules[1], qn_cuda_module_resident),
-                                  "kernels", e);
-    return rc ? rc : get_function(d, d->modules[1], "resident", &d->own[QN_CUDA_resident], e);
 }
 
 int qn_cuda_device_shared(int kernel)
@@ -257,13 +247,10 @@ static int set_up(qn_device *d, quern_error *e)
     if (d->capability < LEAST_CAPABILITY)
         return qn_error_set(e, QUERN_E_UNSUPPORTED, "cuda: %s is sm_%d, sm_%d is the least",
                             d->name, d->capability, LEAST_CAPABILITY);
-    d->resident =
-        d->capability == QN_CUDA_HOPPER && attribute(d, CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH);
     rc = qn_cuda_driver_check(cu->cuDevicePrimaryCtxRetain(&d->context, d->device), "context", e);
     if (!rc) rc = qn_cuda_driver_check(cu->cuCtxSetCurrent(d->context), "context", e);
     if (!rc) rc = make_events(d, e);
-    if (!rc) rc = load_kernels(d, e);
-    return rc ? rc : load_resident(d, e);
+    return rc ? rc : load_kernels(d, e);
 }
 
 static void device_close(qn_device *d)
@@ -281,8 +268,7 @@ static void device_close(qn_device *d)
         if (d->staged[i]) cu->cuEventDestroy_v2(d->staged[i]);
         if (d->staging[i]) cu->cuMemFreeHost(d->staging[i]);
     }
-    for (int i = 0; i < QN_CUDA_N_MODULES; i++)
-        if (d->modules[i]) cu->cuModuleUnload(d->modules[i]);
+    if (d->module) cu->cuModuleUnload(d->module);
     if (d->stream) cu->cuStreamDestroy_v2(d->stream);
     if (d->context) cu->cuDevicePrimaryCtxRelease_v2(d->device);
     free(d);

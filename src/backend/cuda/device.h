@@ -6,7 +6,7 @@
 #include "backend/cuda/products.h"
 #include "backend/gpu/task.h"
 
-enum { QN_CUDA_IN_FLIGHT = 2, QN_CUDA_N_MODULES = 2, QN_CUDA_STAGING_BYTES = 32 << 20 };
+enum { QN_CUDA_IN_FLIGHT = 2, QN_CUDA_STAGING_BYTES = 32 << 20 };
 
 typedef struct qn_cuda_allocation {
     struct qn_cuda_allocation *next;
@@ -33,7 +33,7 @@ typedef struct {
     int n_outputs;
 } qn_cuda_flight;
 
-// The capability of the cards that resident.cu, gemm.cuh and attention_wide.cuh are for.
+// The capability of the cards that gemm.cuh and attention_wide.cuh are for.
 enum { QN_CUDA_HOPPER = 90 };
 
 struct qn_device {
@@ -41,11 +41,10 @@ struct qn_device {
     CUdevice device;
     CUcontext context;
     CUstream stream;
-    CUmodule modules[QN_CUDA_N_MODULES];
+    CUmodule module;
     CUfunction kernels[QN_GPU_N_KERNELS], own[QN_CUDA_N_KERNELS];
     int n_processors, capability; // 90 for sm_90
     int shared_bytes;             // of a group, at most
-    int resident;                 // 1: plans of few rows run as one resident kernel
     int unified; // alloc gives pinned memory of the host, which both sides read (tests)
     qn_cuda_allocation *allocations;
     qn_cuda_weights weights; // the products' own form

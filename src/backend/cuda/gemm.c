@@ -5,7 +5,6 @@
 
 #include "backend/cuda/accesses.h"
 #include "backend/cuda/flash.h"
-#include "backend/cuda/resident.h"
 #include "backend/gpu/args.h"
 #include "backend/gpu/lower.h"
 
@@ -94,7 +93,7 @@ typedef struct {
     const qn_gpu_list *in;
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
-    int few; // 1: the plan's rows are few, and their products are product.cuh's
+    int few;           // 1: the plan's rows are few, and their products are product.cuh's
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -220,12 +219,12 @@ static void set_form(const rewriting *r, bundle *b, int form)
 
 // Whether parts that are work of their own make some cluster's share longer than one (gemm_schedule.cuh): those of a second round, the last ones
 // and maybe short, go to clusters that had the last ones of the first.
-static int goes_round(int64_t n_tiles, int64_t n_units, int64_t n_clusters, int64_t padded_k,
-                      int64_t unit)
+static int goes_round(int64_t n_tiles, int64_t n_parts, int64_t n_clusters, int64_t padded_k,
+                      int64_t part)
 {
-    int64_t second = n_tiles * n_units - n_clusters, rest = padded_k - (n_units - 1) * unit;
+    int64_t second = n_tiles * n_parts - n_clusters, rest = padded_k - (n_parts - 1) * part;
     if (second <= 0) return 0;
-    return 2 * second > n_tiles || 2 * rest > unit;
+    return 2 * second > n_tiles || 2 * rest > part;
 }
 
 // Whether a step of all rows leaves many clusters without a tile, or some with twice the others' work.
@@ -444,8 +443,7 @@ static void write_norm(rewriting *r, const bundle *b)
         a.folds = 1;
     }
     uint32_t n_groups[3] = {(uint32_t)b->n_rows, 1, 1};
-    int kernel =
-        before && has_many_parts(&before->a) ? QN_CUDA_gemm_norm_parts : QN_CUDA_gemm_norm;
+    int kernel = before && has_many_parts(&before->a) ? QN_CUDA_gemm_norm_parts : QN_CUDA_gemm_norm;
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, &a, sizeof a);
     x_access(r, t, 1);
     t->buffers[t->n_buffers++] = norm->buffers[1];

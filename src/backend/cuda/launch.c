@@ -2,7 +2,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "backend/cuda/resident.h"
+#include "backend/cuda/program.h"
 #include "base/clock.h"
 
 enum { NAP_NS = 20000 };
@@ -10,7 +10,6 @@ enum { NAP_NS = 20000 };
 static CUresult start(qn_device *d, qn_program *p, int flight, const qn_step_view *view)
 {
     qn_cuda_steps steps = QN_CUDA_MIXED;
-    if (p->n_tasks) return qn_cuda_resident_start(d, p, flight);
     if (p->near && qn_cuda_flash_is_far(view->rows, view->counts->n_rows, p->near))
         steps = QN_CUDA_FAR;
     else if (p->run_window)

@@ -362,31 +362,15 @@ FN void qn_multiply_block_units(const qn_product_buffers *b, const qn_cuda_produ
 
 // ---- results ----
 
-// A sum of parts, section by section (QN_CUDA_SECTION). What is added to −0 stays as it is.
-typedef struct {
-    float total, section;
-    int left; // parts of the section that are to come
-} qn_sections;
-FN void qn_sections_add(qn_sections *s, float part, int per_section)
-{
-    if (s->left == 0) {
-        s->total += s->section;
-        s->section = -0.0f;
-        s->left = per_section;
-    }
-    s->section += part;
-    s->left--;
-}
-
 // Row i of a strip and row r of x: the parts' sums, added in order.
-FN float qn_add_parts(const qn_product_room *room, int which, int n_parts, int section, int i, int r)
+FN float qn_add_parts(const qn_product_room *room, int which, int n_parts, int i, int r)
 {
     const float *from = room->sums + (ulong)which * n_parts * QN_CUDA_UNIT_FLOATS + ((i & 7) * 4 + (r >> 1)) * 4 +
                         (i >= 8 ? 2 : 0) + (r & 1);
-    qn_sections sum = {-0.0f, -0.0f, section};
-    for (int p = 0; p < n_parts; p++)
-        qn_sections_add(&sum, from[p * QN_CUDA_UNIT_FLOATS], section);
-    return sum.total + sum.section;
+    float sum = from[0];
+    for (int p = 1; p < n_parts; p++)
+        sum += from[p * QN_CUDA_UNIT_FLOATS];
+    return sum;
 }
 
 FN void qn_finish_plain(const qn_product_buffers *b, const qn_cuda_product_args &a, int strip, int i, int row, float sum)
@@ -410,11 +394,11 @@ FN void qn_finish_units(const qn_product_buffers *b, const qn_cuda_product_args 
     for (int j = threadIdx.x; j < n; j += QN_GPU_THREADS) {
         int i = j % 16, r = j / 16 % n_rows, s = j / (16 * n_rows), strip = u->first + s * u->stride;
         if (a.gated) {
-            float gate = qn_add_parts(room, 2 * s, n_parts, a.section, i, r), up = qn_add_parts(room, 2 * s + 1, n_parts, a.section, i, r);
+            float gate = qn_add_parts(room, 2 * s, n_parts, i, r), up = qn_add_parts(room, 2 * s + 1, n_parts, i, r);
             int at = strip * 16 + i;
             if (at < a.n_n[0]) b->y[0][(ulong)(row0 + r) * (ulong)a.n_n[0] + (ulong)at] = qn_silu(gate) * up;
         } else
-            qn_finish_plain(b, a, strip, i, row0 + r, qn_add_parts(room, s, n_parts, a.section, i, r));
+            qn_finish_plain(b, a, strip, i, row0 + r, qn_add_parts(room, s, n_parts, i, r));
     }
 }
 

@@ -123,34 +123,4 @@ FN void qn_grid_go_on(void)
 #endif
 }
 
-// ---- counters that groups meet at ----
-
-FN uint qn_load_acquire(const uint *at)
-{
-    uint v;
-    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
-    return v;
-}
-FN void qn_add_release(uint *at, uint n)
-{
-    asm volatile("red.release.gpu.add.u32 [%0], %1;" ::"l"(at), "r"(n) : "memory");
-}
-// A number and the mark of who wrote it, in one: so that it needs neither a fence nor a counter.
-FN void qn_store_marked(ulong *at, float v, uint mark)
-{
-    asm volatile("st.relaxed.gpu.u64 [%0], %1;" ::"l"(at), "l"((ulong)mark << 32 | AS_UINT(v)) : "memory");
-}
-FN ulong2 qn_load_marked2(const ulong *at)
-{
-    ulong2 v;
-    asm volatile("ld.relaxed.gpu.v2.u64 {%0,%1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(at) : "memory");
-    return v;
-}
-FN ulong qn_load_marked(const ulong *at)
-{
-    ulong v;
-    asm volatile("ld.relaxed.gpu.u64 %0, [%1];" : "=l"(v) : "l"(at) : "memory");
-    return v;
-}
-
 #endif

@@ -8,7 +8,7 @@
 #include "backend/gpu/args.h"
 #include "backend/ops/matmul.h"
 
-enum { ROWS_A_TILE = 8, GROUPS_A_PROCESSOR = 2 };
+enum { ROWS_A_TILE = 8, FUSED_ROWS = ROWS_A_TILE, GROUPS_A_PROCESSOR = 2 };
 
 static int64_t padded_k(int64_t k)
 {
@@ -187,6 +187,16 @@ void qn_cuda_products_free(qn_device *d)
     d->weights = (qn_cuda_weights){0};
 }
 
+int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan)
+{
+    if (d->capability != QN_CUDA_HOPPER) return FUSED_ROWS;
+    for (int i = 0; i < plan->n_records; i++) {
+        const qn_matmul_args *a = plan->records[i].args;
+        if (plan->records[i].op == QN_OP_MATMUL && a->w.dtype != QN_DTYPE_F32) return 0;
+    }
+    return FUSED_ROWS;
+}
+
 int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan)
 {
     for (int i = 0; i < plan->n_records; i++) {
@@ -233,7 +243,6 @@ static void set_weight(product *q, int i, const qn_cuda_weight *w)
     q->a.n_matrices = i + 1;
 }
 
-// Only gemm.cuh has sections among the products of many rows; product_tiles (wide.c) adds part after part.
 static void write_product(const qn_device *d, const qn_plan *p, const product *q, uint32_t n_rows,
                           qn_gpu_task *t)
 {
@@ -245,10 +254,7 @@ static void write_product(const qn_device *d, const qn_plan *p, const product *q
                        .n_groups = {(uint32_t)(n_strips < most ? n_strips : most),
                                     (n_rows + ROWS_A_TILE - 1) / ROWS_A_TILE, 1},
                        .args_bytes = sizeof q->a};
-    qn_cuda_product_args a = q->a;
-    int n_parts = (a.padded_k + QN_CUDA_PART - 1) / QN_CUDA_PART;
-    a.section = d->capability == QN_CUDA_HOPPER ? QN_CUDA_SECTION(n_parts) : n_parts;
-    memcpy(t->args, &a, sizeof a);
+    memcpy(t->args, &q->a, sizeof q->a);
     for (int i = 0; i < QN_CUDA_MAX_PARTS; i++)
         t->buffers[t->n_buffers++] = q->y[i];
     t->buffers[t->n_buffers++] = q->x;

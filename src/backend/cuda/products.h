@@ -3,9 +3,8 @@
 // that multiplies with them is compiled. Blocks keep their size (affine ones and FP8 shrink) and become F16 where they are multiplied (blocks_packed.cuh), for one row
 // as for thousands; a matrix with a number that F16 does not hold, or with no factor that it holds whole, stays as it is, with the dialect's kernels.
 // Order of a sum, for one row as for thousands: x is rounded to the weights' type (that of blocks: F16; F16: kept within its range); K is cut into
-// parts of 1,024, or where gemm.c has all products of a model as it says there (part_of); a part is a chain of m16n8k16 products with float32
-// accumulators, k ascending, from 0; parts are added ascending in float32, on sm_90 within at most four sections (QN_CUDA_SECTION) whose sums are
-// added ascending; then + bias, then + y.
+// parts of 1,024, on sm_90 as gemm.c says (part_of); a part is a chain of m16n8k16 products with float32
+// accumulators, k ascending, from 0; parts are added ascending in float32; then + bias, then + y.
 #ifndef QN_BACKEND_CUDA_PRODUCTS_H
 #define QN_BACKEND_CUDA_PRODUCTS_H
 #include "backend/backend.h"
@@ -32,6 +31,9 @@ int qn_cuda_products_pack(qn_device *d, const qn_program *user, const qn_plan *p
                           quern_error *e);
 // Bytes of a packed matrix of this type; with QN_DTYPE_F16 those of the copy that products of many rows multiply.
 size_t qn_cuda_products_bytes(qn_dtype dtype, int64_t n, int64_t k);
+// Plans of up to so many rows have operations fused where they can be, with products by product.cuh's kernels; 0: not even of one row, as on Hopper
+// where any of the plan's weights are not F32: there they are gemm.h's.
+int qn_cuda_few_rows(const qn_device *d, const qn_plan *plan);
 // 1 where all weights that the plan multiplies with are packed.
 int qn_cuda_products_all(const qn_device *d, const qn_program *user, const qn_plan *plan);
 // Rewrites the list's products with packed weights, and reads of packed tables, as tasks of CUDA's own kernels.

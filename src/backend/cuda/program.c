@@ -1,5 +1,4 @@
-// Plans become programs: tasks of the dialect, products in CUDA's own form, and then either one resident kernel (plans of few
-// rows) or a graph of kernels.
+// Plans become programs: tasks of the dialect, products in CUDA's own form, and then graphs of kernels.
 #include "backend/cuda/program.h"
 
 #include <stdlib.h>
@@ -7,7 +6,6 @@
 
 #include "backend/cuda/flash.h"
 #include "backend/cuda/gemm.h"
-#include "backend/cuda/resident.h"
 #include "backend/cuda/wide.h"
 
 enum {
@@ -224,13 +222,9 @@ static int build(qn_device *d, const qn_plan *plan, qn_program *p, quern_error *
     int rc = make_places(d, p, e);
     if (!rc) rc = qn_cuda_products_pack(d, p, plan, e);
     if (!rc) rc = make_list(d, plan, p, 0, &list, e);
-    if (!rc && qn_cuda_resident_fits(d, plan, &list)) {
-        rc = qn_cuda_resident_make(d, p, &list, e);
-    } else if (!rc) {
-        int shares = qn_cuda_flash_near(&list) > 0;
-        if (shares) rc = make_list(d, plan, p, 1, &near, e);
-        if (!rc) rc = capture_all(d, p, &list, shares ? &near : NULL, e);
-    }
+    int shares = !rc && qn_cuda_flash_near(&list) > 0;
+    if (shares) rc = make_list(d, plan, p, 1, &near, e);
+    if (!rc) rc = capture_all(d, p, &list, shares ? &near : NULL, e);
     qn_gpu_list_free(&near);
     qn_gpu_list_free(&list);
     return rc;
@@ -267,15 +261,10 @@ void qn_cuda_free_program(qn_device *d, qn_program *p)
             if (p->graphs[i][j]) d->cu->cuGraphExecDestroy(p->graphs[i][j]);
         if (p->step[i]) d->cu->cuMemFreeHost(p->step[i]);
         if (p->results[i]) d->cu->cuMemFreeHost(p->results[i]);
-        qn_cuda_device_free(d, p->tasks[i]);
     }
     qn_cuda_products_forget(d, NULL, p);
-    qn_cuda_device_free(d, p->streams);
-    qn_cuda_device_free(d, p->shares);
-    qn_cuda_device_free(d, p->progress);
     qn_cuda_device_free(d, p->scratch);
     qn_cuda_device_free(d, p->partials);
-    qn_cuda_device_free(d, p->sums);
     qn_cuda_shared_drop(d, p->unpacked);
     free(p);
 }

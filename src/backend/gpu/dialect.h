@@ -88,25 +88,12 @@ typedef unsigned char uchar;
 #define BUF(i, T, name) T *name
 #define ARGS(i, T, name) const T name
 #define ARGS_OF(T, name) const T &name
-// QN_CUDA_BODIES: device functions for the resident kernel, which hands over the group's place and its shared memory, instead
-// of entries.
-#ifdef QN_CUDA_BODIES
-#define KERNEL(name, ...)                                                                          \
-    static __device__ __noinline__ void name(__VA_ARGS__, const int3 q_tg, char *q_shared)
-#define SHARED(T, name, n)                                                                         \
-    T *name = (T *)q_shared;                                                                       \
-    q_shared += (sizeof(T) * (n) + 15) / 16 * 16
-#define TG_X (q_tg.x)
-#define TG_Y (q_tg.y)
-#define TG_Z (q_tg.z)
-#else
 #define SHARED(T, name, n) __shared__ __align__(16) T name[n]
 #define KERNEL(name, ...)                                                                          \
     extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS) name(__VA_ARGS__)
 #define TG_X ((int)blockIdx.x)
 #define TG_Y ((int)blockIdx.y)
 #define TG_Z ((int)blockIdx.z)
-#endif
 #define TID ((int)threadIdx.x)
 #define LANE ((int)(threadIdx.x & 31))
 #define SG ((int)(threadIdx.x >> 5))

@@ -1,9 +1,10 @@
 // libcuda.so.1 for tests: the functions of the driver's API that Quern calls (backend/cuda/driver.h), on a card that runs PTX here
 // (grid.h). What is launched is over when the call comes back. One lock: any thread may call. An error stays, as on a card, and is
 // told on stderr. Environment:
-// QUERN_CARD_PROCESSORS  multiprocessors (default 8: fewer, and Quern's resident kernel does not run)
+// QUERN_CARD_PROCESSORS  multiprocessors (default 8)
+// QUERN_CARD_CAPABILITY  what it says it is (default 90, for sm_90); it runs the same PTX whatever that is
 // QUERN_CARD_SEED        of the order of warps, lanes and copies (default 1)
-// QUERN_CARD_OMIT        lines of PTX that hold this are left out
+// QUERN_CARD_OMIT        lines of PTX that hold this are left out; KERNEL/TEXT: those of one kernel
 // QUERN_CARD_DEAD        a path: what is launched while something is there finds the card dead
 // QUERN_CARD_LOG         a file that gets a line for each launch: the kernel's name
 // QUERN_CARD_MEMORY      bytes on the card (default 8 GiB)
@@ -29,7 +30,7 @@
 #undef cuGraphInstantiate
 
 enum { PATIENCE = 150000000 }; // see grid.h
-enum { MAJOR = 9, MINOR = 0, SHARED_OPTIN = 232448, SHARED_PLAIN = 49152 };
+enum { CAPABILITY = 90, SHARED_OPTIN = 232448, SHARED_PLAIN = 49152 };
 
 typedef enum { LAUNCH, COPY, FILL } work_kind;
 
@@ -118,19 +119,16 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute what, CUdevice d)
     (void)d;
     switch (what) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = MAJOR;
+        *value = number("QUERN_CARD_CAPABILITY", CAPABILITY) / 10;
         break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-        *value = MINOR;
+        *value = number("QUERN_CARD_CAPABILITY", CAPABILITY) % 10;
         break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
         *value = number("QUERN_CARD_PROCESSORS", 8);
         break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
         *value = SHARED_OPTIN;
-        break;
-    case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
-        *value = 1;
         break;
     default:
         return CUDA_ERROR_INVALID_VALUE;
@@ -422,16 +420,6 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **paramete
                   &(grid_launch){.n_groups = {c->gridDimX, c->gridDimY, c->gridDimZ},
                                  .shared_bytes = (int)c->sharedMemBytes},
                   (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->hStream, parameters);
-}
-CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned tx,
-                                   unsigned ty, unsigned tz, unsigned shared_bytes, CUstream s,
-                                   void **parameters)
-{
-    return launch(f,
-                  &(grid_launch){.n_groups = {gx, gy, gz},
-                                 .shared_bytes = (int)shared_bytes,
-                                 .together = true},
-                  (unsigned[]){tx, ty, tz}, s, parameters);
 }
 
 /* ---- streams, events, graphs ---- */

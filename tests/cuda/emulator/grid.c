@@ -187,8 +187,6 @@ static int prepare(grid *g, const grid_launch *l)
     if (g->cluster > MOST_OF_CLUSTER || most < g->cluster || g->n_total % (unsigned)g->cluster)
         return snprintf(g->error, 512, "%d bytes of shared memory, clusters of %d", l->shared_bytes,
                         g->cluster);
-    if (l->together && g->n_total > (unsigned)most)
-        return snprintf(g->error, 512, "%llu groups together where %d fit", g->n_total, most);
     g->n_slots = (int)(g->n_total < (unsigned)most ? g->n_total
                                                    : (unsigned)(most / g->cluster * g->cluster));
     return 0;

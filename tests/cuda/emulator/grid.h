@@ -11,7 +11,6 @@ typedef struct {
     int shared_bytes; // asked for with the launch
     int n_processors;
     uint64_t patience; // instructions of warps that only wait, until nothing counts as going on
-    bool together;     // a cooperative launch: all groups at once, or none
 } grid_launch;
 
 // 0, or -1 and one line in error (512 bytes). Runs to the end. One thread at a time.

@@ -480,10 +480,19 @@ static void scan_line(ptx_module *m, const char *at, int line)
     }
 }
 
-// Makes comments of the lines that hold `what`.
+// Makes comments of the lines that hold `what`; KERNEL/WHAT: of those of one kernel.
 static void leave_out(char *text, const char *what)
 {
-    for (char *at = strstr(text, what); at; at = strstr(at + 1, what)) {
+    const char *slash = strchr(what, '/'), *end = NULL;
+    if (slash) {
+        char entry[128];
+        snprintf(entry, sizeof entry, ".entry %.*s(", (int)(slash - what), what);
+        text = strstr(text, entry);
+        if (text) end = strstr(text + 1, ".entry ");
+        what = slash + 1;
+    }
+    for (char *at = text ? strstr(text, what) : NULL; at && (!end || at < end);
+         at = strstr(at + 1, what)) {
         char *line = at;
         while (line > text && line[-1] != '\n')
             line--;

@@ -86,7 +86,7 @@ struct ptx_function {
 
 typedef struct ptx_module ptx_module;
 
-// text: ends with a 0, is copied; without the lines that hold `omitted` (NULL: with all). NULL: no PTX, see error (256 bytes).
+// text: ends with a 0, is copied; without the lines that hold `omitted` (NULL: with all; KERNEL/TEXT: those of a kernel). NULL: no PTX, see error (256 bytes).
 ptx_module *ptx_module_new(const char *text, const char *omitted, char *error);
 void ptx_module_free(ptx_module *m);
 // The function, not read yet; NULL: there is none.
