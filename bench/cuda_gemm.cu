@@ -1,6 +1,6 @@
 // Products of many rows on sm_90a: bits against a plain kernel of mma.sync in products.h's order, and rates of the 7B's shapes beside
 // cuBLAS, where its library is found; then weights in blocks, multiplied as they lie, against those that become F16 first. TILE=128 (or another
-// form) in the environment: that form for all; PARTS=1: chains of 1,024 for all; SUMS=1: no form of one part. Weights that fit the L2 cache
+// form) in the environment: that form for all; PARTS=1: chains of 1,024 for 16-bit weights (longer where K is more than 8,192); SUMS=1: no form of one part. Weights that fit the L2 cache
 // (q, k, v; the output) come from there in cuBLAS's runs, which repeat one product; ours ask for them to leave it first.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_gemm bench/cuda_gemm.cu -ldl
 //   ./cuda_gemm [rows …]        BLOCKS=1: blocks alone, FORMAT=10: of one type; ONLY=1: none. LD_LIBRARY_PATH names the folder of libcublas.so

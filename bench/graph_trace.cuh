@@ -13,7 +13,7 @@ typedef struct {
 static __device__ trace_event trace_events[TRACE_KEPT];
 static __device__ unsigned trace_n, trace_next = TRACE_EVENTS;
 
-// Of the last products, the moments of each group's first thread; the report of a product is printed with the events.
+// Of the last products, the moments of the first thread of each group, where a multiprocessor has two of one; the report of a product is printed with the events.
 enum { TRACE_PRODUCTS = 16, TRACE_GROUPS = 132 };
 enum { TRACE_BEGUN, TRACE_WAITED, TRACE_FIRST, TRACE_MULTIPLIED, TRACE_OVER, TRACE_MOMENTS, TRACE_PROCESSOR = TRACE_MOMENTS };
 static __device__ long long trace_moments[TRACE_PRODUCTS][TRACE_GROUPS][TRACE_MOMENTS + 1]; // and the multiprocessor
@@ -22,12 +22,14 @@ static __device__ unsigned trace_products[TRACE_GROUPS];
 FN unsigned *trace_product(void)
 {
     extern __shared__ __align__(16) char trace_shared[];
-    return (unsigned *)(trace_shared + QN_CUDA_GEMM_SHARED - 4);
+    unsigned n_bytes;
+    asm volatile("mov.u32 %0, %%dynamic_smem_size;" : "=r"(n_bytes));
+    return (unsigned *)(trace_shared + n_bytes - 4);
 }
 // A moment that a group does not come to stays 0.
 #define PROFILE_GROUP(moment)                                                                                          \
     do {                                                                                                               \
-        if (threadIdx.x != 0 || gridDim.x > TRACE_GROUPS) break;                                                       \
+        if (threadIdx.x != 0 || blockIdx.x >= TRACE_GROUPS) break;                                                     \
         if ((moment) == TRACE_BEGUN) *trace_product() = atomicAdd(&trace_products[blockIdx.x], 1);                     \
         long long *trace_at = trace_moments[*trace_product() % TRACE_PRODUCTS][blockIdx.x];                            \
         for (int trace_i = 1; (moment) == TRACE_BEGUN && trace_i < TRACE_MOMENTS; trace_i++)                           \

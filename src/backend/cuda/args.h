@@ -14,11 +14,11 @@ enum {
     QN_CUDA_UNIT_FLOATS = 128,         // sums of a unit: 16 rows of w by 8 of x
     QN_CUDA_GEMM_SHARED = 232448,      // of gemm_…: all that a group of sm_90 may have
     QN_CUDA_GEMM_HALF_SHARED = 115712, // of those of which a multiprocessor has two groups
-    QN_CUDA_GEMM_FLAG_BYTES = 4096,
-    QN_CUDA_GEMM_KINDS = 2,    // of sums that are handed over (gemm_handed.cuh)
-    QN_CUDA_FEW_PARTS = 4,     // of K, of 16-bit weights
-    QN_CUDA_MOST_PARTS = 8,    // of blocks
-    QN_CUDA_NORM_WIDTH = 8192, // of gemm_norm's rows, at most
+    QN_CUDA_GEMM_FLAG_BYTES = 4096,    // a word a warpgroup that multiplies: of 512 groups
+    QN_CUDA_GEMM_KINDS = 2,            // of sums that are handed over (gemm_handed.cuh)
+    QN_CUDA_FEW_PARTS = 4,             // of K, of 16-bit weights
+    QN_CUDA_MOST_PARTS = 8,            // of blocks
+    QN_CUDA_NORM_WIDTH = 8192,         // of gemm_norm's rows, at most
     QN_CUDA_NORM_THREADS = 512,
     QN_CUDA_ENTER_DIM = 256, // of gemm_enter's heads, at most
     QN_CUDA_FLASH_WARPS = 4, // of flash_rows_… of a 16-bit cache (attention_warps.cuh)

@@ -93,7 +93,6 @@ typedef struct {
     const qn_gpu_list *in;
     qn_cuda_gemm_room *room; // sizes grow
     qn_gpu_list *out;
-    int few;           // 1: the plan's rows are few, and their products are product.cuh's
     const void *tiled; // whose rows lie as tiles in the room for gate · up
     int tiled_form;    // of that product
     const bundle
@@ -282,7 +281,7 @@ static int find(const rewriting *r, int i, bundle *b)
     int is_norm = (int)t->kernel == QN_GPU_rms_norm;
     *b = (bundle){.first = is_norm ? i + 1 : i, .norm = is_norm ? i : -1, .swiglu = -1};
     const qn_cuda_product_args *a = product_at(l, b->first);
-    if (!a || r->few) return 0;
+    if (!a) return 0;
     b->n_rows = rows_of(r->plan, a->over_outputs);
     b->a.padded_k = a->padded_k;
     b->a.type = a->type;
@@ -716,12 +715,7 @@ static void rewrite(rewriting *r)
 static rewriting begin(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,
                        qn_cuda_gemm_room *room, qn_gpu_list *out)
 {
-    return (rewriting){.d = d,
-                       .plan = plan,
-                       .in = in,
-                       .room = room,
-                       .out = out,
-                       .few = plan->max_rows <= qn_cuda_few_rows(d, plan)};
+    return (rewriting){.d = d, .plan = plan, .in = in, .room = room, .out = out};
 }
 
 void qn_cuda_gemm_measure(const qn_device *d, const qn_plan *plan, const qn_gpu_list *in,

@@ -1,4 +1,4 @@
-// Products of many rows on Hopper: products.h's order of a sum and product.cuh's results, bit for bit.
+// Products of one row to many on Hopper, in the order of products.h with the parts of gemm.c's part_of: the same bits in every form.
 // A group is two warpgroups that multiply and four warps that fetch. A stage of shared memory holds a slab of K, or two: the strips' fragments
 // as they lie in memory, and the rows of x as gemm_tiled.cuh has them. A warp's A fragments of one strip come from shared memory into
 // registers, x goes to the units by descriptor. Two groups of a cluster do neighbouring strips with the same rows of x: each fetches

@@ -1,5 +1,5 @@
-// Products of many rows on sm_90 (gemm.cuh): takes over the product tasks of plans of more than few rows (qn_cuda_few_rows),
-// together with what is around them: the norm in front, the products that share a row of x, silu(gate) · up behind.
+// Products of one row to many on sm_90 (gemm.cuh): takes over a plan's product tasks, together with what is around them: the norm in front,
+// the products that share a row of x, silu(gate) · up behind.
 #ifndef QN_BACKEND_CUDA_GEMM_H
 #define QN_BACKEND_CUDA_GEMM_H
 #include "backend/cuda/device.h"

@@ -1,4 +1,4 @@
-// Products of more than few (gemm.h), up to 128 rows with weights in blocks (blocks_packed.cuh), in the order and with the bits of gemm.cuh's, whose tiles,
+// Products of up to 128 rows (gemm.h) with weights in blocks (blocks_packed.cuh), in the order and with the bits of gemm.cuh's, whose tiles,
 // sums and results they have. A stage holds 256 numbers of K, or 128 at a row's end: the rows of x, then of each of the eight strips its
 // groups as they lie in memory, in a place that the largest of the product's formats fits. A warp makes its strip's fragments of them in
 // registers. Of tiles of 16 rows it multiplies them itself, and a multiprocessor has two groups; of larger ones the matrix units have two steps while
