@@ -15,6 +15,7 @@ enum {
     PIECE = 1024,
     FOLD_COLUMNS = 1024,
     FOLD_ROWS = 64, // at once
+    PARTIAL_COLUMNS = 64,
     PROCESSORS = 132,
     SIMDS = 8
 };
@@ -368,14 +369,14 @@ static size_t handed_bytes(const bundle *b)
 
 static void measure(const rewriting *r, const bundle *b)
 {
-    size_t n_columns = (size_t)strips(b) * QN_CUDA_STEP * (b->a.gated ? 2 : 1);
+    size_t n_blocks = (size_t)qn_gpu_groups(strips(b), 4) * (b->a.gated ? 2 : 1); // qn_gemm_blocks
     size_t n_parts = qn_gpu_groups(b->a.padded_k, b->a.part);
     size_t n_groups = (size_t)b->a.n_clusters * (size_t)b->a.cluster;
     grow(&r->room->handed_bytes,
          QN_CUDA_GEMM_FLAG_BYTES + QN_CUDA_GEMM_KINDS * n_groups * handed_bytes(b));
     if (b->a.split_rows > 0)
         grow(&r->room->partial_bytes,
-             n_parts * (size_t)b->a.split_rows * n_columns * sizeof(float));
+             n_parts * (size_t)b->a.split_rows * n_blocks * PARTIAL_COLUMNS * sizeof(float));
     size_t unpacked = 0;
     for (int i = 0; i < b->a.n_matrices; i++)
         if (is_unpacked(b, i)) unpacked += unpacked_access(r, b, i, 0).n_bytes;

@@ -22,7 +22,7 @@ typedef struct {
     const char *w[QN_CUDA_MAX_PARTS];
     const void *bias[QN_CUDA_MAX_PARTS];
     const qn_step_counts *counts;
-    float *partials; // [part][row][column over all strips]
+    float *partials; // of parts: qn_gemm_partial
     char *handed;    // flags, a word a warpgroup; then sums (gemm_handed.cuh)
 } qn_gemm_buffers;
 

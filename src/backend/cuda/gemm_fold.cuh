@@ -18,11 +18,11 @@ FN float4 qn_gemm_load4(const void *at, int type, ulong i)
     return make_float4(qn_load(at, type, i), qn_load(at, type, i + 1), qn_load(at, type, i + 2), qn_load(at, type, i + 3));
 }
 
-// Columns c … c + 3 of row r.
-template <int MOST> FN void qn_gemm_ask4(qn_gemm_quad<MOST> *to, const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+// Columns c … c + 3 of row r; n_blocks: of all columns.
+template <int MOST> FN void qn_gemm_ask4(qn_gemm_quad<MOST> *to, const qn_gemm_plan *p, const float *partials, int n_blocks, int r, int c)
 {
-    const float *at = partials + (ulong)r * (ulong)n_columns + (ulong)c;
-    ulong part = (ulong)p->n_rows * (ulong)n_columns;
+    const float *at = partials + qn_gemm_partial(0, n_blocks, p->n_rows, c / QN_GEMM_BLOCK, r) + c % QN_GEMM_BLOCK;
+    ulong part = (ulong)n_blocks * (ulong)p->n_rows * QN_GEMM_BLOCK;
 #pragma unroll
     for (int i = 0; i < MOST; i++)
         if (i < p->n_parts) to->part[i] = __ldcg((const float4 *)(at + (ulong)i * part));
@@ -36,10 +36,10 @@ template <int MOST> FN float4 qn_gemm_sum4(const qn_gemm_quad<MOST> *from, const
         if (i < p->n_parts) sum = qn_gemm_add4(sum, from->part[i]);
     return sum;
 }
-FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_columns, int r, int c)
+FN float4 qn_gemm_fold4(const qn_gemm_plan *p, const float *partials, int n_blocks, int r, int c)
 {
     qn_gemm_quad<QN_CUDA_MOST_PARTS> quad;
-    qn_gemm_ask4(&quad, p, partials, n_columns, r, c);
+    qn_gemm_ask4(&quad, p, partials, n_blocks, r, c);
     return qn_gemm_sum4(&quad, p);
 }
 
@@ -70,16 +70,16 @@ FN void qn_gemm_fold_run(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, i
     qn_grid_go_on();
     qn_grid_wait();
     int n_rows = a.over_outputs ? b->counts->n_outputs : b->counts->n_rows;
-    int n_gate = qn_gemm_all_strips(a) * 16, c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
+    int n_gate = qn_gemm_all_strips(a) * 16, n_blocks = qn_gemm_blocks(a), c = (at.x * QN_GPU_THREADS + (int)threadIdx.x) * 4;
     qn_gemm_plan p;
     qn_gemm_make_plan(&p, a, n_rows, a.tile_rows, a.cluster, a.n_clusters);
     if (!p.split || c >= n_gate) return;
     for (int r = at.y; r < n_rows; r += n_groups)
         if (!a.gated)
-            qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_gate, r, c), r, c);
+            qn_gemm_fold_plain(b, a, qn_gemm_fold4(&p, b->partials, n_blocks, r, c), r, c);
         else
-            qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, c),
-                               qn_gemm_fold4(&p, b->partials, 2 * n_gate, r, n_gate + c), r, c);
+            qn_gemm_fold_gated(b, a, qn_gemm_fold4(&p, b->partials, n_blocks, r, c),
+                               qn_gemm_fold4(&p, b->partials, n_blocks, r, n_blocks / 2 * QN_GEMM_BLOCK + c), r, c);
 }
 
 // Four results of row r of a plain product, from column c of matrix m on, which has a multiple of four: from the parts' sums, or where the
@@ -90,7 +90,7 @@ FN void qn_gemm_ask_results4(qn_gemm_quad<MOST> *to, const qn_gemm_buffers *b, c
     int before = 0;
     for (int i = 0; i < m; i++)
         before += (a.n_n[i] + 15) / 16 * 16;
-    if (p->split) qn_gemm_ask4(to, p, b->partials, qn_gemm_all_strips(a) * 16, r, before + c);
+    if (p->split) qn_gemm_ask4(to, p, b->partials, qn_gemm_blocks(a), r, before + c);
     if (!p->split || a.accumulate) to->before = __ldcg((const float4 *)(qn_gemm_pick(b->y, m) + (ulong)r * (ulong)a.n_n[m] + (ulong)c));
 }
 // had here. bias: four of the bias, where there is one.

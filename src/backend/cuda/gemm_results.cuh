@@ -1,5 +1,5 @@
-// The end of a tile of gemm.cuh, each warpgroup by itself: its sums pass through its half of the room, some rows of x at a time, so that
-// stores are whole lines and the code is short: what runs once a tile has to be fetched first, from far, and a kernel that is longer than
+// The end of a tile of gemm.cuh, each warpgroup by itself. Results pass through its half of the room, some rows of x at a time, so that stores are
+// whole lines; a part's sums do not (qn_gemm_partial). The code is short: what runs once a tile has to be fetched first, from far, and a kernel that is longer than
 // the instruction cache fetches all of itself each time. So only what names the sums' registers is written out, the rest are loops. Of a gated product the first warpgroup has
 // gate's 64 rows of w and the second up's: the first leaves silu(gate) in the room and goes on with its next tile, the second multiplies
 // and, where the result is the next product's x, stores it as it lies in memory, for it is a whole slab.
@@ -47,19 +47,19 @@ FN void qn_gemm_plain(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
     }
 }
 
-// The sums of a part, on their own.
-FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o,
-                         const float *room, int row0, int n)
+// The sums of a part, on their own: straight from registers, eight lanes 32 bytes of a row of x, which is what memory takes at once.
+template <int NX, int CLUSTER>
+FN void qn_gemm_partials(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, const qn_gemm_plan *p, const qn_gemm_output *o, const float c[NX / 2])
 {
-    int lane = threadIdx.x & 15, m, s, n_gate = qn_gemm_all_strips(a), n_columns = (a.gated ? 2 : 1) * n_gate * 16;
-    if (!qn_gemm_strip(a, o->w, o->rank, o->strip + lane / 4, &m, &s)) return;
-    for (int i = 0; i < m; i++)
-        s += (a.n_n[i] + 15) / 16;
-    float *y = b->partials + (ulong)o->part * (ulong)p->n_rows * (ulong)n_columns + (ulong)(s * 16 + lane % 4 * 4);
-#pragma unroll 4
-    for (int i = (threadIdx.x & 127) >> 4; i < n; i += 8)
-        if (row0 + i < p->n_rows)
-            __stcg((float4 *)(y + (ulong)(row0 + i) * (ulong)n_columns), *(const float4 *)(room + i * QN_GEMM_LINE + lane * 4));
+    int lane = threadIdx.x & 31, across = o->w * CLUSTER + o->rank, n_blocks = qn_gemm_blocks(a), second = o->strip > 0;
+    int block = a.gated ? across + second * (n_blocks / 2) : across * 2 + second, row = o->row0 + (lane & 3) * 2;
+    if (block >= n_blocks) return;
+    float *to = b->partials + qn_gemm_partial(o->part, n_blocks, p->n_rows, block, row) + (threadIdx.x >> 5 & 3) * 16 + (lane >> 2);
+#pragma unroll
+    for (int i = 0; i < NX / 2; i++) { // 0, 1 of a row and the next, 2, 3 the same of eight columns further
+        const int x = i / 4 * 8 + i % 2;
+        if (row + x < p->n_rows) __stcg(to + x * QN_GEMM_BLOCK + (i & 2) * 4, c[i]);
+    }
 }
 
 // By one warpgroup, through its half of the room.
@@ -80,10 +80,7 @@ FN void qn_gemm_store(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, cons
                 for (int i = 0; i < n / 2; i++)
                     to[(i / 4 * 8 + i % 2) * QN_GEMM_LINE + (i & 2) * 4] = c[j * (n / 2) + i];
         qn_warpgroup_meet();
-        if (p->split)
-            qn_gemm_partials(b, a, p, o, room, o->row0 + round * n, n);
-        else
-            qn_gemm_plain(b, a, p, o, room, o->row0 + round * n, n);
+        qn_gemm_plain(b, a, p, o, room, o->row0 + round * n, n);
     }
     qn_warpgroup_meet();
 }
@@ -182,7 +179,9 @@ FN void qn_gemm_results(const qn_gemm_buffers *b, const qn_cuda_gemm_args &a, co
 {
     int second = threadIdx.x >> 7;
     qn_gemm_output o = {piece->w, p->split ? piece->begin / p->a_part : 0, rank, second * 4, piece->x * NX};
-    if (a.gated && !p->split)
+    if (p->split)
+        qn_gemm_partials<NX, CLUSTER>(b, a, p, &o, c);
+    else if (a.gated)
         qn_gemm_gated<TYPE, NX, CLUSTER, PARTS>(b, a, p, &o, c, room, busy);
     else
         qn_gemm_store<NX, CLUSTER, PARTS>(b, a, p, &o, c, (float *)(room + second * (qn_gemm_form<NX, CLUSTER, PARTS>::room_bytes / 2)));

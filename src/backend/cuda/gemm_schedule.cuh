@@ -5,8 +5,8 @@
 // are done last, on top of what the neighbour handed over. So each sum keeps its order, and nobody waits.
 // A tile may be cut every QN_SLABS_A_CUT slabs; the chain that has begun is handed over too. Shares are even in slabs or in such places,
 // whichever leaves the longest one shorter.
-// Fewer tiles than half the clusters (args: split_rows): each part is somebody's own, its sums go to memory, and who reads the results adds
-// them in order (gemm_norm, gemm_enter), or gemm_fold does.
+// Fewer tiles than half the clusters (args: split_rows): each part is somebody's own, its sums go to memory (qn_gemm_partial), and who reads
+// the results adds them in order (gemm_norm, gemm_enter), or gemm_fold does.
 #ifndef QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 #define QN_BACKEND_CUDA_GEMM_SCHEDULE_CUH
 
@@ -49,6 +49,19 @@ FN int qn_gemm_all_strips(const qn_cuda_gemm_args &a)
     for (int m = 0; m < (a.gated ? 1 : a.n_matrices); m++)
         n += (a.n_n[m] + 15) / 16;
     return n;
+}
+
+// Parts' sums lie in blocks of 64 columns (of all matrices' strips side by side; of a gated product gate's, then up's), so that what a warpgroup
+// writes of a tile lies together. A block has a line a row of x.
+#define QN_GEMM_BLOCK 64
+FN int qn_gemm_blocks(const qn_cuda_gemm_args &a)
+{
+    return (qn_gemm_all_strips(a) + 3) / 4 * (a.gated ? 2 : 1);
+}
+// The first number of row r of a part's block.
+FN ulong qn_gemm_partial(int part, int n_blocks, int n_rows, int block, int r)
+{
+    return (((ulong)(part * n_blocks) + (ulong)block) * (ulong)n_rows + (ulong)r) * QN_GEMM_BLOCK;
 }
 
 FN void qn_gemm_make_plan(qn_gemm_plan *p, const qn_cuda_gemm_args &a, int n_rows, int tile_rows, int cluster, int n_clusters)
