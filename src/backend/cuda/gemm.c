@@ -79,6 +79,7 @@ static int form_of(int n_rows, int largest)
 // Products that share x: tasks first … end, then how they are one.
 typedef struct {
     int first, end; // of the products
+    int gather;     // the task that takes the outputs' rows before the norm, done with it, or −1
     int norm;       // the task of x's norm that is done on the way, or −1
     int by_groups;  // it is done by gemm_norm
     int swiglu;     // the task that joins gate and up, or −1
@@ -274,13 +275,26 @@ static void choose_form(const rewriting *r, bundle *b)
     set_split(b);
 }
 
+// Whether task i takes the outputs' rows, whose norms the next task makes, in place.
+static int gathers_for_norm(const qn_gpu_list *l, int i)
+{
+    const qn_gpu_task *t = &l->tasks[i];
+    if ((int)t->kernel != QN_GPU_gather || i + 1 >= l->n_tasks) return 0;
+    return (int)t[1].kernel == QN_GPU_rms_norm && t[1].buffers[1].from == t->buffers[0].from &&
+           t[1].buffers[0].from == t->buffers[0].from;
+}
+
 // The bundle that begins at task i; 0: none does.
 static int find(const rewriting *r, int i, bundle *b)
 {
     const qn_gpu_list *l = r->in;
-    const qn_gpu_task *t = &l->tasks[i];
+    int gathers = gathers_for_norm(l, i), norm = i + gathers;
+    const qn_gpu_task *t = &l->tasks[norm];
     int is_norm = (int)t->kernel == QN_GPU_rms_norm;
-    *b = (bundle){.first = is_norm ? i + 1 : i, .norm = is_norm ? i : -1, .swiglu = -1};
+    *b = (bundle){.first = is_norm ? norm + 1 : i,
+                  .norm = is_norm ? norm : -1,
+                  .gather = gathers ? i : -1,
+                  .swiglu = -1};
     const qn_cuda_product_args *a = product_at(l, b->first);
     if (!a) return 0;
     b->n_rows = rows_of(r->plan, a->over_outputs);
@@ -297,6 +311,8 @@ static int find(const rewriting *r, int i, bundle *b)
             qn_cuda_read_later(l, b->end, &t->buffers[0]))
             return 0;
         b->by_groups = is_small(r) && n.width % 8 == 0 && n.width <= QN_CUDA_NORM_WIDTH;
+        if (gathers && (!b->by_groups || qn_cuda_read_later(l, norm, &l->tasks[i].buffers[1])))
+            return 0;
     }
     find_swiglu(r, b);
     b->a.gated = b->swiglu >= 0;
@@ -429,10 +445,12 @@ static void write_norm(rewriting *r, const bundle *b)
 {
     const qn_gpu_task *norm = &r->in->tasks[b->norm];
     const bundle *before = r->unfolded;
+    int gathers = b->gather >= 0;
     qn_gpu_rms_norm_args n;
     memcpy(&n, norm->args, sizeof n);
     qn_cuda_gemm_norm_args a = {
-        .product = {.n_n = {n.width}, .bias = {-1}, .over_outputs = n.over_outputs},
+        .product = {.n_n = {n.width}, .bias = {-1}, .over_outputs = n.over_outputs && !gathers},
+        .gathers = gathers,
         .padded_k = b->a.padded_k,
         .type = b->a.type,
         .tile_rows = b->a.tile_rows,
@@ -446,8 +464,8 @@ static void write_norm(rewriting *r, const bundle *b)
     int kernel = before && has_many_parts(&before->a) ? QN_CUDA_gemm_norm_parts : QN_CUDA_gemm_norm;
     qn_gpu_task *t = qn_gpu_task_add(r->out, own(kernel), n_groups, &a, sizeof a);
     x_access(r, t, 1);
-    t->buffers[t->n_buffers++] = norm->buffers[1];
-    t->buffers[1].write = before ? 2 : 0;
+    t->buffers[t->n_buffers++] = gathers ? r->in->tasks[b->gather].buffers[1] : norm->buffers[1];
+    t->buffers[1].write = before && !gathers ? 2 : 0;
     t->buffers[t->n_buffers++] = norm->buffers[2];
     if (before)
         t->buffers[t->n_buffers++] = r->in->tasks[before->first].buffers[BIAS_AT];
@@ -455,6 +473,7 @@ static void write_norm(rewriting *r, const bundle *b)
         qn_gpu_task_counts(t, r->plan);
     qn_gpu_task_counts(t, r->plan);
     partial_access(r, t, 0);
+    qn_gpu_task_outputs(t, r->plan);
 }
 
 // x, which nothing else reads, may be written as tiles by the attention in front.
@@ -664,10 +683,11 @@ static int is_folded_later(const rewriting *r, const bundle *b)
 {
     bundle next;
     if (b->a.n_matrices != 1 || b->a.gated || b->end >= r->in->n_tasks) return 0;
-    return find(r, b->end, &next) && next.by_groups && next.norm == b->end &&
-           r->in->tasks[next.norm].buffers[1].from == r->in->tasks[b->first].buffers[0].from &&
+    if (!find(r, b->end, &next) || !next.by_groups) return 0;
+    int gathers = next.gather >= 0;
+    return r->in->tasks[b->end].buffers[1].from == r->in->tasks[b->first].buffers[0].from &&
            product_at(r->in, next.first)->n_k == b->a.n_n[0] &&
-           next.a.over_outputs == b->a.over_outputs;
+           (gathers ? 0 : next.a.over_outputs) == b->a.over_outputs;
 }
 
 // The last task of the list that b stands for.

@@ -80,12 +80,13 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
 // Row blockIdx.x, by a group: the results of the product before, where they are not yet in x (b->y[0]), and then its norm as rms_norm has it.
 // MOST: as of qn_gemm_quad.
 template <int MOST>
-FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, const qn_cuda_gemm_norm_args &a, float4 *row,
-                         float *shared_inverse)
+FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, const qn_output *outputs, const qn_cuda_gemm_norm_args &a,
+                         float4 *row, float *shared_inverse)
 {
     const int at_once = 2; // fours of a thread
-    int n_rows = a.product.over_outputs ? b->counts->n_outputs : b->counts->n_rows, r = blockIdx.x, n_k = a.product.n_n[0];
-    float4 *x = (float4 *)(b->y[0] + (ulong)r * (ulong)n_k);
+    int n_rows = a.product.over_outputs ? b->counts->n_outputs : b->counts->n_rows, n_k = a.product.n_n[0];
+    int n_results = a.gathers ? b->counts->n_outputs : n_rows, r = blockIdx.x, from_row = a.gathers && r < n_results ? outputs[r].row : r;
+    float4 *x = (float4 *)(b->y[0] + (ulong)from_row * (ulong)n_k);
     float w[QN_CUDA_NORM_WIDTH / (QN_CUDA_NORM_THREADS * 8)][8];
     qn_gemm_plan p;
     PROFILE_GRAPH();
@@ -96,20 +97,20 @@ FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, c
     p.split = 0;
     if (a.folds) qn_gemm_make_plan(&p, a.product, n_rows, a.product.tile_rows, a.product.cluster, a.product.n_clusters);
     qn_grid_wait();
-    if (r >= n_rows) return;
+    if (r >= n_results) return;
     for (int from = threadIdx.x; from < n_k / 4; from += at_once * QN_CUDA_NORM_THREADS) {
         qn_gemm_quad<MOST> quad[at_once];
 #pragma unroll
         for (int i = 0; i < at_once; i++)
             if (from + i * QN_CUDA_NORM_THREADS < n_k / 4)
-                qn_gemm_ask_results4(quad + i, b, a.product, &p, 0, r, (from + i * QN_CUDA_NORM_THREADS) * 4);
+                qn_gemm_ask_results4(quad + i, b, a.product, &p, 0, from_row, (from + i * QN_CUDA_NORM_THREADS) * 4);
 #pragma unroll
         for (int i = 0; i < at_once; i++) {
             int c = from + i * QN_CUDA_NORM_THREADS;
             if (c >= n_k / 4) break;
             float4 v = qn_gemm_results4(quad + i, a.product, &p, 0, p.split ? qn_gemm_bias4(b, a.product, 0, c * 4) : float4());
             row[c] = v;
-            if (p.split) x[c] = v;
+            if (p.split && !a.gathers) x[c] = v;
         }
     }
     __syncthreads();

@@ -17,6 +17,7 @@ typedef struct {
         block_copies_at; // in 4-byte words from the block's start
     int apply;           // 1: apply the edits to the slot table; 0: fetch the block only
     int max_context, max_blocks;
+    int n_words; // of the whole block
 } qn_gpu_step_begin_args;
 
 typedef struct {

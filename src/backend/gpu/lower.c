@@ -167,6 +167,7 @@ static void begin(qn_gpu_lowering *l, int apply)
                                 .max_context = p->batch.slots.max_context,
                                 .max_blocks = p->batch.slots.max_blocks};
     size_t n_bytes = qn_step_bytes(&p->batch.limits);
+    a.n_words = (int)(n_bytes / sizeof(int32_t));
     qn_gpu_task *t =
         qn_gpu_task_add(l->list, QN_GPU_step_begin, (uint32_t[]){1, 1, 1}, &a, sizeof a);
     qn_gpu_task_bytes(t, p, QN_GPU_STAGED_STEP, n_bytes, 0);

@@ -11,17 +11,47 @@ FN void qn_copy_words(GLOBAL int *to, GLOBAL const int *from, int n, int tid)
     for (int i = tid; i < n; i += QN_GPU_THREADS)
         to[i] = from[i];
 }
+// The same, where word `tid` is there already.
+FN void qn_copy_words_on(GLOBAL int *to, GLOBAL const int *from, int n, int first, int tid)
+{
+    if (tid < n) to[tid] = first;
+    qn_copy_words(to, from, n, tid + QN_GPU_THREADS);
+}
+// n edits, of which number `tid` is there already: its slot, index and value. width: of a slot's line.
+FN void qn_apply_edits(GLOBAL int *to, GLOBAL const int *edits, int n, int slot, int index,
+                       int value, int width, int tid)
+{
+    if (tid < n) to[(ulong)slot * (ulong)width + (ulong)index] = value;
+    for (int i = tid + QN_GPU_THREADS; i < n; i += QN_GPU_THREADS)
+        to[(ulong)edits[i * QN_ROW_WORDS] * (ulong)width + (ulong)edits[i * QN_ROW_WORDS + 1]] =
+            edits[i * QN_ROW_WORDS + 2];
+}
+// Word i of n_words, or any other where there is none.
+FN int qn_staged_word(GLOBAL const int *staged, int i, int n_words)
+{
+    return staged[i < n_words ? i : 0];
+}
 
 // Fetches the staged block (what later kernels read of it) and applies its edits to the slot table, in the order of
-// ops/step_begin.h.
+// ops/step_begin.h. The block may lie in the host's memory, which is far: what a small step has is asked for at once, before it is known how much
+// there is.
 KERNEL(step_begin, BUF(0, const int, staged), BUF(1, int, block), BUF(2, int, tokens),
        BUF(3, int, table), BUF(4, int, params), ARGS(5, qn_gpu_step_begin_args, a))
 {
+    int token[QN_ROW_WORDS], entry[QN_ROW_WORDS];
+    int count = qn_staged_word(staged, TID, 8),
+        row = qn_staged_word(staged, a.rows_at + TID, a.n_words);
+    int output = qn_staged_word(staged, a.outputs_at + TID, a.n_words);
+    for (int i = 0; i < QN_ROW_WORDS; i++) {
+        token[i] = qn_staged_word(staged, a.token_edits_at + TID * QN_ROW_WORDS + i, a.n_words);
+        entry[i] = qn_staged_word(staged, a.block_edits_at + TID * QN_ROW_WORDS + i, a.n_words);
+    }
     int n_rows = staged[0], n_outputs = staged[1], n_slot_copies = staged[2];
     int n_params = staged[3], n_tokens = staged[4], n_blocks = staged[5], n_copies = staged[6];
-    qn_copy_words(block, staged, 8, TID);
-    qn_copy_words(block + a.rows_at, staged + a.rows_at, n_rows * QN_ROW_WORDS, TID);
-    qn_copy_words(block + a.outputs_at, staged + a.outputs_at, n_outputs * QN_ROW_WORDS, TID);
+    qn_copy_words_on(block, staged, 8, count, TID);
+    qn_copy_words_on(block + a.rows_at, staged + a.rows_at, n_rows * QN_ROW_WORDS, row, TID);
+    qn_copy_words_on(block + a.outputs_at, staged + a.outputs_at, n_outputs * QN_ROW_WORDS, output,
+                     TID);
     qn_copy_words(block + a.block_copies_at, staged + a.block_copies_at, n_copies * 2, TID);
     if (a.apply == 0) return;
     for (int i = 0; i < n_slot_copies; i++) {
@@ -39,14 +69,10 @@ KERNEL(step_begin, BUF(0, const int, staged), BUF(1, int, block), BUF(2, int, to
         qn_copy_words(params + edit[0] * QN_PARAMS_WORDS, edit + 1, QN_PARAMS_WORDS, TID);
         BARRIER_DEVICE();
     }
-    for (int i = TID; i < n_tokens; i += QN_GPU_THREADS) {
-        GLOBAL const int *edit = staged + a.token_edits_at + i * QN_ROW_WORDS;
-        tokens[(ulong)edit[0] * (ulong)a.max_context + (ulong)edit[1]] = edit[2];
-    }
-    for (int i = TID; i < n_blocks; i += QN_GPU_THREADS) {
-        GLOBAL const int *edit = staged + a.block_edits_at + i * QN_ROW_WORDS;
-        table[(ulong)edit[0] * (ulong)a.max_blocks + (ulong)edit[1]] = edit[2];
-    }
+    qn_apply_edits(tokens, staged + a.token_edits_at, n_tokens, token[0], token[1], token[2],
+                   a.max_context, TID);
+    qn_apply_edits(table, staged + a.block_edits_at, n_blocks, entry[0], entry[1], entry[2],
+                   a.max_blocks, TID);
 }
 
 // Hands out the results: of each output its head and its n_top best.
