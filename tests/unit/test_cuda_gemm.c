@@ -182,6 +182,44 @@ static void test_mlp(void **unused)
     }
 }
 
+// The last norm, of the outputs' rows: it takes them itself, and adds up what down has left, unless somebody wants x later.
+static void test_last_norm(void **unused)
+{
+    (void)unused;
+    for (int read = 0; read < 2; read++) {
+        state s;
+        begin(&s);
+        product(&s, X, GATE, WIDTH, INNER, 1);
+        qn_gpu_gather_args a = {WIDTH};
+        qn_gpu_task *t = add(&s, QN_GPU_gather, &a, sizeof a);
+        buffer(t, H, 1);
+        buffer(t, X, 0);
+        buffer(t, COUNTS, 0);
+        buffer(t, COUNTS, 0);
+        norm(&s, H, H);
+        ((qn_gpu_rms_norm_args *)(void *)s.in.tasks[2].args)->over_outputs = 1;
+        product(&s, Q, H, HEADS, WIDTH, 0);
+        ((qn_cuda_product_args *)(void *)s.in.tasks[3].args)->over_outputs = 1;
+        if (read) reader(&s, X);
+        rewrite(&s);
+        int large = own(QN_CUDA_gemm_f16_256), fold = own(QN_CUDA_gemm_fold);
+        int rows = own(QN_CUDA_gemm_rows), sums = own(QN_CUDA_gemm_norm);
+        if (read)
+            expect(&s,
+                   (const int[]){rows, large, fold, QN_GPU_gather, sums, large, fold, QN_GPU_rope},
+                   8);
+        else
+            expect(&s, (const int[]){rows, large, sums, large, fold}, 5);
+        t = &s.out.tasks[read ? 4 : 2];
+        const qn_cuda_gemm_norm_args *n = (const qn_cuda_gemm_norm_args *)(const void *)t->args;
+        assert_int_equal(n->gathers, !read);
+        assert_int_equal(n->folds, !read);
+        assert_int_equal(n->product.over_outputs, read);
+        assert_ptr_equal(t->buffers[1].from, at(read ? H : X, 0).from);
+        end(&s);
+    }
+}
+
 // Products of one x side by side; the norm stays where its result is read again.
 static void test_attention(void **unused)
 {
@@ -511,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_chains),
         cmocka_unit_test(test_mlp),
+        cmocka_unit_test(test_last_norm),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_left),
         cmocka_unit_test(test_one_row),
