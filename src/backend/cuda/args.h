@@ -123,7 +123,7 @@ typedef struct {
 typedef struct {
     qn_cuda_gemm_args product; // whose results are x; only n_n[0] and over_outputs where not:
     int folds;                 // 1: parts that groups of it did on their own are still to be added
-    int gathers;               // 1: the norms are of the outputs' rows of x, which nobody reads after them
+    int gathers; // 1: the norms are of the outputs' rows of x, which nobody reads after them
     int padded_k, type, tile_rows;
     int norm_type;
     float eps;
