@@ -392,6 +392,31 @@ static void test_step_begin(void **state)
     assert_int_equal(s->params[2].top_k, 7);
 }
 
+// More edits than a GPU's group has threads, which take them in rounds.
+static void test_many_edits(void **state)
+{
+    enum { EDITS = 600, ENTRIES = 60 };
+    world *w = *state;
+    world_begin(w, 701);
+    w->batch.limits.max_edits = EDITS;
+    w->batch.step = qn_step_at(&w->batch.limits, world_memory(w, qn_step_bytes(&w->batch.limits)));
+    world_rows(w, MAX_ROWS, 100, 1000);
+    qn_slot_table *s = &w->batch.slots;
+    qn_step_view *v = &w->batch.step;
+    for (int i = 0; i < EDITS; i++)
+        v->token_edits[i] = (qn_edit){i % MAX_SLOTS, i / MAX_SLOTS, 2000 + i};
+    for (int i = 0; i < ENTRIES; i++)
+        v->block_edits[i] = (qn_edit){i % MAX_SLOTS, i / MAX_SLOTS, 300 + i};
+    v->counts->n_token_edits = EDITS;
+    v->counts->n_block_edits = ENTRIES;
+    qn_step_begin_args a = {w->batch.limits, *v, *s};
+    world_check(w, QN_OP_STEP_BEGIN, &a, s->tokens, sizeof(int32_t) * MAX_SLOTS * MAX_CONTEXT);
+    for (int i = 0; i < EDITS; i++)
+        assert_int_equal(s->tokens[i % MAX_SLOTS * MAX_CONTEXT + i / MAX_SLOTS], 2000 + i);
+    for (int i = 0; i < ENTRIES; i++)
+        assert_int_equal(s->table[i % MAX_SLOTS * s->max_blocks + i / MAX_SLOTS], 300 + i);
+}
+
 static void test_copy_blocks(void **state)
 {
     world *w = *state;
@@ -430,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_embed_gather),
         cmocka_unit_test(test_kv_append),
         cmocka_unit_test(test_step_begin),
+        cmocka_unit_test(test_many_edits),
         cmocka_unit_test(test_copy_blocks),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
