@@ -52,11 +52,11 @@ extern "C" __global__ void __launch_bounds__(QN_GPU_THREADS)
 #define QN_GEMM_NORM(name, most)                                                                                                   \
     extern "C" __global__ void __launch_bounds__(QN_CUDA_NORM_THREADS)                                                             \
         name(char *to, float *x, const void *norm, const void *bias, const qn_step_counts *counts, float *partials,                \
-             const qn_output *outputs, const __grid_constant__ qn_cuda_gemm_norm_args a)                                                                          \
+             const qn_output *outputs, const __grid_constant__ qn_cuda_gemm_norm_args a)                                           \
     {                                                                                                                              \
         QN_GEMM_ON(__shared__ float4 row[QN_CUDA_NORM_WIDTH / 4]; __shared__ float inverse;                                        \
                    qn_gemm_buffers b = {{x}, NULL, {}, {bias}, counts, partials, NULL};                                            \
-                   qn_gemm_norm_run<most>(&b, to, norm, outputs, a, row, &inverse);)                                                        \
+                   qn_gemm_norm_run<most>(&b, to, norm, outputs, a, row, &inverse);)                                               \
     }
 QN_GEMM_NORM(gemm_norm, QN_CUDA_FEW_PARTS)
 QN_GEMM_NORM(gemm_norm_parts, QN_CUDA_MOST_PARTS)

@@ -1,8 +1,9 @@
-// The end of a tile of gemm.cuh, each warpgroup by itself. Results pass through its half of the room, some rows of x at a time, so that stores are
-// whole lines; a part's sums do not (qn_gemm_partial). The code is short: what runs once a tile has to be fetched first, from far, and a kernel that is longer than
-// the instruction cache fetches all of itself each time. So only what names the sums' registers is written out, the rest are loops. Of a gated product the first warpgroup has
-// gate's 64 rows of w and the second up's: the first leaves silu(gate) in the room and goes on with its next tile, the second multiplies
-// and, where the result is the next product's x, stores it as it lies in memory, for it is a whole slab.
+// The end of a tile of gemm.cuh, each warpgroup by itself. Results pass through its half of the room, some rows of x at a time, so that
+// stores are whole lines; a part's sums do not (qn_gemm_partial). What runs once a tile has to be fetched first, from far, and a kernel that
+// is longer than the instruction cache fetches all of itself each time: only what names the sums' registers is written out, the rest are
+// loops. Of a gated product the first warpgroup has gate's 64 rows of w and the second up's: the first leaves silu(gate) in the room and
+// goes on with its next tile, the second multiplies and, where the result is the next product's x, stores it as it lies in memory, for it
+// is a whole slab.
 #ifndef QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 #define QN_BACKEND_CUDA_GEMM_RESULTS_CUH
 
