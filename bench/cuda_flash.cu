@@ -1,7 +1,7 @@
 // Attention on sm_90a: the bits of flash_wide and flash_tiles against flash_rows with every row alone, and the times of all for the 7B's and
 // the 3B's heads, over F16, BF16 and Q8_0 caches. A cache in shuffled blocks; what no row sees is NaN.
 //   nvcc -O2 -fmad=false -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o cuda_flash bench/cuda_flash.cu
-//   ./cuda_flash [times | rows]        leaves the checks out; rows: and prompts' times. SIDE=1 in the environment: rows' blocks lie side by side
+//   ./cuda_flash [times | rows]        leaves the checks out; rows: and prompts' times
 #define QN_CUDA 1
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,16 +296,6 @@ static double seconds(const form *f, const step *s, int n_rows, int grid)
     return ms * 1e-3 / n;
 }
 
-// Each slot's first blocks one behind the other, slot after slot.
-static void lay_side_by_side(int n_slots, int n_blocks)
-{
-    std::vector<int> t(host_table);
-    for (int slot = 0; slot < n_slots; slot++)
-        for (int b = 0; b < n_blocks; b++)
-            t[slot * BLOCKS_A_SLOT + b] = slot * n_blocks + b;
-    CHECK(cudaMemcpy(table, t.data(), t.size() * 4, cudaMemcpyHostToDevice));
-}
-
 // Steps of one row a sequence, each of so many positions.
 static void row_times(void)
 {
@@ -318,7 +308,6 @@ static void row_times(void)
                     int n_rows = set_rows(&s);
                     double bytes = 2.0 * 2 * n * h[1] * 128 * length * (type < 3 ? 1 : 34.0 / 64);
                     set_cache(&s);
-                    if (getenv("SIDE")) lay_side_by_side(n, (length + 15) / 16);
                     printf("%s, %d/%d heads, %d rows of %d positions:", type == 1 ? "f16" : "q8_0", h[0], h[1], n, length);
                     double t = seconds(&rows_form, &s, n_rows, 0);
                     printf("  %.1f us, %.0f GB/s", t * 1e6, bytes / t * 1e-9);

@@ -78,7 +78,7 @@ FN void qn_gemm_rows_run(char *to, const float *x, const void *norm, const qn_st
 // ---- norms, a group a row ----
 
 // Row blockIdx.x, by a group: the results of the product before, where they are not yet in x (b->y[0]), and then its norm as rms_norm has it.
-// MOST: as of qn_gemm_quad.
+// Where they are gathered it is of the row of output blockIdx.x, and x stays as it is. MOST: as of qn_gemm_quad.
 template <int MOST>
 FN void qn_gemm_norm_run(const qn_gemm_buffers *b, char *to, const void *norm, const qn_output *outputs, const qn_cuda_gemm_norm_args &a,
                          float4 *row, float *shared_inverse)
