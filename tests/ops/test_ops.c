@@ -392,7 +392,7 @@ static void test_step_begin(void **state)
     assert_int_equal(s->params[2].top_k, 7);
 }
 
-// More edits than a GPU's group has threads, which take them in rounds.
+// More edits of tokens than a GPU's group has threads, which take them in rounds, and many of blocks.
 static void test_many_edits(void **state)
 {
     enum { EDITS = 600, ENTRIES = 60 };
@@ -413,6 +413,10 @@ static void test_many_edits(void **state)
     world_check(w, QN_OP_STEP_BEGIN, &a, s->tokens, sizeof(int32_t) * MAX_SLOTS * MAX_CONTEXT);
     for (int i = 0; i < EDITS; i++)
         assert_int_equal(s->tokens[i % MAX_SLOTS * MAX_CONTEXT + i / MAX_SLOTS], 2000 + i);
+    for (int i = 0; i < ENTRIES; i++)
+        s->table[i % MAX_SLOTS * s->max_blocks + i / MAX_SLOTS] = -1; // as no edit leaves it
+    world_check(w, QN_OP_STEP_BEGIN, &a, s->table,
+                sizeof(int32_t) * (size_t)(MAX_SLOTS * s->max_blocks));
     for (int i = 0; i < ENTRIES; i++)
         assert_int_equal(s->table[i % MAX_SLOTS * s->max_blocks + i / MAX_SLOTS], 300 + i);
 }
